@@ -1,0 +1,155 @@
+"""From an image's own numbers and grid to what a network reads: one code for training and prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_lungseg.volume import Array, Unit, Volume
+
+#: Side of the body, in mm, that is assumed where an image has no physical size.
+ASSUMED_BODY_MM = 370.0
+#: Slices and pixels looked at to find the body; more would not move the box.
+BODY_SLICES = 24
+BODY_STEP_MM = 3.0
+BODY_MARGIN_MM = 12.0
+#: Tissue starts here; between air (-1000 HU) and fat (-100 HU).
+BODY_HU = -400.0
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a model's card says of the images it wants.
+
+    Attributes
+    ----------
+    spacing_mm : float
+        Pixel size in the plane.
+    window_hu : tuple of float
+        HU range that is mapped to -1 .. 1; beyond it values are clipped.
+    """
+
+    spacing_mm: float = 0.75
+    window_hu: tuple[float, float] = (-1024.0, 600.0)
+
+    def __post_init__(self) -> None:
+        low, high = self.window_hu
+        if not low < high:
+            raise ValueError(f"The HU window must run from low to high, not from {low:g} to {high:g}.")
+        if not self.spacing_mm > 0:
+            raise ValueError(f"The pixel size must be above 0 mm, not {self.spacing_mm:g}.")
+
+    def intensity_range(self, volume: Volume) -> tuple[float, float]:
+        """Values of ``volume`` that are mapped to -1 and 1.
+
+        The HU window for HU; 0 and 255 for 8-bit images; else the 0.5th and 99.5th percentile of finite values
+        of evenly spaced slices. NaN and infinities do not count.
+        """
+        if volume.unit == "HU":
+            return self.window_hu
+        if volume.array.dtype == np.uint8:
+            return 0.0, 255.0
+        sample = _thin(volume.array)
+        sample = sample[np.isfinite(sample)]
+        if sample.size == 0:
+            return 0.0, 1.0
+        low, high = (float(v) for v in np.percentile(sample, (0.5, 99.5)))
+        return (low, high) if high > low else (low, low + 1.0)
+
+    def grid(self, box: Box, spacing: tuple[float, float]) -> tuple[int, int]:
+        """Rows and columns that a box of pixels of ``spacing`` (mm) has at the network's pixel size."""
+        rows, columns = (part.stop - part.start for part in box)
+        return (
+            max(1, round(rows * spacing[0] / self.spacing_mm)),
+            max(1, round(columns * spacing[1] / self.spacing_mm)),
+        )
+
+
+Box = tuple[slice, slice]
+
+
+def normalise(array: Array, low: float, high: float) -> npt.NDArray[np.float32]:
+    """Map ``low .. high`` to -1 .. 1, clipped; NaN becomes -1, as air."""
+    values = np.asarray(array, dtype=np.float32)
+    scaled = (values - np.float32(low)) * np.float32(2.0 / (high - low)) - np.float32(1.0)
+    return np.nan_to_num(np.clip(scaled, -1.0, 1.0), nan=-1.0)
+
+
+def guess_unit(array: Array) -> Unit:
+    """HU if the numbers look like it: signed, air well below -500 and not much below -4096.
+
+    Evenly spaced slices are looked at, so that lazy arrays are not read as a whole.
+    """
+    if array.dtype.kind not in "if" or array.dtype.itemsize < 2:
+        return "arbitrary"
+    sample = _thin(array)
+    sample = sample[np.isfinite(sample)]
+    if sample.size == 0:
+        return "arbitrary"
+    low, high = float(sample.min()), float(sample.max())
+    return "HU" if -4096.0 <= low < -500.0 and high > low + 200.0 else "arbitrary"
+
+
+def body_box(volume: Volume) -> Box:
+    """In-plane box (rows, columns) around the body, one for all slices along axis 0.
+
+    The largest thing of tissue density seen over evenly spaced slices, with a margin; the whole plane where
+    nothing stands out. The box only saves work: it never changes the scale.
+
+    Parameters
+    ----------
+    volume : Volume
+        Axial slices along axis 0, or one (Y, X) slice.
+    """
+    rows, columns = volume.shape[-2:]
+    whole = (slice(0, rows), slice(0, columns))
+    spacing = volume.spacing[-2:]
+    step = [max(1, int(BODY_STEP_MM / s)) if volume.spacing_known else max(1, n // 128) for s, n in zip(spacing, (rows, columns))]
+    stack = _slices(volume.array)[..., :: step[0], :: step[1]]
+    stack = np.asarray(stack, dtype=np.float32)
+    finite = stack[np.isfinite(stack)]
+    if finite.size == 0 or finite.min() == finite.max():
+        return whole
+    if volume.unit == "HU":
+        level = BODY_HU
+    else:
+        low, high = np.percentile(finite, (1.0, 99.0))
+        level = float(low + 0.2 * (high - low))
+    tissue = stack.reshape(-1, *stack.shape[-2:]) > level
+    tissue = ndimage.binary_opening(tissue, np.ones((1, 5, 5), dtype=bool))
+    body = np.zeros(tissue.shape[1:], dtype=bool)
+    for plane in tissue:
+        parts, count = ndimage.label(plane)
+        if count:
+            sizes = np.bincount(parts.ravel())[1:]
+            body |= np.isin(parts, 1 + np.flatnonzero(sizes > 0.2 * sizes.max()))
+    if not body.any():
+        return whole
+    box = []
+    for axis, (stride, mm, length) in enumerate(zip(step, spacing, (rows, columns))):
+        along = np.flatnonzero(body.any(axis=1 - axis)) * stride
+        margin = stride + (int(np.ceil(BODY_MARGIN_MM / mm)) if volume.spacing_known else length // 32)
+        box.append(slice(max(0, int(along[0]) - margin), min(length, int(along[-1]) + margin + 1)))
+    return box[0], box[1]
+
+
+def assumed_spacing(box: Box) -> tuple[float, float]:
+    """Pixel size in mm of an image without one, from the size that bodies have."""
+    side = max(part.stop - part.start for part in box)
+    return (ASSUMED_BODY_MM / side, ASSUMED_BODY_MM / side)
+
+
+def _slices(array: Array) -> Array:
+    if array.ndim == 2:
+        return np.asarray(array)
+    wanted = np.unique(np.linspace(0, array.shape[0] - 1, BODY_SLICES).round().astype(int))
+    return np.stack([np.asarray(array[int(index)]) for index in wanted])
+
+
+def _thin(array: Array) -> npt.NDArray[np.float32]:
+    return np.asarray(_slices(array)[..., ::4, ::4], dtype=np.float32)
+
+
