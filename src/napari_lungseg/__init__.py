@@ -1,0 +1,62 @@
+"""Lung masks in CT from a U-Net; for research, not for diagnosis.
+
+The names of the public API are imported when first used, so that ``import napari_lungseg`` stays quick and pulls in
+neither torch nor Qt.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_lungseg.errors import InputError
+    from napari_lungseg.formats import read, write
+    from napari_lungseg.metrics import evaluate
+    from napari_lungseg.model import list_models, load_model
+    from napari_lungseg.segmentation import segment
+    from napari_lungseg.training import train
+    from napari_lungseg.volume import Volume
+
+try:
+    __version__ = version("napari-lungseg")
+except PackageNotFoundError:  # run from a source tree that is not installed
+    __version__ = "0+unknown"
+
+_HOME = {
+    "InputError": "errors",
+    "Volume": "volume",
+    "evaluate": "metrics",
+    "list_models": "model",
+    "load_model": "model",
+    "read": "formats",
+    "segment": "segmentation",
+    "train": "training",
+    "write": "formats",
+}
+
+__all__ = [
+    "InputError",
+    "Volume",
+    "__version__",
+    "evaluate",
+    "list_models",
+    "load_model",
+    "read",
+    "segment",
+    "train",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,74 @@
+"""The shape of a U-Net as plain settings, so that model cards can be read without loading torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Norm = Literal["batch", "group", "instance"]
+
+#: Least and most of each whole-number setting; the upper ends only stop nonsense in a model card from filling the memory.
+_BOUNDS = {"classes": (1, 254), "base_width": (1, 1024), "depth": (1, 8), "context_slices": (0, 16), "patch": (1, 16)}
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Shape of a U-Net.
+
+    Attributes
+    ----------
+    classes : int
+        Foreground classes. One class gives one sigmoid channel; several give a background
+        channel besides, under softmax.
+    base_width : int
+        Channels of the first level; every level below doubles them.
+    depth : int
+        Number of poolings.
+    norm : {"batch", "group", "instance"}
+        Normalisation between convolution and ReLU.
+    context_slices : int
+        Neighbouring slices on each side that enter as extra channels.
+    patch : int
+        Side of the pixel block that is folded into channels before the first level and unfolded after
+        the head (sub-pixel convolution, Shi et al. 2016, doi 10.1109/CVPR.2016.207). With 2 the network
+        reads and writes at full resolution for the price of half.
+    """
+
+    classes: int = 1
+    base_width: int = 64
+    depth: int = 4
+    norm: Norm = "batch"
+    context_slices: int = 0
+    patch: int = 1
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in _BOUNDS.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or not least <= value <= most:
+                raise ValueError(f"U-Net setting {name} must be a whole number from {least} to {most}, not {value!r}.")
+        if self.norm not in ("batch", "group", "instance"):
+            raise ValueError(f"U-Net setting norm must be batch, group or instance, not {self.norm!r}.")
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input: the slice and its neighbours."""
+        return 2 * self.context_slices + 1
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the logits."""
+        return 1 if self.classes == 1 else self.classes + 1
+
+    @property
+    def stride(self) -> int:
+        """Input sides that are multiples of this need no resizing inside the network."""
+        return self.patch * int(2**self.depth)
+
+
+#: The article's U-Net: 64-128-256-512, 1024 in the middle; 31,040,321 parameters for one class.
+ARTICLE = UNetConfig()
+
+PRESETS: dict[str, UNetConfig] = {
+    "article": ARTICLE,
+    "small": UNetConfig(base_width=16, norm="group", patch=2),
+}

@@ -1,0 +1,154 @@
+"""The card of a model: what it is, what it wants, where it comes from; kept as readable JSON beside the weights."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from napari_lungseg.architecture import UNetConfig
+from napari_lungseg.errors import InputError
+from napari_lungseg.preprocess import Preprocessing
+
+#: Version of the card's layout; raised when a field is added, renamed or changes its meaning.
+SCHEMA = 1
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """A model from which another one was trained.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    weights_sha256 : str
+        SHA-256 of its weights file.
+    """
+
+    name: str
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """All that is known of a model besides its weights.
+
+    Attributes
+    ----------
+    name : str
+        Name in the library: letters, digits, dots, dashes and underscores.
+    description : str
+        What it segments, by which convention, and where it fails; for people.
+    architecture : UNetConfig
+        Shape of the network.
+    preprocessing : Preprocessing
+        How an image becomes the network's input.
+    classes : tuple of str
+        Name of each foreground class, as many as ``architecture.classes``.
+    training : dict
+        Data with licences, the command, the split; free in form.
+    scores : dict
+        Results on held-out cases; free in form.
+    lineage : tuple of Ancestor
+        Models this one descends from, the direct parent first.
+    licence : str
+        Licence of the weights.
+    created : str
+        Date of training, ISO 8601.
+    code_version : str
+        Version of this package that trained it.
+    weights_sha256 : str
+        SHA-256 of ``weights.safetensors``, filled in when the model is saved.
+    schema : int
+        Version of this layout.
+
+    Raises
+    ------
+    ValueError
+        When the name cannot be a folder's name, or classes and architecture disagree.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    description: str
+    architecture: UNetConfig
+    preprocessing: Preprocessing
+    classes: tuple[str, ...] = ("lung",)
+    training: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+    lineage: tuple[Ancestor, ...] = ()
+    licence: str = ""
+    created: str = ""
+    code_version: str = ""
+    weights_sha256: str = ""
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if len(self.classes) != self.architecture.classes:
+            raise ValueError(f"The card names {len(self.classes)} classes, but its architecture has {self.architecture.classes}.")
+
+    def to_json(self) -> str:
+        """JSON text of every field, one per line and level."""
+        return _adapter().dump_json(self, indent=2, ensure_ascii=False).decode() + "\n"
+
+
+def check_name(name: str) -> None:
+    """Refuse model names that cannot be the name of a folder everywhere (InputError)."""
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{name!r} cannot be a model's name; use letters, digits, dots, dashes and underscores.")
+
+
+def read_card(path: Path) -> Card:
+    """Read and check a card.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read, is not JSON, has another layout, lacks a field or has an unknown one.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        given = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise InputError(f"The model card {path} cannot be read ({error}); copy the model's folder again.") from error
+    if isinstance(given, dict) and given.get("schema") != SCHEMA:
+        raise InputError(
+            f"The model card {path} has layout {given.get('schema')!r}, but this version reads layout {SCHEMA}; "
+            "update napari-lungseg or take a model made for it."
+        )
+    try:
+        card = _adapter().validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "card"
+        reason = first["msg"].removeprefix("Value error, ").rstrip(".")
+        raise InputError(f"The model card {path} is not usable: {where}: {reason}.") from error
+    missing = _missing(json.loads(card.to_json()), given)
+    if missing:
+        # Defaults may change from one version to the next; a card must mean the same for ever.
+        raise InputError(f"The model card {path} is not complete: {missing} is missing.")
+    return card
+
+
+def _missing(whole: dict[str, Any], given: dict[str, Any]) -> str | None:
+    for key, value in whole.items():
+        if key not in given:
+            return key
+        if key in ("architecture", "preprocessing") and (inner := _missing(value, given[key])):
+            return f"{key}.{inner}"
+    return None
+
+
+@cache
+def _adapter() -> TypeAdapter[Card]:
+    return TypeAdapter(Card)

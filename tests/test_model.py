@@ -1,0 +1,246 @@
+"""Models survive a round trip, and anything wrong with one is found and named."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from napari_lungseg.card import Ancestor
+from napari_lungseg.errors import InputError
+from napari_lungseg.model import (
+    FOLDER_VARIABLE,
+    Card,
+    Model,
+    import_model,
+    list_models,
+    load_model,
+    remove_model,
+    save_model,
+)
+from napari_lungseg.preprocess import Preprocessing
+from napari_lungseg.unet import UNet, UNetConfig
+
+
+@pytest.fixture
+def model() -> Model:
+    config = UNetConfig(base_width=8, depth=1, norm="batch")
+    torch.manual_seed(0)
+    network = UNet(config)
+    network(torch.randn(4, 1, 16, 16))  # moves the BatchNorm statistics away from their defaults
+    card = Card(
+        name="tiny",
+        description="A tiny network for tests; “lung” in quotes.",
+        architecture=config,
+        preprocessing=Preprocessing(spacing_mm=2.0, window_hu=(-1000.0, 400.0)),
+        training={"data": [{"name": "phantom", "licence": "CC0"}], "command": "train"},
+        scores={"dice": 0.5},
+        lineage=(Ancestor("parent", "0" * 64),),
+        code_version="0.1.0",
+    )
+    return Model(network.eval(), card)
+
+
+@pytest.fixture
+def folder(model: Model, tmp_path: Path) -> Path:
+    return save_model(model, tmp_path / "tiny")
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "library"))
+    return tmp_path / "library"
+
+
+def rewrite_card(folder: Path, **changes: object) -> None:
+    path = folder / "card.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
+
+
+def rewrite_weights(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+    data = safetensors.torch.save(tensors)
+    (folder / "weights.safetensors").write_bytes(data)
+    rewrite_card(folder, weights_sha256=hashlib.sha256(data).hexdigest())
+
+
+def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(folder / "weights.safetensors")
+
+
+def test_round_trip_keeps_network_and_card(model: Model, folder: Path):
+    loaded = load_model(folder)
+    x = torch.randn(1, 1, 13, 18)
+    with torch.inference_mode():
+        assert torch.equal(loaded.network(x), model.network(x))
+    assert not loaded.network.training
+    assert replace(loaded.card, weights_sha256="") == model.card
+    assert loaded.card.weights_sha256 == hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+
+
+def test_half_precision_weights_are_half_as_large_and_load_as_float32(model: Model, folder: Path, tmp_path: Path):
+    half = save_model(model, tmp_path / "half", half=True)
+    assert (half / "weights.safetensors").stat().st_size < 0.75 * (folder / "weights.safetensors").stat().st_size
+    network = load_model(half).network
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    x = torch.randn(1, 1, 16, 16)
+    with torch.inference_mode():
+        assert torch.allclose(network(x), model.network(x), atol=0.02)
+
+
+def test_a_loaded_network_can_be_trained(folder: Path):
+    network = load_model(folder).network.train()
+    network(torch.randn(2, 1, 8, 8)).sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_saving_into_a_folder_keeps_other_files(model: Model, folder: Path):
+    (folder / "notes.txt").write_text("mine")
+    save_model(Model(model.network, replace(model.card, description="new")), folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "notes.txt", "weights.safetensors"]
+    assert load_model(folder).card.description == "new"
+
+
+def test_a_failed_save_leaves_nothing(model: Model, tmp_path: Path):
+    with torch.no_grad():
+        next(model.network.parameters()).view(-1)[0] = float("inf")
+    with pytest.raises(InputError, match="not finite"):
+        save_model(model, tmp_path / "bad")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_too_large_for_half_precision_are_refused(model: Model, tmp_path: Path):
+    with torch.no_grad():
+        next(model.network.parameters()).view(-1)[0] = 1e5
+    with pytest.raises(InputError, match="not finite"):
+        save_model(model, tmp_path / "bad", half=True)
+
+
+def test_the_card_is_readable_json(folder: Path):
+    text = (folder / "card.json").read_text(encoding="utf-8")
+    assert json.loads(text)["architecture"]["base_width"] == 8
+    assert "“lung”" in text
+    assert len(text.splitlines()) > 20
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "card.json").write_text("{"), "cannot be read"),
+        (lambda f: (f / "card.json").write_bytes(b"\xff\xfe\x00"), "cannot be read"),
+        (lambda f: (f / "card.json").write_text("[]"), "not usable"),
+        (lambda f: rewrite_card(f, schema=99), "layout 99"),
+        (lambda f: rewrite_card(f, surprise=1), "surprise"),
+        (lambda f: rewrite_card(f, name="../up"), "name"),
+        (lambda f: rewrite_card(f, classes=["a", "b"]), "2 classes"),
+        (lambda f: rewrite_card(f, architecture={"base_width": "8"}), "base_width"),
+        (lambda f: rewrite_card(f, architecture={"base_width": 8, "depth": 1}), "architecture.classes is missing"),
+        (lambda f: rewrite_card(f, preprocessing={"spacing_mm": 1.0, "window_hu": [5, 1]}), "from low to high"),
+        (lambda f: (f / "weights.safetensors").unlink(), "cannot be read"),
+        (lambda f: (f / "weights.safetensors").write_bytes(b"x" * 100), "SHA-256"),
+        (lambda f: rewrite_card(f, weights_sha256=hashlib.sha256(b"x").hexdigest()), "SHA-256"),
+    ],
+)
+def test_damaged_files_are_named(folder: Path, damage, message: str):
+    damage(folder)
+    with pytest.raises(InputError, match=message) as caught:
+        load_model(folder)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_weights_file_of_another_kind_is_refused(folder: Path):
+    (folder / "weights.safetensors").write_bytes(b"not safetensors")
+    rewrite_card(folder, weights_sha256=hashlib.sha256(b"not safetensors").hexdigest())
+    with pytest.raises(InputError, match="not a safetensors file"):
+        load_model(folder)
+
+
+def test_missing_extra_and_misshapen_tensors_are_refused(folder: Path):
+    tensors = tensors_of(folder)
+    name = "down.0.0.weight"
+    for changed in (
+        {k: v for k, v in tensors.items() if k != name},
+        {**tensors, "down.0.0.surprise": torch.zeros(1)},
+        {**tensors, name: torch.zeros(8, 1, 5, 5)},
+    ):
+        rewrite_weights(folder, changed)
+        with pytest.raises(InputError, match=r"do not fit .* down\.0\.0"):
+            load_model(folder)
+
+
+def test_weights_that_are_not_finite_are_refused(folder: Path):
+    tensors = tensors_of(folder)
+    tensors["head.bias"][0] = float("nan")
+    rewrite_weights(folder, tensors)
+    with pytest.raises(InputError, match=r"head\.bias"):
+        load_model(folder)
+
+
+def test_import_list_load_remove(folder: Path, library: Path):
+    imported = import_model(folder)
+    assert imported == library / "tiny"
+    entry = next(entry for entry in list_models() if entry.name == "tiny")
+    assert entry.place == "user"
+    assert entry.card == load_model("tiny").card
+    remove_model("tiny")
+    assert "tiny" not in {entry.name for entry in list_models()}
+    assert list(library.iterdir()) == []
+    assert folder.is_dir()
+
+
+def test_import_under_another_name(folder: Path, library: Path):
+    import_model(folder)
+    with pytest.raises(InputError, match="already"):
+        import_model(folder)
+    import_model(folder, "second")
+    assert load_model("second").card.name == "second"
+    with pytest.raises(InputError, match="cannot be a model's name"):
+        import_model(folder, "a/b")
+
+
+def test_a_damaged_model_is_not_imported(folder: Path, library: Path):
+    (folder / "weights.safetensors").write_bytes(b"short")
+    with pytest.raises(InputError, match="SHA-256"):
+        import_model(folder)
+    assert not library.exists()
+
+
+def test_a_damaged_model_in_the_library_is_listed_with_its_problem(folder: Path, library: Path):
+    (import_model(folder) / "card.json").write_text("{")
+    entry = next(entry for entry in list_models() if entry.name == "tiny")
+    assert entry.card is None
+    assert "cannot be read" in entry.problem
+
+
+def test_unknown_names_say_what_there_is(folder: Path, library: Path, tmp_path: Path):
+    import_model(folder)
+    with pytest.raises(InputError, match=r"no model 'nope'; known models: .*tiny"):
+        load_model("nope")
+    with pytest.raises(InputError, match="is not a model"):
+        load_model(tmp_path)
+    with pytest.raises(InputError, match="no model 'nope'"):
+        remove_model("nope")
+    with pytest.raises(InputError):
+        remove_model(f"../{folder.name}")
+    assert folder.is_dir()
+
+
+def test_bundled_models_are_sound_and_stay(library: Path):
+    bundled = [entry for entry in list_models() if entry.place == "bundled"]
+    for entry in bundled:
+        assert load_model(entry.name).card.name == entry.name
+        with pytest.raises(InputError, match="part of the package"):
+            remove_model(entry.name)
+        with pytest.raises(InputError, match="already"):
+            import_model(entry.folder)
+
+
+def test_listing_models_does_not_load_torch():
+    code = "import sys; from napari_lungseg import list_models; list_models(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env={**os.environ}, check=False).returncode == 0
