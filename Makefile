@@ -1,0 +1,29 @@
+# The README's two commands. Each does all of its own set-up; the tools and environments lie in .tools/ and .tox/.
+#
+#   make demo [SCREENSHOT=picture.png]   napari on the sample CT, with the finished masks
+#   make test [ARGS="-k words"]          style, types, architecture, manifest, docs and all tests
+#   make clean                           remove what these made
+
+PYTHON ?= python3
+SCREENSHOT ?=
+ARGS ?=
+# A run of pip inside these environments must not be led astray by an environment that is active outside.
+unexport PYTHONPATH PYTHONHOME
+
+TOX = .tools/bin/python -m tox
+
+.PHONY: demo test clean setup
+
+demo: setup
+	@echo "Installing napari-lungseg into .tox/py; the first time this takes a few minutes and 2 GB."
+	@$(TOX) run -q -e py --notest
+	@tools/demo.sh "$(SCREENSHOT)"
+
+test: setup
+	@$(TOX) run -e py -- $(ARGS)
+
+setup:
+	@PYTHON="$(PYTHON)" tools/setup.sh
+
+clean:
+	rm -rf .tools .tox build dist
