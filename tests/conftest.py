@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ _REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 # Settings, models and caches of the user are neither read nor written. Set here and not in a fixture, as
 # imports, other plugins' fixtures and child processes must see them too.
 _HOME = Path(tempfile.mkdtemp(prefix="napari-lungseg-tests-"))
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 _FOLDERS = {
     "HOME": "",
     "USERPROFILE": "",
@@ -28,13 +29,6 @@ _FOLDERS = {
 for _name, _folder in _FOLDERS.items():
     (_HOME / _folder).mkdir(exist_ok=True)
     os.environ[_name] = str(_HOME / _folder)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def home() -> Iterator[Path]:
-    """The home folder that the tests see; empty at the start and gone at the end."""
-    yield _HOME
-    shutil.rmtree(_HOME, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
