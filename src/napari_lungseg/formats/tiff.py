@@ -1,0 +1,113 @@
+"""TIFF stacks and single pages, by way of tifffile; spacing from ImageJ or OME metadata."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.formats.picture import to_grey
+from napari_lungseg.preprocess import guess_unit
+from napari_lungseg.volume import Volume, scaling
+
+# What is wrong with a file is raised; without a handler, logging would also put it on stderr.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+#: Millimetres in the units that ImageJ and OME write.
+_MM = {
+    "m": 1000.0,
+    "cm": 10.0,
+    "mm": 1.0,
+    "millimeter": 1.0,
+    "millimetre": 1.0,
+    "um": 1e-3,
+    "\u00b5m": 1e-3,
+    "\u03bcm": 1e-3,
+    "\\u00b5m": 1e-3,
+    "micron": 1e-3,
+    "microns": 1e-3,
+    "micrometer": 1e-3,
+    "nm": 1e-6,
+    "inch": 25.4,
+    "in": 25.4,
+}
+
+
+def read_tiff(path: Path) -> Volume:
+    """Read a page or a stack of pages; colour is made grey.
+
+    The resolution of a TIFF without ImageJ or OME metadata speaks of print, not of the patient, and is not believed.
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            if len(file.series) != 1:
+                raise InputError(f"{path} holds {len(file.series)} images of different kinds; save the one that is meant.")
+            series = file.series[0]
+            axes, shape = series.axes, series.shape
+            stacked = [axis for axis, length in zip(axes, shape) if axis not in "YXS" and length > 1]
+            if len(stacked) > 1 or "C" in stacked or axes.replace("S", "")[-2:] != "YX":
+                raise InputError(f"{path} has more axes than a volume (axes {axes}, shape {shape}); save one grey volume of it.")
+            array = series.asarray()
+            if series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind == "u":
+                array = np.iinfo(array.dtype).max - array
+            spacing = _ome_spacing(file) if file.is_ome else _imagej_spacing(file) if file.is_imagej else None
+    except InputError:
+        raise
+    except Exception as error:  # tifffile and its decoders raise whatever the damage makes them stumble over
+        raise InputError(f"{path} is damaged or not a TIFF file; copy or export it again.") from error
+    if "S" in axes:
+        array = np.moveaxis(array, axes.index("S"), -1)
+        array = to_grey(array) if array.shape[-1] > 2 else array[..., 0]
+    array = array.reshape(array.shape[-3:] if stacked else array.shape[-2:])
+    if array.dtype.kind not in "buif":
+        raise InputError(f"{path} holds numbers of the kind {array.dtype}; save it as grey values.")
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    if spacing is None:
+        return Volume(array, scaling((1.0,) * array.ndim), guess_unit(array), spacing_known=False)
+    return Volume(array, scaling(spacing[3 - array.ndim :]), guess_unit(array))
+
+
+def write_tiff(volume: Volume, path: Path) -> None:
+    """Write an OME-TIFF, compressed, with the spacing where it is known."""
+    array = np.asarray(volume.array)
+    array = array.astype(np.uint8) if array.dtype == bool else array
+    metadata: dict[str, Any] = {"axes": "ZYX"[3 - array.ndim :]}
+    if volume.spacing_known:
+        for axis, step in zip(metadata["axes"], volume.spacing):
+            metadata |= {f"PhysicalSize{axis}": step, f"PhysicalSize{axis}Unit": "mm"}
+    tifffile.imwrite(path, array, ome=True, photometric="minisblack", compression="zlib", metadata=metadata)
+
+
+def _imagej_spacing(file: tifffile.TiffFile) -> tuple[float, ...] | None:
+    metadata = file.imagej_metadata or {}
+    unit = _MM.get(str(metadata.get("unit", "")).strip().lower())
+    tags = file.pages.first.tags
+    if unit is None or "XResolution" not in tags or "YResolution" not in tags:
+        return None
+    steps = []
+    for name in ("YResolution", "XResolution"):
+        pixels, units = tags[name].value
+        if not pixels or not units:
+            return None
+        steps.append(units / pixels * unit)
+    # ImageJ leaves out a depth of one unit.
+    return (float(metadata.get("spacing", 1.0)) * unit, *steps)
+
+
+def _ome_spacing(file: tifffile.TiffFile) -> tuple[float, ...] | None:
+    described = tifffile.xml2dict(file.ome_metadata or "").get("OME", {}).get("Image", {})
+    pixels = (described[0] if isinstance(described, list) else described).get("Pixels", {})
+    steps = []
+    for axis in "ZYX":
+        size, unit = pixels.get(f"PhysicalSize{axis}"), _MM.get(str(pixels.get(f"PhysicalSize{axis}Unit", "\u00b5m")).lower())
+        if axis == "Z" and size is None and int(pixels.get("SizeZ", 1)) == 1:
+            size, unit = 1.0, 1.0
+        if size is None or unit is None or not float(size) > 0:
+            return None
+        steps.append(float(size) * unit)
+    return tuple(steps)
