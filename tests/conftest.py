@@ -29,6 +29,7 @@ _FOLDERS = {
 for _name, _folder in _FOLDERS.items():
     (_HOME / _folder).mkdir(exist_ok=True)
     os.environ[_name] = str(_HOME / _folder)
+os.environ.pop("NAPARI_LUNGSEG_MODELS", None)
 
 
 @pytest.fixture(scope="session")

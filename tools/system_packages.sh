@@ -1,0 +1,57 @@
+#!/bin/sh
+# Sees to what pip cannot bring: a new enough Python that can make environments, shared libraries of Qt and OpenGL, Xvfb.
+# As root on Debian and Ubuntu installs what is missing; otherwise says in one sentence what is, and stops where that is certain.
+set -eu
+python=${PYTHON:-python3}
+
+stop() {
+    echo "$*" >&2
+    exit 1
+}
+
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+    stop "napari-lungseg needs Python 3.11 or newer, and '$python' is not; name one with: make PYTHON=/path/to/python3 ..."
+
+[ "$(uname -s)" = Linux ] || exit 0
+
+packages=""
+if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    packages="$packages $("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+fi
+ldconfig=$(command -v ldconfig || echo /sbin/ldconfig)
+known=$("$ldconfig" -p 2>/dev/null || true)
+while read -r library package; do
+    case "$known" in
+        *"$library "*) ;;
+        *) packages="$packages $package" ;;
+    esac
+done <<LIBRARIES
+libGL.so.1 libgl1
+libEGL.so.1 libegl1
+libxkbcommon-x11.so.0 libxkbcommon-x11-0
+libxcb-cursor.so.0 libxcb-cursor0
+libxcb-icccm.so.4 libxcb-icccm4
+libxcb-keysyms.so.1 libxcb-keysyms1
+libxcb-shape.so.0 libxcb-shape0
+libdbus-1.so.3 libdbus-1-3
+libfontconfig.so.1 libfontconfig1
+libglib-2.0.so.0 libglib2.0-0
+LIBRARIES
+command -v Xvfb >/dev/null || packages="$packages xvfb"
+[ -n "$packages" ] || exit 0
+
+line="apt-get install --no-install-recommends$packages"
+if ! command -v apt-get >/dev/null; then
+    echo "These seem to be missing, by their Debian names; if something does not start, install them:$packages" >&2
+elif [ "$(id -u)" -ne 0 ]; then
+    stop "System packages are missing; install them with: sudo $line"
+else
+    echo "Installing system packages:$packages"
+    export DEBIAN_FRONTEND=noninteractive
+    log=$(mktemp)
+    if ! { apt-get update -q && $line -y -q; } >"$log" 2>&1; then
+        cat "$log" >&2
+        stop "System packages could not be installed; this failed: $line"
+    fi
+    rm -f "$log"
+fi
