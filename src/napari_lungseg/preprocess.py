@@ -119,7 +119,6 @@ def body_box(volume: Volume) -> Box:
         low, high = np.percentile(finite, (1.0, 99.0))
         level = float(low + 0.2 * (high - low))
     tissue = stack.reshape(-1, *stack.shape[-2:]) > level
-    tissue = ndimage.binary_opening(tissue, np.ones((1, 5, 5), dtype=bool))
     body = np.zeros(tissue.shape[1:], dtype=bool)
     for plane in tissue:
         parts, count = ndimage.label(plane)
@@ -151,5 +150,3 @@ def _slices(array: Array) -> Array:
 
 def _thin(array: Array) -> npt.NDArray[np.float32]:
     return np.asarray(_slices(array)[..., ::4, ::4], dtype=np.float32)
-
-

@@ -1,0 +1,1 @@
+"""Teaching a model: data set, augmentation, losses, the fit loop."""
