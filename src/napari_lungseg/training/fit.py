@@ -21,9 +21,11 @@ from napari_lungseg.training.losses import LOSSES
 from napari_lungseg.unet import UNet
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
-#: Share of the run over which the learning rate rises and the augmentation comes up to strength.
+#: Share of the run over which the learning rate rises, and over which the augmentation comes up to strength.
 WARM_UP = 0.03
 RAMP = 0.15
+#: The last part of the run sees milder changes, nearer to real images, so that the weights settle on those.
+SETTLE, MILD = 0.12, 0.5
 SGD_MOMENTUM = 0.99
 
 
@@ -237,7 +239,7 @@ def _batch(
     sampler: SliceSampler, coarse: SliceSampler, pixel_mm: float, settings: TrainSettings, progress: float, step: int
 ) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng((settings.seed, step))
-    strength = min(1.0, 0.3 + 0.7 * progress / RAMP)
+    strength = min(1.0, 0.3 + 0.7 * progress / RAMP) if progress < 1.0 - SETTLE else MILD
     if progress < settings.coarse_share:
         chosen, count, size, pixel_mm = coarse, 2 * settings.batch_size, settings.view_px // 2, 2.0 * pixel_mm
     else:
