@@ -1,0 +1,217 @@
+"""The form of the Segment module: what can be chosen, and nothing of what happens then."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+from magicgui.widgets import CheckBox, ComboBox, PushButton, RangeSlider, Slider, create_widget
+from magicgui.widgets.bases import ValueWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QProgressBar, QScrollArea, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from napari_lungseg.mask import MaskSettings
+from napari_lungseg.volume import Unit
+from napari_lungseg.widgets.worker import Look
+
+WIDTH = 350
+LABEL_WIDTH = 112
+
+#: Label and tooltip of each step of the post-processing; a step is a field of MaskSettings.
+STEPS = {
+    "keep_lungs": ("Keep the lungs only", "Drop everything but the largest parts."),
+    "smallest_ml": ("Smallest part (mL)", "Parts smaller than this are dropped."),
+    "fill_holes": ("Fill holes", "Vessels and nodules become lung; the airways stay out."),
+    "split_sides": ("Right and left", "Label the right lung 1 and the left lung 2, also where they touch."),
+}
+
+
+class Controls(QWidget):
+    """Every control of the Segment module.
+
+    Parameters
+    ----------
+    images : callable
+        Gives the layers that can be chosen.
+    """
+
+    def __init__(self, images: Callable[[Any], list[Any]]) -> None:
+        super().__init__()
+        self.image = ComboBox(label="Image", choices=images, tooltip="The layer to segment; follows the layer that is selected.")
+        self.model = ComboBox(label="Model", choices=[], tooltip="The network, from the library of models.")
+        self.device = ComboBox(label="Device", choices=["auto"], tooltip="Where the network runs; auto takes a GPU if there is one.")
+        self.slices = ComboBox(
+            label="Slices",
+            choices=[("Whole volume", "volume"), ("This slice", "slice"), ("Range", "range")],
+            tooltip="The displayed slice comes first.",
+        )
+        self.span = RangeSlider(label="From, to", value=(0, 1), min=0, max=1, tooltip="First and last slice.")
+        self.run = PushButton(text="Segment", tooltip="Segment the image; the layers fill while you look.")
+        self.threshold = Slider(
+            label="Threshold (%)", value=round(100 * MaskSettings().threshold), min=1, max=99, tooltip="Voxels at least as likely are lung."
+        )
+        self.steps: dict[str, ValueWidget] = {}
+        for step in fields(MaskSettings):
+            if step.name in STEPS:
+                label, tooltip = STEPS[step.name]
+                self.steps[step.name] = create_widget(
+                    value=step.default, annotation=step.type, name=step.name, label=label, options={"tooltip": tooltip}
+                )
+        self.unit = ComboBox(label="Intensities", choices=_units(None), tooltip="What the numbers of the image mean.")
+        self.axis = ComboBox(label="Slices along", choices=_axes(None), tooltip="The axis from feet to head.")
+        self.as_image = CheckBox(
+            label="Probability", text="as an image layer", tooltip="Instead of a label layer; for the next run."
+        )
+        self.progress = QProgressBar()
+        self.status = QLabel()
+        self._lay_out()
+
+    def mask_settings(self) -> MaskSettings:
+        """Threshold and post-processing."""
+        return MaskSettings(threshold=self.threshold.value / 100, **{name: widget.value for name, widget in self.steps.items()})
+
+    def chosen_unit(self) -> Unit | None:
+        """Unit set by hand; None to tell it from the numbers."""
+        return None if self.unit.value == "auto" else self.unit.value
+
+    def chosen_axis(self) -> int | None:
+        """Axis set by hand; None to tell it from the geometry."""
+        return None if self.axis.value == "auto" else self.axis.value
+
+    def chosen_slices(self) -> tuple[int, int] | str:
+        """First and last slice, or "volume" or "slice"."""
+        first, last = self.span.value
+        return (int(first), int(last)) if self.slices.value == "range" else self.slices.value
+
+    def tell(self, text: str) -> None:
+        """Show a line of status."""
+        self.status.setText(text)
+        self.status.setVisible(bool(text))
+
+    def show_look(self, look: Look | None) -> None:
+        """Show what was told of the image: its unit, its axis, and how many slices there are."""
+        _relabel(self.unit, _units(look.unit if look else None))
+        _relabel(self.axis, _axes(look))
+        self.slices.enabled = self.axis.enabled = look is None or len(look.shape) == 3
+        if look is None:
+            return
+        axis = self.chosen_axis()
+        last = look.shape[look.axis if axis is None else axis] - 1 if len(look.shape) == 3 else 0
+        if self.span.max != max(1, last):
+            self.span.min, self.span.max = 0, max(1, last)
+            self.span.value = (0, last)
+
+    def show_progress(self, done: int, total: int, seconds: float) -> None:
+        """Show how many slices are done and how long the rest will take."""
+        self.progress.setMaximum(total)
+        self.progress.setValue(done)
+        left = f" · {_clock(seconds)} left" if done < total else ""
+        self.progress.setFormat(f"{done} of {total} slices{left}")
+
+    def show_running(self, running: bool) -> None:
+        """Turn the button to Cancel and back."""
+        self.run.text = "Cancel" if running else "Segment"
+        self.progress.setVisible(running)
+        if running:
+            # No numbers yet: the bar only moves.
+            self.progress.setRange(0, 0)
+            self.progress.setFormat("")
+
+    def _lay_out(self) -> None:
+        run = self.run.native
+        run.setMinimumHeight(34)
+        run.setStyleSheet("font-weight: bold")
+        self.status.setWordWrap(True)
+        self.tell("")
+        self.progress.setVisible(False)
+        note = QLabel("For research, not for diagnosis.")
+        note.setEnabled(False)
+
+        inner = QWidget()
+        layout = QVBoxLayout(inner)
+        layout.setContentsMargins(8, 4, 8, 4)
+        layout.setSpacing(6)
+        layout.addLayout(_form(self.image, self.model, self.device, self.slices))
+        span = QWidget()
+        span.setLayout(_form(self.span))
+        span.setVisible(False)
+        self.slices.changed.connect(lambda value: span.setVisible(value == "range"))
+        for part in (span, run, self.progress, self.status):
+            layout.addWidget(part)
+        layout.addSpacing(4)
+        layout.addLayout(_form(self.threshold))
+        layout.addWidget(_folded("Post-processing", *self.steps.values()))
+        layout.addWidget(_folded("More", self.unit, self.axis, self.as_image))
+        layout.addWidget(note)
+        layout.addStretch()
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(inner)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(area)
+        self.setMinimumWidth(WIDTH)
+
+
+def labelled_form() -> QFormLayout:
+    """Rows of a label and a control, as in the whole dock."""
+    form = QFormLayout()
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setVerticalSpacing(6)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    return form
+
+
+def add_row(form: QFormLayout, widget: ValueWidget) -> None:
+    """Add a control under its label."""
+    # A check box says itself what it is for.
+    label = QLabel("" if isinstance(widget, CheckBox) and widget.label == widget.text else widget.label)
+    label.setToolTip(widget.tooltip)
+    label.setMinimumWidth(LABEL_WIDTH)
+    form.addRow(label, widget.native)
+
+
+def _form(*widgets: ValueWidget) -> QFormLayout:
+    form = labelled_form()
+    for widget in widgets:
+        add_row(form, widget)
+    return form
+
+
+def _folded(title: str, *widgets: ValueWidget) -> QCollapsible:
+    section = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
+    section.setDuration(0)
+    section.layout().setContentsMargins(0, 0, 0, 0)
+    content = QWidget()
+    content.setLayout(_form(*widgets))
+    section.addWidget(content)
+    section.content().layout().setContentsMargins(0, 0, 0, 4)
+    return section
+
+
+def _units(told: Unit | None) -> list[tuple[str, str]]:
+    names = {"HU": "Hounsfield units", "arbitrary": "arbitrary"}
+    return [(f"automatic ({names[told]})" if told else "automatic", "auto"), *((name, unit) for unit, name in names.items())]
+
+
+def _axes(look: Look | None) -> list[tuple[str, str | int]]:
+    told = f"automatic (axis {look.axis})" if look else "automatic"
+    return [(told, "auto"), *((f"axis {axis}", axis) for axis in range(3))]
+
+
+def _relabel(combo: ComboBox, choices: list[Any]) -> None:
+    value = combo.value
+    with combo.changed.blocked():
+        combo.choices = []  # else those that stay come first
+        combo.choices = choices
+        combo.value = value
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(math.ceil(seconds), 60)
+    return f"{minutes}:{seconds:02d}"

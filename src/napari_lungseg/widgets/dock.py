@@ -1,0 +1,53 @@
+"""The dock: one module at a time, chosen on top, as in 3D Slicer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import ComboBox
+from qtpy.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
+
+from napari_lungseg.widgets.controls import add_row, labelled_form
+from napari_lungseg.widgets.segment import SegmentWidget
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+#: Every module: its name and its widget, in the order of work.
+MODULES: dict[str, type[QWidget]] = {
+    "Segment": SegmentWidget,
+}
+
+
+class LungSegmentation(QWidget):
+    """All modules of the plugin in one dock.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Given by napari.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._built: dict[str, QWidget] = {}
+        self._stack = QStackedWidget()
+        self.module = ComboBox(label="Module", choices=list(MODULES))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        form = labelled_form()
+        form.setContentsMargins(8, 6, 8, 6)
+        add_row(form, self.module)
+        layout.addLayout(form)
+        layout.addWidget(self._stack, stretch=1)
+        self.module.changed.connect(self.open)
+        self.open(self.module.value)
+
+    def open(self, name: str) -> QWidget:
+        """Show a module, built when it is first needed, and return its widget."""
+        if name not in self._built:
+            self._built[name] = MODULES[name](self._viewer)
+            self._stack.addWidget(self._built[name])
+        self._stack.setCurrentWidget(self._built[name])
+        return self._built[name]

@@ -1,0 +1,149 @@
+"""One segmentation in the background, from the button to the finished mask."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from napari.layers import Layer
+from napari.qt.threading import GeneratorWorker, create_worker
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_lungseg.widgets.results import Frame, Result, result_for
+from napari_lungseg.widgets.view import is_shown, voxel_shape
+from napari_lungseg.widgets.worker import Failed, Job, Ready, Stage, segmenting
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from napari_lungseg.predict import PredictedSlice
+
+#: Runs that may not be over; two at once on one image would write over each other.
+_runs: WeakSet[Run] = WeakSet()
+#: Shortest time, in milliseconds, between two refreshes of the canvas.
+REFRESH_MS = 100
+
+
+class Run(QObject):
+    """Predict one volume and write it into its layers slice by slice.
+
+    The worker only computes. Everything that arrives is written here, on the GUI thread, so that nothing more is
+    written once the run is over, however long the worker needs to notice.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where the layers are.
+    job : Job
+        What to segment.
+    threshold : float
+        Fraction above which a voxel is shown as lung until the mask is made; may be set at any time.
+    as_image : bool
+        Show the probability as an image layer rather than a label layer.
+    """
+
+    #: What is being done.
+    told = Signal(str)
+    #: Something the person should notice.
+    noticed = Signal(str)
+    #: Slices done, slices in all, seconds left.
+    progressed = Signal(int, int, float)
+    #: The end: None, or why it ended early. ``frame`` holds what has been predicted, if anything.
+    ended = Signal(object)
+
+    def __init__(self, viewer: napari.viewer.Viewer, job: Job, threshold: float, *, as_image: bool) -> None:
+        super().__init__()
+        self.job = job
+        self.threshold = threshold
+        self.result: Result | None = None
+        self.frame: Frame | None = None
+        self.new_layers = False
+        self.over = False
+        self.done = 0
+        self._viewer = viewer
+        self._as_image = as_image
+        self._began = 0.0
+        self._worker: GeneratorWorker = create_worker(segmenting, job, _start_thread=False)
+        self._worker.yielded.connect(self._arrived)
+        self._worker.finished.connect(self._finished)
+        self._pause = 0
+        self._refresh = QTimer(self)
+        self._refresh.setSingleShot(True)
+        self._refresh.timeout.connect(self._show)
+
+    def start(self) -> None:
+        """Begin."""
+        _runs.add(self)
+        self._viewer.layers.events.removed.connect(self._check_layers)
+        self._worker.start()
+
+    def stop(self, reason: str) -> None:
+        """End now and keep what is done; what the worker still computes is dropped."""
+        if self.over:
+            return
+        self._worker.quit()
+        self._end(reason)
+
+    def _arrived(self, item: Any) -> None:
+        if self.over:
+            return
+        if isinstance(item, Stage):
+            self.told.emit(item.text)
+        elif isinstance(item, Ready):
+            self._prepare(item)
+        elif isinstance(item, Failed):
+            self._end(item)
+        elif hasattr(item, "probability"):
+            self._write(item)
+        else:
+            self.noticed.emit(item.text)
+
+    def _prepare(self, ready: Ready) -> None:
+        layer = self.job.layer
+        self.result = result_for(layer, voxel_shape(layer))
+        self.new_layers = not self.result.complete(self._viewer)
+        self.result.show(self._viewer, as_image=self._as_image)
+        self.frame = self.result.frame(self.job.step, ready.volume)
+        self.told.emit("Segmenting …")
+        self._began = time.perf_counter()
+
+    def _write(self, item: PredictedSlice) -> None:
+        assert self.result is not None
+        assert self.frame is not None
+        where = (slice(None),) * item.axis + (item.index,) if self.frame.probability.ndim == 3 else ()
+        self.result.put_probability(self.frame, where, item.probability, self.threshold)
+        self.done = item.done
+        spent = time.perf_counter() - self._began
+        self.progressed.emit(item.done, item.total, spent / item.done * (item.total - item.done))
+        if not self._refresh.isActive() and is_shown(self._viewer, self.job.layer, item.axis, item.index):
+            self._refresh.start(self._pause)
+
+    def _show(self) -> None:
+        if self.result is None or self.over:
+            return
+        began = time.perf_counter()
+        self.result.refresh()
+        # A slow canvas (3-D, large slices) gets fewer refreshes, not a slow window.
+        self._pause = max(REFRESH_MS, int(5000 * (time.perf_counter() - began)))
+
+    def _check_layers(self) -> None:
+        if self.result is not None and not self.result.complete(self._viewer):
+            self.stop("A layer of the segmentation was removed; it was stopped.")
+        elif self.result is None and self.job.layer not in self._viewer.layers:
+            self.stop("The image was removed; the segmentation was stopped.")
+
+    def _finished(self) -> None:
+        if not self.over:
+            self._end(None)
+
+    def _end(self, reason: str | Failed | None) -> None:
+        self.over = True
+        self._refresh.stop()
+        self._viewer.layers.events.removed.disconnect(self._check_layers)
+        self.ended.emit(reason)
+
+
+def is_running(layer: Layer) -> bool:
+    """Whether a layer is being segmented, by this window or another."""
+    return any(run.job.layer == layer and not run.over for run in _runs)

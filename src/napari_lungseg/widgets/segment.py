@@ -1,0 +1,290 @@
+"""The Segment module: lungs of an image layer, by one button."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Layer
+from napari.qt.threading import create_worker
+from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QMessageBox, QVBoxLayout, QWidget
+
+from napari_lungseg.volume import Array
+from napari_lungseg.widgets.controls import Controls
+from napari_lungseg.widgets.remask import Wish
+from napari_lungseg.widgets.results import Frame, Result, is_image, result_of
+from napari_lungseg.widgets.run import Run, is_running
+from napari_lungseg.widgets.view import displayed_slice, displayed_step, displayed_voxel
+from napari_lungseg.widgets.worker import Choices, Failed, Job, Look, copy_if_edited, list_choices, look
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+#: Milliseconds for which the threshold must rest before the whole mask is made anew.
+REST_MS = 200
+
+KEEP, COPY = "Keep my changes", "Copy and replace"
+
+
+class SegmentWidget(QWidget):
+    """Segment the lungs of an image layer and make its mask anew when threshold or post-processing change.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Given by napari.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.controls = Controls(self._images)
+        self._run: Run | None = None
+        self._look: Look | None = None
+        self._asking = False
+        self._began = 0.0
+        self._sides: tuple[Any, Array] | None = None
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.timeout.connect(self._remask)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.controls)
+        self._connect()
+        self._follow()
+        self._image_changed()
+        self._list_choices()
+
+    def _connect(self) -> None:
+        controls, layers = self.controls, self.viewer.layers
+        controls.image.changed.connect(self._image_changed)
+        controls.run.changed.connect(self._pressed)
+        controls.threshold.changed.connect(self._threshold_changed)
+        controls.axis.changed.connect(lambda: controls.show_look(self._look))
+        for step in controls.steps.values():
+            step.changed.connect(lambda: self._rest.start(REST_MS))
+        events = [
+            *((getattr(layers.events, name), self._layers_changed) for name in ("inserted", "removed", "reordered", "renamed")),
+            (layers.selection.events.active, self._follow),
+        ]
+        for event, callback in events:
+            event.connect(callback)
+        # Not a method of self: those are disconnected before they could hear of the end.
+        self.destroyed.connect(partial(_release, self, events))
+
+    # ---- which image
+
+    def _images(self, _: Any = None) -> list[Layer]:
+        return [layer for layer in self.viewer.layers if is_image(layer)]
+
+    def _layers_changed(self) -> None:
+        before = self.controls.image.value
+        self.controls.image.reset_choices()
+        if self.controls.image.value is before:
+            return
+        self._image_changed()
+
+    def _follow(self) -> None:
+        active = self.viewer.layers.selection.active
+        if active is not None and is_image(active) and active in self.controls.image.choices:
+            self.controls.image.value = active
+
+    def _image_changed(self) -> None:
+        layer = self.controls.image.value
+        self._look = None
+        self.controls.show_look(None)
+        self.controls.run.enabled = layer is not None or self._run is not None
+        if layer is None:
+            self.controls.tell("Open an image first: drop a file or a DICOM folder into the window.")
+            return
+        self.controls.tell("")
+        worker = create_worker(_look_at, layer, displayed_step(self.viewer, layer), _start_thread=False)
+        worker.returned.connect(self._looked)
+        worker.start()
+
+    def _looked(self, told: tuple[Layer, Look | Failed]) -> None:
+        layer, look = told
+        if layer is not self.controls.image.value:
+            return
+        if isinstance(look, Failed):
+            self.controls.tell(look.text)
+        else:
+            self._look = look
+            self.controls.show_look(look)
+
+    def _list_choices(self) -> None:
+        worker = create_worker(list_choices, _start_thread=False)
+        worker.returned.connect(self._choices_listed)
+        worker.start()
+
+    def _choices_listed(self, choices: Choices | Failed) -> None:
+        if isinstance(choices, Failed):
+            self.controls.tell(choices.text)
+            return
+        self.controls.model.choices = choices.models
+        self.controls.device.choices = choices.devices
+
+    # ---- running
+
+    def _pressed(self) -> None:
+        if self._run is not None:
+            self._run.stop("Cancelled")
+            return
+        layer = self.controls.image.value
+        if layer is None or self._asking:
+            return
+        if is_running(layer):
+            show_warning(f"{layer.name} is being segmented already.")
+            return
+        frame = self._frame()
+        if frame is None:
+            self._start()
+            return
+        result = result_of(layer)
+        assert result is not None
+        self._asking = True
+        worker = create_worker(copy_if_edited, result.current(frame), frame.written, _start_thread=False)
+        worker.returned.connect(self._compared)
+        worker.start()
+
+    def _compared(self, edited: Array | None) -> None:
+        self._asking = False
+        frame, result = self._frame(), result_of(self.controls.image.value)
+        if edited is not None and frame is not None and result is not None:
+            answer = self._ask(result)
+            if answer == COPY:
+                result.set_aside(self.viewer, frame, edited)
+            elif answer != KEEP:
+                return
+        self._start()
+
+    def _ask(self, result: Result) -> str:
+        box = QMessageBox(self)
+        box.setIcon(QMessageBox.Icon.Question)
+        box.setWindowTitle("Segment again")
+        box.setText(f"You have changed {result.lungs.name if result.lungs else 'the mask'} since it was made.")
+        box.setInformativeText(
+            f"“{KEEP}” leaves every voxel that you set as it is. “{COPY}” puts a copy of the layer aside and makes the mask anew."
+        )
+        keep = box.addButton(KEEP, QMessageBox.ButtonRole.AcceptRole)
+        box.addButton(COPY, QMessageBox.ButtonRole.AcceptRole)
+        box.addButton(QMessageBox.StandardButton.Cancel)
+        box.setDefaultButton(keep)
+        box.exec()
+        return box.clickedButton().text() if box.clickedButton() else ""
+
+    def _start(self) -> None:
+        controls, layer = self.controls, self.controls.image.value
+        if layer is None:
+            return
+        if (result := result_of(layer)) is not None:
+            result.remasker.forget()
+        job = Job(
+            layer=layer,
+            step=displayed_step(self.viewer, layer),
+            unit=controls.chosen_unit(),
+            model=controls.model.value or "lung-ct",
+            device=controls.device.value,
+            axis=controls.chosen_axis(),
+            slices=controls.chosen_slices(),
+            displayed=displayed_voxel(self.viewer, layer),
+        )
+        run = Run(self.viewer, job, controls.threshold.value / 100, as_image=controls.as_image.value)
+        run.told.connect(self.controls.tell)
+        run.noticed.connect(show_warning)
+        run.progressed.connect(controls.show_progress)
+        run.ended.connect(self._ended)
+        self._run, self._sides, self._began = run, None, time.perf_counter()
+        controls.show_running(True)
+        run.start()
+
+    def _ended(self, reason: str | Failed | None) -> None:
+        run, self._run = self._run, None
+        assert run is not None
+        self.controls.show_running(False)
+        if isinstance(reason, Failed):
+            show_error(reason.text)
+            self.controls.tell(reason.text)
+        elif reason is not None and reason != "Cancelled":
+            show_info(reason)
+            self.controls.tell(reason)
+        else:
+            self.controls.tell("" if reason is None else "Cancelled.")
+        if run.result is not None and run.frame is not None and run.done and run.result.complete(self.viewer):
+            text = f"{run.done} slices in {time.perf_counter() - self._began:.0f} s." if reason is None else None
+            self._make_mask(run.result, run.frame, partial(self._mask_made, text, run))
+
+    # ---- the mask
+
+    def _frame(self) -> Frame | None:
+        """What has been predicted for the image and time step on the canvas, if its layers are there."""
+        layer = self.controls.image.value
+        result = result_of(layer) if layer is not None else None
+        if layer is None or result is None or not result.complete(self.viewer):
+            return None
+        return result.find_frame(displayed_step(self.viewer, layer))
+
+    def _threshold_changed(self) -> None:
+        threshold = self.controls.threshold.value / 100
+        if self._run is not None:
+            self._run.threshold = threshold
+        frame = self._frame()
+        if frame is None:
+            return
+        self._preview(frame, threshold)
+        self._rest.start(REST_MS)
+
+    def _preview(self, frame: Frame, threshold: float) -> None:
+        layer = self.controls.image.value
+        where, result = displayed_slice(self.viewer, layer), result_of(layer)
+        if where is None or result is None:
+            return
+        if self._sides is None or self._sides[0] != (frame, where):
+            self._sides = ((frame, where), result.current(frame)[where].copy())
+        result.preview(frame, where, threshold, self._sides[1])
+        result.refresh()
+
+    def _remask(self) -> None:
+        frame = self._frame()
+        # The end of a run makes the mask with whatever is set then.
+        if frame is None or is_running(self.controls.image.value):
+            return
+        result = result_of(self.controls.image.value)
+        assert result is not None
+        self._make_mask(result, frame, self._mask_made)
+
+    def _make_mask(self, result: Result, frame: Frame, done: Any) -> None:
+        where = displayed_slice(self.viewer, result.image)
+        first = where[0] if where and isinstance(where[0], int) else 0
+        self.controls.tell("Making the mask …")
+        result.remasker.request(Wish(frame, self.controls.mask_settings(), first, done))
+
+    def _mask_made(self, *given: Any) -> None:
+        *about, made = given
+        text, run = about if about else (None, None)
+        self._sides = None
+        if isinstance(made, Failed):
+            show_error(made.text)
+            self.controls.tell(made.text)
+            return
+        if made == 0:
+            text = f"No lung found at a threshold of {self.controls.threshold.value} %."
+        self.controls.tell(text or "")
+        if run is not None and run.new_layers:
+            run.result.offer_painting(self.viewer)
+
+
+def _look_at(layer: Layer, step: tuple[int, ...]) -> tuple[Layer, Look | Failed]:
+    return layer, look(layer, step)
+
+
+def _release(widget: SegmentWidget, events: list[tuple[Any, Any]], *_: Any) -> None:
+    """Let go of the viewer once the window or the dock is closed."""
+    for event, callback in events:
+        event.disconnect(callback)
+    if widget._run is not None:
+        widget._run.ended.disconnect()
+        widget._run.stop("closed")

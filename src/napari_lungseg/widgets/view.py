@@ -1,0 +1,51 @@
+"""Which part of a layer the person is looking at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Layer
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+
+def voxel_shape(layer: Layer) -> tuple[int, ...]:
+    """Shape of an image layer at full resolution, time included, colours not."""
+    shape = layer.data[0].shape if layer.multiscale else layer.data.shape
+    return tuple(int(size) for size in (shape[:-1] if getattr(layer, "rgb", False) else shape))
+
+
+def displayed_step(viewer: napari.viewer.Viewer, layer: Layer) -> tuple[int, ...]:
+    """Displayed index along the (time) axes that a layer has before its last three; empty where there are none."""
+    return _voxel(viewer, layer)[:-3]
+
+
+def displayed_voxel(viewer: napari.viewer.Viewer, layer: Layer) -> tuple[int, ...]:
+    """Index, along each of a layer's last three axes, of the voxel at the viewer's current point; clipped to the layer."""
+    return _voxel(viewer, layer)[-3:]
+
+
+def displayed_slice(viewer: napari.viewer.Viewer, layer: Layer) -> tuple[slice | int, ...] | None:
+    """Where the slice on the canvas lies in a volume of the layer; None in 3-D."""
+    voxel = displayed_voxel(viewer, layer)
+    if len(voxel) == 2:
+        return ()
+    hidden = [axis for axis in range(3) if not _is_on_canvas(viewer, axis)]
+    return (slice(None),) * hidden[0] + (voxel[hidden[0]],) if hidden else None
+
+
+def is_shown(viewer: napari.viewer.Viewer, layer: Layer, axis: int, index: int) -> bool:
+    """Whether the slice at ``index`` along an axis of the layer's volume can be seen."""
+    voxel = displayed_voxel(viewer, layer)
+    return len(voxel) == 2 or _is_on_canvas(viewer, axis) or voxel[axis] == index
+
+
+def _is_on_canvas(viewer: napari.viewer.Viewer, axis: int) -> bool:
+    return viewer.dims.ndim - 3 + axis in viewer.dims.displayed
+
+
+def _voxel(viewer: napari.viewer.Viewer, layer: Layer) -> tuple[int, ...]:
+    point = np.rint(np.asarray(layer.world_to_data(viewer.dims.point))).astype(int)
+    return tuple(int(value) for value in np.clip(point, 0, np.asarray(voxel_shape(layer)) - 1))

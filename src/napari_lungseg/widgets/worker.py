@@ -1,0 +1,166 @@
+"""What runs off the GUI thread: reading a layer, the network, and making masks. No layer is changed here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Layer
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.mask import MaskSettings, make_mask
+from napari_lungseg.volume import Array, Unit, Volume
+from napari_lungseg.widgets.edits import any_edited
+from napari_lungseg.widgets.layers import volume_from_layer
+
+if TYPE_CHECKING:
+    from napari_lungseg.predict import Notice, PredictedSlice
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One press of the button.
+
+    Attributes
+    ----------
+    layer : Image
+        What to segment.
+    step : tuple of int
+        Index along the layer's time axes; empty for a layer without.
+    unit : {"HU", "arbitrary"} or None
+        What its numbers mean; None to tell from the numbers.
+    model : str
+        Name or folder of the model.
+    device : str
+        As in ``PredictSettings``.
+    axis : int or None
+        Axis along which slices are stacked; None to tell from the geometry.
+    slices : (int, int), "volume" or "slice"
+        First and last slice, all, or only the displayed one.
+    displayed : tuple of int
+        Index of the displayed voxel along each axis of the volume.
+    """
+
+    layer: Layer
+    step: tuple[int, ...]
+    unit: Unit | None
+    model: str
+    device: str
+    axis: int | None
+    slices: tuple[int, int] | str
+    displayed: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Something that takes a while has begun."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The image has been read."""
+
+    volume: Volume
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The end, with one sentence for the person."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """What can be told of a layer without reading all of it."""
+
+    unit: Unit
+    axis: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Models (label, name) and devices that can be chosen."""
+
+    models: list[tuple[str, str]]
+    devices: list[str]
+
+
+def segmenting(job: Job) -> Iterator[Stage | Ready | PredictedSlice | Notice | Failed]:
+    """Read the layer and the model and predict slice by slice, from the displayed one outward."""
+    try:
+        yield Stage("Loading the model …")
+        from napari_lungseg.model import load_model
+        from napari_lungseg.predict import PredictSettings, predict
+
+        model = load_model(job.model)
+        yield Stage("Reading the image …")
+        volume = volume_from_layer(job.layer, job.step, job.unit)
+        axis = volume.axial_axis if job.axis is None else job.axis
+        first = job.displayed[axis] if volume.ndim == 3 else 0
+        if isinstance(job.slices, tuple):
+            start, stop = job.slices[0], job.slices[1] + 1
+        else:
+            # Of a single slice, "this slice" is the whole, whichever way it was cut.
+            start, stop = (first, first + 1) if job.slices == "slice" and 1 not in volume.shape else (None, None)
+        yield Ready(volume)
+        settings = PredictSettings(device=job.device, axis=job.axis, first=first, start=start, stop=stop)
+        yield from predict(volume, model, settings)
+    except Exception as error:
+        yield Failed(sentence(error))
+
+
+def look(layer: Layer, step: tuple[int, ...]) -> Look | Failed:
+    """Tell unit, axial axis and shape of a layer."""
+    try:
+        volume = volume_from_layer(layer, step)
+    except Exception as error:
+        return Failed(sentence(error))
+    return Look(volume.unit, volume.axial_axis, volume.shape)
+
+
+def list_choices() -> Choices | Failed:
+    """List the library of models and the devices of this machine."""
+    try:
+        from napari_lungseg.device import list_devices
+        from napari_lungseg.model import list_models
+
+        return Choices([(entry.name, entry.name) for entry in list_models()], list_devices())
+    except Exception as error:
+        return Failed(sentence(error))
+
+
+def copy_if_edited(current: Array, written: Array) -> Array | None:
+    """A copy of the labels if a person changed them since the plugin wrote them."""
+    return np.array(current) if any_edited(current, written) else None
+
+
+def masking(probability: Volume, settings: MaskSettings) -> Array | Failed:
+    """The mask of the whole volume."""
+    try:
+        return make_mask(probability, settings).array
+    except Exception as error:
+        return Failed(sentence(error))
+
+
+def sentence(error: Exception) -> str:
+    """What went wrong, for a person; the log keeps the traceback of what is not their doing."""
+    if isinstance(error, InputError):
+        return str(error)
+    logger.exception("segmentation failed", exc_info=error)
+    if getattr(error, "winerror", None) == 1114 or "WinError 1114" in str(error):
+        return (
+            "PyTorch could not be loaded after the window (WinError 1114); close napari and start it with "
+            'python -c "import torch, napari; napari.Viewer(); napari.run()".'
+        )
+    if isinstance(error, MemoryError):
+        return "There is not enough memory for this image; close other programs, or segment fewer slices or a smaller image."
+    return f"The segmentation failed ({type(error).__name__}: {error}); the log has the details."
