@@ -5,9 +5,14 @@ cd "$(dirname "$0")/.."
 picture=${1:-}
 program=.tox/py/bin/napari-lungseg
 
-if [ "$(uname -s)" = Linux ] && { [ -n "$picture" ] || [ -z "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ]; }; then
-    command -v Xvfb >/dev/null || { echo "There is no display, and Xvfb, which stands in for one, is not installed." >&2; exit 1; }
+display=${DISPLAY:-}${WAYLAND_DISPLAY:-}
+if [ "$(uname -s)" = Linux ] && [ -z "$display" ]; then
     picture=${picture:-build/demo.png}
+    command -v Xvfb >/dev/null || { echo "There is no display, and Xvfb, which stands in for one, is not installed." >&2; exit 1; }
+fi
+
+# For a picture a virtual display is better even where there is a real one: nothing covers the window.
+if [ -n "$picture" ] && command -v Xvfb >/dev/null; then
     number=$(mktemp)
     Xvfb -displayfd 3 -screen 0 1366x768x24 -nolisten tcp 3>"$number" >/dev/null 2>&1 &
     server=$!

@@ -37,7 +37,8 @@ libdbus-1.so.3 libdbus-1-3
 libfontconfig.so.1 libfontconfig1
 libglib-2.0.so.0 libglib2.0-0
 LIBRARIES
-command -v Xvfb >/dev/null || packages="$packages xvfb"
+# A virtual display is wanted where there is no other.
+command -v Xvfb >/dev/null || [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] || packages="$packages xvfb"
 [ -n "$packages" ] || exit 0
 
 line="apt-get install --no-install-recommends$packages"
