@@ -67,7 +67,7 @@ def holds_dicom(folder: Path) -> bool:
 def single_slices(folder: Path) -> list[Path]:
     """The DICOM files of a folder where there are several and each is a series of its own; else nothing."""
     headers = _headers(_files(folder))
-    series = [str(header.get("SeriesInstanceUID", "")) for _, header in headers]
+    series = [str(header.SeriesInstanceUID) for _, header in headers]
     return [path for path, _ in headers] if len(series) > 1 and len(set(series)) == len(series) else []
 
 
@@ -138,6 +138,8 @@ def _headers(files: Iterable[Path]) -> list[tuple[Path, pydicom.Dataset]]:
                 warnings.simplefilter("ignore")
                 header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
             media = header.file_meta.get("MediaStorageSOPClassUID")
+            if media != _DIRECTORY and "SeriesInstanceUID" not in header:
+                raise ValueError("the header ends too early")
         except Exception as error:  # pydicom raises whatever the damage makes it stumble over
             raise InputError(f"{path} is damaged or not a DICOM file; copy or export it again, or take it out of the folder.") from error
         if media != _DIRECTORY:
@@ -148,7 +150,7 @@ def _headers(files: Iterable[Path]) -> list[tuple[Path, pydicom.Dataset]]:
 def _check_one_series(headers: list[tuple[Path, pydicom.Dataset]], name: str) -> None:
     series: dict[str, list[pydicom.Dataset]] = {}
     for _, header in headers:
-        series.setdefault(str(header.get("SeriesInstanceUID", "")), []).append(header)
+        series.setdefault(str(header.SeriesInstanceUID), []).append(header)
     if len(series) == 1:
         return
     lines = []

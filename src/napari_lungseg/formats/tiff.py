@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,8 @@ from napari_lungseg.formats.picture import to_grey
 from napari_lungseg.preprocess import guess_unit
 from napari_lungseg.volume import Volume, scaling
 
-# What is wrong with a file is raised; without a handler, logging would also put it on stderr.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
-
+#: Colour channels of a microscope; what has more is a stack whose axis was not named.
+_MOST_CHANNELS = 4
 #: Millimetres in the units that ImageJ and OME write.
 _MM = {
     "m": 1000.0,
@@ -43,18 +44,20 @@ def read_tiff(path: Path) -> Volume:
     The resolution of a TIFF without ImageJ or OME metadata speaks of print, not of the patient, and is not believed.
     """
     try:
-        with tifffile.TiffFile(path) as file:
+        with _complaints() as complaints, tifffile.TiffFile(path) as file:
             if len(file.series) != 1:
                 raise InputError(f"{path} holds {len(file.series)} images of different kinds; save the one that is meant.")
             series = file.series[0]
             axes, shape = series.axes, series.shape
-            stacked = [axis for axis, length in zip(axes, shape) if axis not in "YXS" and length > 1]
-            if len(stacked) > 1 or "C" in stacked or axes.replace("S", "")[-2:] != "YX":
+            stacked = {axis: length for axis, length in zip(axes, shape) if axis not in "YXS" and length > 1}
+            if len(stacked) > 1 or 1 < stacked.get("C", 0) <= _MOST_CHANNELS or axes.replace("S", "")[-2:] != "YX":
                 raise InputError(f"{path} has more axes than a volume (axes {axes}, shape {shape}); save one grey volume of it.")
             array = series.asarray()
             if series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind == "u":
                 array = np.iinfo(array.dtype).max - array
             spacing = _ome_spacing(file) if file.is_ome else _imagej_spacing(file) if file.is_imagej else None
+            if complaints:
+                raise ValueError(complaints[0])
     except InputError:
         raise
     except Exception as error:  # tifffile and its decoders raise whatever the damage makes them stumble over
@@ -81,6 +84,20 @@ def write_tiff(volume: Volume, path: Path) -> None:
         for axis, step in zip(metadata["axes"], volume.spacing):
             metadata |= {f"PhysicalSize{axis}": step, f"PhysicalSize{axis}Unit": "mm"}
     tifffile.imwrite(path, array, ome=True, photometric="minisblack", compression="zlib", metadata=metadata)
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What tifffile logs as an error: it leaves out pages that it cannot find, and only logs that."""
+    handler = logging.Handler(logging.ERROR)
+    complaints: list[str] = []
+    handler.emit = lambda record: complaints.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(handler)
+    try:
+        yield complaints
+    finally:
+        logger.removeHandler(handler)
 
 
 def _imagej_spacing(file: tifffile.TiffFile) -> tuple[float, ...] | None:

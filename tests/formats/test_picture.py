@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.formats import read, write
+from napari_lungseg.formats.picture import to_grey
+from napari_lungseg.volume import Volume, scaling
+
+GREY = (np.arange(20, dtype=np.uint8) * 12).reshape(4, 5)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
+def test_every_kind_of_png_reads_as_grey(tmp_path, mode):
+    Image.fromarray(GREY).convert(mode).save(tmp_path / "a.png")
+    volume = read(tmp_path / "a.png")
+    np.testing.assert_array_equal(volume.array, GREY)
+    assert volume.array.dtype == np.uint8
+    assert (volume.unit, volume.spacing_known) == ("arbitrary", False)
+
+
+def test_sixteen_bits_are_kept(tmp_path):
+    deep = GREY.astype(np.uint16) * 200
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    assert read(tmp_path / "a.png").array.dtype == np.uint16
+    np.testing.assert_array_equal(read(tmp_path / "a.png").array, deep)
+
+
+def test_jpeg_reads(tmp_path):
+    Image.fromarray(np.full((16, 16, 3), 90, np.uint8)).save(tmp_path / "a.JPG", format="JPEG")
+    np.testing.assert_allclose(read(tmp_path / "a.JPG").array, 90, atol=1)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9])
+def test_damaged_pictures_are_refused(tmp_path, capfd, ending, share):
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)] or b"no picture")
+    with pytest.raises(InputError, match="damaged"):
+        read(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_labels_are_written_in_eight_bits(tmp_path):
+    labels = (GREY > 100).astype(np.int32) * 2
+    path = write(Volume(labels, scaling((1.0, 1.0))), tmp_path / "a.png")
+    assert Image.open(path).mode == "L"
+    np.testing.assert_array_equal(np.array(Image.open(path)), labels)
+    one = write(Volume(labels[None], scaling((1.0, 1.0, 1.0))), tmp_path / "b.png")
+    np.testing.assert_array_equal(np.array(Image.open(one)), labels)
+
+
+def test_volumes_and_hu_do_not_go_into_a_png(tmp_path):
+    for array, message in ((np.zeros((3, 4, 5), np.uint8), "one slice"), (np.full((4, 5), -5, np.int16), "whole numbers")):
+        with pytest.raises(InputError, match=message):
+            write(Volume(array, scaling((1.0,) * array.ndim)), tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_grey_is_what_people_see_and_lazy_stays_lazy():
+    colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [7, 7, 7]]], np.uint8)
+    np.testing.assert_array_equal(to_grey(colours), [[76, 150, 29, 7]])
+    lazy = to_grey(da.from_array(colours))
+    assert isinstance(lazy, da.Array)
+    np.testing.assert_array_equal(lazy.compute(), to_grey(colours))
