@@ -121,6 +121,14 @@ def test_weights_too_large_for_half_precision_are_refused(model: Model, tmp_path
         save_model(model, tmp_path / "bad", half=True)
 
 
+def test_loading_leaves_the_random_numbers_alone(folder: Path):
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    load_model(folder)
+    assert torch.equal(torch.rand(1), expected)
+
+
 def test_the_card_is_readable_json(folder: Path):
     text = (folder / "card.json").read_text(encoding="utf-8")
     assert json.loads(text)["architecture"]["base_width"] == 8

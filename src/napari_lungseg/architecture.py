@@ -10,6 +10,8 @@ Norm = Literal["batch", "group", "instance"]
 #: Least and most of each whole-number setting; the upper ends only stop nonsense in a model card from filling the memory.
 _BOUNDS = {"classes": (1, 254), "base_width": (1, 1024), "depth": (1, 8), "context_slices": (0, 16), "patch": (1, 16)}
 
+_WIDEST = 4096
+
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -46,6 +48,8 @@ class UNetConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or not least <= value <= most:
                 raise ValueError(f"U-Net setting {name} must be a whole number from {least} to {most}, not {value!r}.")
+        if self.base_width * 2**self.depth > _WIDEST:
+            raise ValueError(f"U-Net settings base_width {self.base_width} and depth {self.depth} give more than {_WIDEST} channels.")
         if self.norm not in ("batch", "group", "instance"):
             raise ValueError(f"U-Net setting norm must be batch, group or instance, not {self.norm!r}.")
 

@@ -149,7 +149,7 @@ def load_model(model: str | os.PathLike[str]) -> Model:
     folder = find_model(model)
     card = read_card(folder / CARD_FILE)
     tensors = _read_weights(folder / WEIGHTS_FILE, card)
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]):  # the network's own random weights are of no use here
         network = UNet(card.architecture)
     _check_fit(tensors, network, folder)
     _check_finite(tensors, f"The model in {folder}")

@@ -57,7 +57,7 @@ class Preprocessing:
         if sample.size == 0:
             return 0.0, 1.0
         low, high = (float(v) for v in np.percentile(sample, (0.5, 99.5)))
-        return (low, high) if high > low else (low, low + 1.0)
+        return (low, high) if high > low else (low, low + max(1.0, abs(low)))
 
     def grid(self, box: Box, spacing: tuple[float, float]) -> tuple[int, int]:
         """Rows and columns that a box of pixels of ``spacing`` (mm) has at the network's pixel size."""

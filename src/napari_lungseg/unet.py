@@ -58,10 +58,12 @@ class Up(nn.Module):
         self.block = Block(2 * outputs, outputs, norm)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Bring ``x`` up to the skip's size and join both."""
         x = self.up(x)
         if x.shape[-2:] != skip.shape[-2:]:
             x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=True)
-        return self.block(torch.cat((skip, x), dim=1))
+        joined: Tensor = self.block(torch.cat((skip, x), dim=1))
+        return joined
 
 
 class UNet(nn.Module):
@@ -93,6 +95,7 @@ class UNet(nn.Module):
         self.apply(_initialise)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, ``config.out_channels``, H, W) of images (N, ``config.in_channels``, H, W)."""
         height, width = x.shape[-2:]
         patch = self.config.patch
         if patch > 1:
@@ -150,8 +153,8 @@ def probabilities(logits: Tensor) -> Tensor:
     return torch.softmax(logits, dim=1)[:, 1:]
 
 
-def fold_batch_norm(network: UNet) -> UNet:
-    """Merge every BatchNorm into the convolution before it; the network must be in evaluation mode."""
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """Merge every BatchNorm of a U-Net into the convolution before it, in place; it must be in evaluation mode."""
     fuse: Callable[..., Any] = nn.utils.fusion.fuse_conv_bn_eval
     for block in network.modules():
         if not isinstance(block, Block):
@@ -164,7 +167,7 @@ def fold_batch_norm(network: UNet) -> UNet:
 
 
 def parameter_summary(network: nn.Module) -> dict[str, int]:
-    """Number of parameters: ``total``, ``trainable`` and one entry per top-level part."""
+    """Count parameters: ``total``, ``trainable`` and one entry per top-level part."""
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()}
     every = list(network.parameters())
     return {

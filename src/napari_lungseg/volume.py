@@ -80,8 +80,11 @@ class Volume:
     def axial_axis(self) -> int:
         """Array axis along which axial slices are stacked: the one nearest to the patient's long axis.
 
-        0 for a two-dimensional image and where no geometry is known.
+        0 for a two-dimensional image and where no geometry is known; the axis of length one for a single slice, whichever way
+        that was cut.
         """
+        if self.ndim == 3 and self.shape.count(1) == 1:
+            return self.shape.index(1)
         if self.ndim == 2 or not self.spacing_known:
             return 0
         return axis_order(self.affine)[0]

@@ -1,0 +1,191 @@
+"""Where a network runs: the choice of a device, batches that fit its memory, and the retreat when they do not."""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from napari_lungseg.architecture import UNetConfig
+from napari_lungseg.errors import InputError
+from napari_lungseg.unet import fold_batch_norm, probabilities
+
+#: Larger batches gain nothing measurable and make cancelling slower.
+LARGEST_BATCH = 16
+#: Part of the free GPU memory that a batch may be expected to take.
+MEMORY_SHARE = 0.5
+#: Feature maps of the first level's width that are alive at once at the widest place (skips, concatenation, convolution in and out),
+#: doubled for the workspaces of the convolutions.
+_LIVE_MAPS = 16
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something the person should know, but that stops nothing.
+
+    Attributes
+    ----------
+    text : str
+        One sentence.
+    device : str
+        Where the work goes on, if that changed; else empty.
+    """
+
+    text: str
+    device: str = ""
+
+
+def check_device_name(name: str) -> None:
+    """Refuse anything but ``auto``, ``cpu``, ``mps``, ``cuda`` and ``cuda:N`` (InputError)."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise InputError(f"{name!r} is not a device; use auto, cpu, mps, cuda or cuda:N.")
+
+
+def choose_device(name: str) -> torch.device:
+    """Device for a name; ``auto`` takes CUDA before MPS before CPU.
+
+    Raises
+    ------
+    InputError
+        When the name is not known or the device is not there.
+    """
+    check_device_name(name)
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("This computer has no Apple GPU that torch can use; choose the device auto or cpu.")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise InputError("There is no NVIDIA GPU that torch can use here; choose the device auto or cpu.")
+        if (device.index or 0) >= count:
+            raise InputError(f"There is no device {name}; this computer has cuda:0 to cuda:{count - 1}.")
+    return device
+
+
+def list_devices() -> list[str]:
+    """Names of the devices that :func:`choose_device` accepts on this computer, ``auto`` first."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return ["auto", *(f"cuda:{index}" for index in range(gpus)), *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+
+
+def batch_size(free_bytes: int, config: UNetConfig, height: int, width: int) -> int:
+    """Slices of ``height`` x ``width`` pixels to run at once in ``free_bytes`` of GPU memory."""
+    cells = math.ceil(height / config.patch) * math.ceil(width / config.patch)
+    slice_bytes = 4 * _LIVE_MAPS * config.base_width * cells
+    return max(1, min(LARGEST_BATCH, int(MEMORY_SHARE * free_bytes / slice_bytes)))
+
+
+class Runner:
+    """A copy of a network, made fast for a device, that survives running out of memory.
+
+    On the CPU slices run one at a time (measured: batches gain nothing), channels last, with folded BatchNorm. On CUDA batches run
+    in float16 where the GPU has units for it; should that overflow, in float32. The network given is left as it is.
+
+    Parameters
+    ----------
+    network : Module
+        Takes (N, C, H, W) and returns logits.
+    device : torch.device
+        Where to begin.
+    batch : int
+        Slices at once, to begin with.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, batch: int = 1) -> None:
+        self._original = network
+        self.batch = batch
+        self._move(device)
+
+    def run(self, inputs: Tensor) -> Iterator[Tensor | Notice]:
+        """Yield the foreground probability (H, W), float32 on the CPU, of each input (C, H, W) in turn, and notices in between.
+
+        Raises
+        ------
+        InputError
+            When the memory does not suffice for one slice on the CPU.
+        """
+        start = 0
+        while start < len(inputs):
+            part = inputs[start : start + self.batch]
+            maps, cause, halve = None, "", False
+            try:
+                maps = self._forward(part)
+            except RuntimeError as error:
+                on_cpu, memory = self.device.type == "cpu", _is_out_of_memory(error)
+                if on_cpu and not memory:
+                    raise
+                halve = memory and self.batch > 1
+                if on_cpu and not halve:
+                    height, width = inputs.shape[-2:]
+                    raise InputError(
+                        f"The memory does not suffice for a slice of {height} x {width} pixels with this model; "
+                        "close other programs or choose a smaller model."
+                    ) from error
+                place = "memory" if on_cpu else "GPU memory"
+                cause = f"The {place} ran out" if memory else f"The GPU failed ({str(error).splitlines()[0]})"
+            if maps is None:
+                # Only here, past the handler, has the exception let go of the tensors in its frames.
+                yield self._halve(cause) if halve else self._retreat(cause)
+                continue
+            yield from maps
+            start += len(part)
+
+    def close(self) -> None:
+        """Give the GPU's memory back."""
+        self._network = self._original
+        self._empty_cache()
+
+    def _move(self, device: torch.device) -> None:
+        self.device = device
+        network = fold_batch_norm(copy.deepcopy(self._original).eval()).to(device)
+        # torch knows this argument, its type hints do not.
+        self._network = network if device.type == "mps" else network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Below compute capability 7 there are no tensor cores, and float16 is slower than float32.
+        self._half = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
+
+    def _forward(self, inputs: Tensor) -> Tensor:
+        # Both contexts end before anything is yielded: they are states of the thread, which belongs to the caller.
+        with torch.inference_mode():
+            on_device = inputs.to(self.device)
+            if self._half:
+                with torch.autocast("cuda", dtype=torch.float16):
+                    logits = self._network(on_device)
+                if not bool(logits.isfinite().all()):
+                    self._half = False
+            if not self._half:
+                logits = self._network(on_device)
+            return probabilities(logits.float()).sum(dim=1).clamp(0.0, 1.0).cpu()
+
+    def _empty_cache(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self.device.type == "mps":
+            torch.mps.empty_cache()
+
+    def _halve(self, cause: str) -> Notice:
+        self._empty_cache()
+        self.batch //= 2
+        return Notice(f"{cause}: going on with {self.batch} slice{'s' * (self.batch > 1)} at a time.")
+
+    def _retreat(self, cause: str) -> Notice:
+        self.close()
+        self.batch = 1
+        self._move(torch.device("cpu"))
+        return Notice(f"{cause}: going on with the CPU, which takes longer.", device="cpu")
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # cuDNN, cuBLAS, MPS and the CPU's allocator raise plain RuntimeErrors.
+    text = str(error).lower()
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(
+        phrase in text for phrase in ("out of memory", "alloc_failed", "not enough memory", "can't allocate memory")
+    )

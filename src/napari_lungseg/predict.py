@@ -1,0 +1,249 @@
+"""From a volume to lung probability, slice by slice, in the order in which a person looks."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_lungseg.device import Notice, Runner, batch_size, check_device_name, choose_device, list_devices
+from napari_lungseg.errors import InputError
+from napari_lungseg.model import Model
+from napari_lungseg.preprocess import Box, assumed_spacing, body_box, normalise
+from napari_lungseg.volume import Array, Orientation, Volume, axis_order
+
+__all__ = ["Notice", "PredictSettings", "PredictedSlice", "list_devices", "predict"]
+
+#: Slices between these widths, in mm, can show people; beyond them the physical size is taken for wrong.
+PLAUSIBLE_MM = (40.0, 2000.0)
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """How to run a model over a volume.
+
+    Attributes
+    ----------
+    device : str
+        ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
+    axis : int, optional
+        Array axis along which axial slices are stacked; by default found from the geometry.
+    first : int, optional
+        Index along that axis of the slice to begin with, going outward from there; by default slices come in order.
+    start, stop : int, optional
+        Range of slices, ``stop`` excluded; by default all.
+    """
+
+    device: str = "auto"
+    axis: int | None = None
+    first: int | None = None
+    start: int | None = None
+    stop: int | None = None
+
+    def __post_init__(self) -> None:
+        check_device_name(self.device)
+
+    def slices(self, count: int) -> list[int]:
+        """Put the slices of a volume of ``count`` in the order in which they are wanted (InputError for an empty range)."""
+        start = 0 if self.start is None else self.start
+        stop = count if self.stop is None else self.stop
+        if not 0 <= start < stop <= count:
+            raise InputError(f"Slices {start} to {stop - 1} cannot be segmented: the image has slices 0 to {count - 1}.")
+        first = start if self.first is None else min(max(self.first, start), stop - 1)
+        # On a tie, the later slice comes first.
+        return sorted(range(start, stop), key=lambda index: (abs(index - first), -index))
+
+
+@dataclass(frozen=True, eq=False)
+class PredictedSlice:
+    """Lung probability of one slice.
+
+    Attributes
+    ----------
+    axis, index : int
+        Which slice: ``volume.array.take(index, axis)``; 0 and 0 for a two-dimensional image.
+    probability : array of uint8
+        Percent, 0 to 100, of the shape and orientation of that slice.
+    done, total : int
+        Slices finished, this one included, and slices in all.
+    """
+
+    axis: int
+    index: int
+    probability: npt.NDArray[np.uint8]
+    done: int
+    total: int
+
+
+def predict(volume: Volume, model: Model, settings: PredictSettings | None = None) -> Generator[PredictedSlice | Notice]:
+    """Run a model over a volume.
+
+    Parameters
+    ----------
+    volume : Volume
+        The image. Lazy arrays are read one slice at a time.
+    model : Model
+        From :func:`napari_lungseg.model.load_model`; it is not changed.
+    settings : PredictSettings, optional
+        Device, axis, order and range.
+
+    Returns
+    -------
+    generator of PredictedSlice and Notice
+        Can be closed at any time; what a GPU held is freed then.
+
+    Raises
+    ------
+    InputError
+        At once when the settings do not fit the volume or the computer; while running when the memory does not suffice.
+    """
+    settings = settings or PredictSettings()
+    stack, upright = _axial(volume, settings.axis)
+    order = settings.slices(stack.storage_count)
+    device = choose_device(settings.device)
+    return _predict(stack, upright, model, order, device)
+
+
+def _predict(
+    stack: _AxialSlices, upright: Volume, model: Model, order: list[int], device: torch.device
+) -> Generator[PredictedSlice | Notice]:
+    notices = [stack.notice] if stack.notice else []
+    box, spacing, notice = _place(upright)
+    notices += [notice] if notice else []
+    for text in notices:
+        yield Notice(text)
+
+    config, preprocessing = model.card.architecture, model.card.preprocessing
+    low, high = preprocessing.intensity_range(upright)
+    grid = preprocessing.grid(box, spacing)
+    # Twice the stride at least: instance norm wants more than one pixel on the lowest level.
+    sides = [max(2, -(-side // config.stride)) * config.stride for side in grid]
+    reach = config.context_slices
+
+    @lru_cache(maxsize=8 * reach)
+    def channel(index: int) -> Tensor:
+        values = torch.from_numpy(np.ascontiguousarray(normalise(stack.read(index)[box], low, high)))
+        values = _resize(values, grid)
+        return F.pad(values, (0, sides[1] - grid[1], 0, sides[0] - grid[0]), value=-1.0)
+
+    def network_input(index: int) -> Tensor:
+        last = stack.storage_count - 1
+        return torch.stack([channel(min(max(near, 0), last)) for near in stack.neighbours(index, reach)])
+
+    batch = batch_size(torch.cuda.mem_get_info(device)[0], config, *sides) if device.type == "cuda" else 1
+    runner = Runner(model.network, device, batch)
+    try:
+        done = 0
+        for group in _groups(order, runner):
+            waiting = iter(group)
+            for result in runner.run(torch.stack([network_input(index) for index in group])):
+                if isinstance(result, Notice):
+                    yield result
+                    continue
+                plane = np.zeros(upright.shape[1:], dtype=np.uint8)
+                plane[box] = _percent(result[: grid[0], : grid[1]], box)
+                done += 1
+                yield PredictedSlice(stack.axis, next(waiting), stack.restore(plane), done, len(order))
+    finally:
+        runner.close()
+
+
+def _groups(order: list[int], runner: Runner) -> Iterator[list[int]]:
+    """Slice indices in batches: one slice alone so that something is seen soon, then as many as the runner takes."""
+    yield order[:1]
+    start = 1
+    while start < len(order):
+        group = order[start : start + runner.batch]
+        start += len(group)
+        yield group
+
+
+def _percent(probability: Tensor, box: Box) -> npt.NDArray[np.uint8]:
+    own = _resize(probability, (box[0].stop - box[0].start, box[1].stop - box[1].start))
+    return cast("npt.NDArray[np.uint8]", (own * 100.0).round_().to(torch.uint8).numpy())
+
+
+def _resize(plane: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, and averaging where it makes smaller; on the CPU, so that every device gets the same numbers."""
+    if plane.shape == size:
+        return plane
+    return F.interpolate(plane[None, None], size=size, mode="bilinear", antialias=True, align_corners=False)[0, 0]
+
+
+def _place(upright: Volume) -> tuple[Box, tuple[float, float], str]:
+    """Box around the body, pixel size to go by, and a notice where that size is not the image's own."""
+    box = body_box(upright)
+    if not upright.spacing_known:
+        return box, assumed_spacing(box), ""
+    rows, columns = upright.spacing[-2:]
+    width = max(rows * upright.shape[-2], columns * upright.shape[-1])
+    if PLAUSIBLE_MM[0] <= width <= PLAUSIBLE_MM[1]:
+        return box, (rows, columns), ""
+    return box, assumed_spacing(box), f"The slices are {width:.3g} mm wide, which no chest is: the size of a chest is assumed instead."
+
+
+def _axial(volume: Volume, axis: int | None) -> tuple[_AxialSlices, Volume]:
+    """Slices of a volume for reading, and the upright volume (always three axes) that they make up."""
+    notice = ""
+    if axis is not None and not (0 <= axis < volume.ndim and (volume.ndim == 3 or axis == 0)):
+        raise InputError(f"Axis {axis} cannot hold the slices of an image of shape {volume.shape}.")
+    if 0 in volume.shape:
+        raise InputError(f"The image is empty (shape {volume.shape}).")
+    if axis is None:
+        axis = volume.axial_axis
+        if volume.spacing_known and (volume.ndim == 2 or volume.shape[axis] == 1) and axis_order(volume.affine)[0] != axis:
+            notice = "This slice is not an axial one; models for axial slices may fail on it."
+    if volume.ndim == 3 and volume.spacing_known and axis == axis_order(volume.affine)[0]:
+        # The geometry alone is turned: not every lazy array can be.
+        upright, orientation = replace(volume, array=np.broadcast_to(np.uint8(0), volume.shape)).reorient()
+    elif volume.ndim == 3:
+        others = [a for a in range(3) if a != axis]
+        orientation = Orientation((axis, *others), ())
+        upright = replace(volume, array=np.broadcast_to(np.uint8(0), [volume.shape[a] for a in orientation.order]))
+        upright = replace(upright, affine=volume.affine[:, [axis, *others, 3]])
+    else:
+        upright, orientation = volume, Orientation((0, 1, 2), ())
+    stack = _AxialSlices(volume, orientation, notice)
+    return stack, replace(upright, array=cast(Any, stack))
+
+
+class _AxialSlices:
+    """Axial slices, feet first, as numpy arrays that are read one at a time from whatever holds the voxels."""
+
+    def __init__(self, volume: Volume, orientation: Orientation, notice: str) -> None:
+        self.notice = notice
+        self.axis = orientation.order[0]
+        shape = (1, *volume.shape)[-3:]
+        self.shape = tuple(shape[axis] for axis in orientation.order)
+        self.ndim = 3
+        self.dtype = volume.array.dtype
+        self.storage_count = self.shape[0]
+        self._volume = volume
+        self._reversed = 0 in orientation.flips
+        rows, columns = orientation.order[1:]
+        self._plane = Orientation((0, 1) if rows < columns else (1, 0), tuple(axis - 1 for axis in orientation.flips if axis > 0))
+
+    def __getitem__(self, index: int) -> Array:
+        return self.read(self.storage_count - 1 - index if self._reversed else index)
+
+    def read(self, storage_index: int) -> Array:
+        """Upright slice at an index of the storage axis."""
+        array = self._volume.array
+        plane = array if self._volume.ndim == 2 else array[(slice(None),) * self.axis + (storage_index,)]
+        return self._plane.apply(np.asarray(plane))
+
+    def neighbours(self, storage_index: int, reach: int) -> range:
+        """Storage indices of a slice and its neighbours, feet first; they may lie outside."""
+        step = -1 if self._reversed else 1
+        return range(storage_index - step * reach, storage_index + step * (reach + 1), step)
+
+    def restore(self, plane: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Turn an upright plane back to the orientation of storage."""
+        return np.ascontiguousarray(self._plane.restore(plane))
