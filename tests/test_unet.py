@@ -172,8 +172,6 @@ def test_every_level_doubles_its_width():
 @pytest.mark.parametrize(
     "wrong", [{"base_width": 0}, {"depth": 99}, {"classes": 1.5}, {"norm": "layer"}, {"patch": -1}, {"base_width": 512}]
 )
-    "wrong", [{"base_width": 0}, {"depth": 99}, {"classes": 1.5}, {"norm": "layer"}, {"patch": -1}, {"base_width": 512}]
-)
 def test_wrong_settings_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         UNetConfig(**wrong)
