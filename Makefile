@@ -1,6 +1,6 @@
 # The README's two commands. Each does all of its own set-up; the tools and environments lie in .tools/ and .tox/.
 #
-#   make demo [SCREENSHOT=picture.png]   napari on the sample CT, with the finished masks
+#   make demo [SCREENSHOT=picture.png]   napari on the sample CT, with the finished masks; as a picture where there is no display
 #   make test [ARGS="-k words"]          style, types, architecture, manifest, docs and all tests
 #   make clean                           remove what these made
 
@@ -17,7 +17,7 @@ TOX = .tools/bin/python -m tox
 demo: setup
 	@echo "Installing napari-lungseg into .tox/py; the first time this takes a few minutes and 2 GB."
 	@$(TOX) run -q -e py --notest
-	@tools/demo.sh "$(SCREENSHOT)"
+	@.tox/py/bin/napari-lungseg demo $(if $(SCREENSHOT),--screenshot "$(SCREENSHOT)")
 
 test: setup
 	@$(TOX) run -e py -- $(ARGS)

@@ -2,6 +2,7 @@
 # Sees to what pip cannot bring: a new enough Python that can make environments, shared libraries of Qt and OpenGL, Xvfb.
 # As root on Debian and Ubuntu installs what is missing; otherwise says in one sentence what is, and stops where that is certain.
 set -eu
+cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 
 stop() {
@@ -16,27 +17,18 @@ stop() {
 
 packages=""
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-    packages="$packages $("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+    packages=" $("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
 fi
-ldconfig=$(command -v ldconfig || echo /sbin/ldconfig)
-known=$("$ldconfig" -p 2>/dev/null || true)
-while read -r library package; do
-    case "$known" in
-        *"$library "*) ;;
-        *) packages="$packages $package" ;;
-    esac
-done <<LIBRARIES
-libGL.so.1 libgl1
-libEGL.so.1 libegl1
-libxkbcommon-x11.so.0 libxkbcommon-x11-0
-libxcb-cursor.so.0 libxcb-cursor0
-libxcb-icccm.so.4 libxcb-icccm4
-libxcb-keysyms.so.1 libxcb-keysyms1
-libxcb-shape.so.0 libxcb-shape0
-libdbus-1.so.3 libdbus-1-3
-libfontconfig.so.1 libfontconfig1
-libglib-2.0.so.0 libglib2.0-0
-LIBRARIES
+# The list is the demo's own, which needs nothing but Python itself.
+packages="$packages$(PYTHONPATH=src "$python" -B -c '
+import ctypes
+from napari_lungseg.widgets.demo import LIBRARIES
+for library, package in LIBRARIES.items():
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        print(end=f" {package}")
+')"
 # A virtual display is wanted where there is no other.
 command -v Xvfb >/dev/null || [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] || packages="$packages xvfb"
 [ -n "$packages" ] || exit 0
