@@ -1,0 +1,221 @@
+"""From the network's probability to labels: threshold, islands, holes, right and left."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import cc3d
+import fill_voids
+import numpy as np
+import numpy.typing as npt
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.sides import LEFT, RIGHT, Labels, Mask, Pieces, Spacing, split_sides
+from napari_lungseg.volume import Array, Volume
+
+#: A slab thinner than this (mm) shows only a part of each lung: the smallest piece shrinks in proportion. With the default of
+#: 2 mL a single slice keeps pieces from 33 mm² on; the smallest real piece in the slices looked at has 70 mm².
+SLAB_MM = 60.0
+#: In anything thicker, a piece must also have this part of the largest one's volume. Pieces that arise when real lungs are cut
+#: by slabs and small fields of view are either above both limits or shreds below 2 mL.
+SMALLEST_PART = 0.002
+#: Narrower images (animals, phantoms, crops) are measured as if they were as wide as this chest (mm), so that limits in mL and
+#: mm do not empty them; so are images without a physical size.
+CHEST_MM = 350.0
+#: Holes of one lung on one slice are filled up to this area (mm²): large vessels and nodules in cross-section.
+LARGEST_HOLE_MM2 = 300.0
+
+
+@dataclass(frozen=True)
+class MaskSettings:
+    """How a probability becomes a mask.
+
+    Attributes
+    ----------
+    threshold : float
+        Probability, 0 to 1, from which on a voxel is lung.
+    keep_lungs : bool
+        Remove islands that are too small to be lung.
+    smallest_ml : float
+        Volume in mL below which an island is removed. In a slab thinner than 60 mm it shrinks in proportion, so that a
+        single slice has a smallest area; in images narrower than a chest it shrinks with the image.
+    fill_holes : bool
+        Take in vessels and nodules that a lung encloses. What lies between the two lungs (trachea, main bronchi,
+        mediastinum) stays out.
+    split_sides : bool
+        Label the right lung 1 and the left lung 2, also where they touch; otherwise all lung is 1.
+
+    Raises
+    ------
+    InputError
+        When the threshold or the smallest volume makes no sense.
+    """
+
+    threshold: float = 0.5
+    keep_lungs: bool = True
+    smallest_ml: float = 2.0
+    fill_holes: bool = True
+    split_sides: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.threshold <= 1.0:
+            raise InputError(f"The threshold must lie between 0 and 1, not at {self.threshold:g}.")
+        if not (math.isfinite(self.smallest_ml) and self.smallest_ml >= 0.0):
+            raise InputError(f"The smallest island to keep must have 0 mL or more, not {self.smallest_ml:g} mL.")
+
+    @classmethod
+    def without_postprocessing(cls, threshold: float = 0.5) -> MaskSettings:
+        """Settings for the threshold alone."""
+        return cls(threshold=threshold, keep_lungs=False, fill_holes=False, split_sides=False)
+
+
+def apply_threshold(percent: npt.NDArray[np.uint8], threshold: float) -> Mask:
+    """Voxels that are lung at a threshold.
+
+    Parameters
+    ----------
+    percent : array of uint8
+        Probability in percent, of any shape.
+    threshold : float
+        0 to 1. A voxel is lung when its percentage is at least ``100 * threshold``; one of 0 % never is.
+
+    Returns
+    -------
+    array of bool
+        Of the same shape.
+    """
+    # Rounded first: in floating point 100 * 0.07 is a hair above 7.
+    lowest = max(1, math.ceil(round(100.0 * threshold, 6)))
+    return np.asarray(percent >= np.uint8(lowest))
+
+
+def make_mask(probability: Volume, settings: MaskSettings | None = None) -> Volume:
+    """Turn a probability into lung labels.
+
+    Parameters
+    ----------
+    probability : Volume
+        Percent (uint8, 0 to 100), (Z, Y, X) or (Y, X), in any orientation.
+    settings : MaskSettings, optional
+        The steps to take; all of them by default.
+
+    Returns
+    -------
+    Volume
+        Labels (uint8) on the same grid: 0 background, 1 right lung, 2 left lung of the patient by the volume's geometry;
+        1 for all lung where the sides are not split. All zero where nothing reaches the threshold.
+
+    Raises
+    ------
+    InputError
+        When the values are not whole percentages from 0 to 100.
+    """
+    settings = settings or MaskSettings()
+    percent = np.asarray(probability.array)
+    if percent.dtype != np.uint8 or (percent.size and percent.max() > 100):
+        raise InputError(
+            f"A probability must be given in whole percent (uint8, 0 to 100), not as {percent.dtype} up to "
+            f"{percent.max() if percent.size else 0:g}; multiply fractions by 100 and round them."
+        )
+    lung = apply_threshold(percent, settings.threshold)
+    if not (settings.keep_lungs or settings.fill_holes or settings.split_sides):
+        return probability.with_array(lung.view(np.uint8))
+    # A slice is a volume of one slice, so that its own axes are told apart by the patient's directions too.
+    as_volume = replace(probability, array=lung[None] if lung.ndim == 2 else lung)
+    upright, orientation = as_volume.reorient()
+    labels = np.zeros(upright.shape, np.uint8)
+    box = _bounding_box(upright.array)
+    if box is not None:
+        spacing = _chest_spacing(upright)
+        thickness = min(size * step for size, step in zip(upright.shape, spacing, strict=True))
+        inside = np.ascontiguousarray(upright.array[box])
+        labels[box] = _post_process(inside, spacing, thickness, _middle(upright) - box[2].start, settings)
+    return probability.with_array(np.ascontiguousarray(orientation.restore(labels)).reshape(probability.shape))
+
+
+def _post_process(lung: Mask, spacing: Spacing, thickness: float, middle: float, settings: MaskSettings) -> Labels:
+    """Labels of the tight box around the lung of an upright image.
+
+    ``thickness`` is the whole image's, in mm; ``middle`` the box's column at the patient's midline.
+    """
+    if settings.fill_holes:
+        lung = fill_voids.fill(lung)
+    numbers = cc3d.connected_components(lung, connectivity=26, binary_image=True)
+    statistics = cc3d.statistics(numbers, no_slice_conversion=True)
+    counts = statistics["voxel_counts"].astype(np.int64)
+    counts[0] = 0
+    if settings.keep_lungs:
+        counts[counts < _smallest_count(counts, spacing, thickness, settings.smallest_ml)] = 0
+    if not (settings.fill_holes or settings.split_sides):
+        return np.asarray((counts > 0).view(np.uint8)[numbers])
+    pieces = Pieces(numbers, counts, statistics["centroids"][:, 2], statistics["bounding_boxes"])
+    labels = split_sides(pieces, spacing, middle)
+    if settings.fill_holes:
+        _fill_slices(labels, spacing)
+    return labels if settings.split_sides else (labels > 0).view(np.uint8)
+
+
+def _smallest_count(counts: npt.NDArray[np.int64], spacing: Spacing, thickness: float, smallest_ml: float) -> float:
+    """Voxels that an island must have to be kept."""
+    smallest = smallest_ml * 1000.0 / math.prod(spacing)
+    if thickness < SLAB_MM:
+        return smallest * thickness / SLAB_MM
+    return max(smallest, SMALLEST_PART * float(counts.max())) if smallest_ml > 0 else 0.0
+
+
+def _fill_slices(labels: Labels, spacing: Spacing) -> None:
+    """Fill each lung's own holes up to a size, slice by slice, in place.
+
+    Holes are looked for in one lung at a time: what only both together enclose is the mediastinum.
+    """
+    # A single slice is filled in its own plane, whichever that is.
+    axis = labels.shape.index(1) if 1 in labels.shape else 0
+    stack = np.moveaxis(labels, axis, 0)
+    largest = LARGEST_HOLE_MM2 * spacing[axis] / math.prod(spacing)
+    for plane in stack:
+        for side in (RIGHT, LEFT):
+            box = _bounding_box(plane == side)
+            if box is None:
+                continue
+            part = plane[box]
+            holes = fill_voids.fill(np.ascontiguousarray(part == side)) & (part == 0)
+            if holes.any():
+                numbers = cc3d.connected_components(holes, connectivity=4, binary_image=True)
+                small = np.bincount(numbers.ravel()) <= largest
+                small[0] = False
+                part[small[numbers]] = side
+
+
+def _bounding_box(mask: Array) -> tuple[slice, ...] | None:
+    """The smallest box around the true voxels; None where there are none."""
+    box = []
+    for axis in range(mask.ndim):
+        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        if filled.size == 0:
+            return None
+        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
+    return tuple(box)
+
+
+def _chest_spacing(upright: Volume) -> Spacing:
+    """Spacing (mm) of the axes, enlarged or made up where the image is no chest's width."""
+    dz, dy, dx = upright.spacing
+    width = max(upright.shape[1] * dy, upright.shape[2] * dx)
+    if upright.spacing_known and width >= CHEST_MM:
+        return dz, dy, dx
+    factor = CHEST_MM / width
+    return dz * factor, dy * factor, dx * factor
+
+
+def _middle(upright: Volume) -> float:
+    """Column that is taken for the patient's midline: the image's middle.
+
+    A single sagittal plane has no middle; it lies on the right where its x in the scanner, whose zero is near the
+    patient's midline, is negative.
+    """
+    columns = upright.shape[2]
+    if columns > 1:
+        return (columns - 1) / 2.0
+    centre = upright.affine @ [(upright.shape[0] - 1) / 2.0, (upright.shape[1] - 1) / 2.0, 0.0, 1.0]
+    return 1.0 if centre[0] < 0 else -1.0

@@ -1,0 +1,312 @@
+from itertools import permutations, product
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.mask import MaskSettings, apply_threshold, make_mask
+from napari_lungseg.volume import Volume, axis_order, scaling
+
+SPACING = (5.0, 3.0, 3.0)
+SHAPE = (40, 80, 120)
+
+
+def ball(centre: tuple[float, float, float], radii: tuple[float, float, float]) -> npt.NDArray[np.bool_]:
+    """An ellipsoid; centre and radii in mm from the first voxel."""
+    z, y, x = (np.arange(size) * step for size, step in zip(SHAPE, SPACING))
+    return (
+        ((z[:, None, None] - centre[0]) / radii[0]) ** 2 + ((y[:, None] - centre[1]) / radii[1]) ** 2 + ((x - centre[2]) / radii[2]) ** 2
+    ) < 1
+
+
+RIGHT = ball((100, 120, 100), (85, 80, 65))
+LEFT = ball((95, 120, 250), (75, 65, 60))
+#: A sheet in front where the lungs touch, as at the anterior junction.
+JUNCTION = np.zeros(SHAPE, bool)
+JUNCTION[12:30, 30:34, 40:80] = True
+JUNCTION &= ~(RIGHT | LEFT)
+
+
+def volume(lung: npt.NDArray[np.bool_], spacing: tuple[float, ...] = SPACING) -> Volume:
+    """A probability of 100 % where ``lung`` is, on an upright grid centred on the scanner."""
+    step = (*spacing[-1:], *spacing[-2:-1])
+    origin = (-lung.shape[-1] / 2 * step[0], -lung.shape[-2] / 2 * step[1], 0.0)
+    return Volume(lung.astype(np.uint8) * 100, scaling(spacing, origin))
+
+
+def labels(lung: npt.NDArray[np.bool_], settings: MaskSettings | None = None) -> npt.NDArray[np.uint8]:
+    return make_mask(volume(lung), settings).array
+
+
+def restored(original: Volume, order: tuple[int, ...], flips: tuple[int, ...]) -> Volume:
+    """The same image stored with its axes in another order and direction."""
+    turn = np.zeros((4, 4))
+    turn[3, 3] = 1
+    for new, old in enumerate(order):
+        turn[old, new] = -1 if new in flips else 1
+        turn[old, 3] = original.shape[old] - 1 if new in flips else 0
+    return Volume(np.flip(original.array.transpose(order), flips), original.affine @ turn)
+
+
+def test_a_voxel_is_lung_from_the_threshold_on_and_zero_percent_never_is() -> None:
+    percent = np.arange(101, dtype=np.uint8)
+    for threshold in np.linspace(0.01, 1, 100).round(2):
+        assert np.flatnonzero(apply_threshold(percent, threshold))[0] == round(threshold * 100)
+    assert not apply_threshold(percent, 0.0)[0]
+    assert apply_threshold(percent, 0.501).sum() == 50
+
+
+def test_without_post_processing_only_the_threshold_counts() -> None:
+    rng = np.random.default_rng(0)
+    percent = rng.integers(0, 101, (5, 20, 30), np.uint8)
+    for array in (percent, percent[0]):
+        mask = make_mask(Volume(array, scaling((2.0, 1.0, 1.0))), MaskSettings.without_postprocessing(0.7)).array
+        assert mask.dtype == np.uint8
+        assert np.array_equal(mask, (array >= 70).astype(np.uint8))
+
+
+def test_the_right_lung_is_1_and_the_left_lung_2() -> None:
+    mask = labels(RIGHT | LEFT)
+    assert np.array_equal(mask, np.where(RIGHT, 1, np.where(LEFT, 2, 0)))
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_sides_follow_the_patient_however_the_array_is_stored(order: tuple[int, ...]) -> None:
+    expected = np.where(RIGHT, 1, np.where(LEFT, 2, 0))
+    for flags in product((False, True), repeat=3):
+        flips = tuple(axis for axis, flag in enumerate(flags) if flag)
+        mask = make_mask(restored(volume(RIGHT | LEFT), order, flips)).array
+        assert np.array_equal(np.flip(mask, flips).transpose(np.argsort(order)), expected)
+
+
+def test_touching_lungs_are_parted_the_same_however_the_array_is_stored() -> None:
+    upright = volume(RIGHT | LEFT | JUNCTION)
+    mask = make_mask(restored(upright, (2, 0, 1), (0, 1))).array
+    assert np.array_equal(np.flip(mask, (0, 1)).transpose(1, 2, 0), make_mask(upright).array)
+
+
+def test_sides_follow_the_patient_in_an_oblique_volume() -> None:
+    angle = np.radians(20)
+    tilt = np.eye(4)
+    tilt[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    upright = volume(RIGHT | LEFT)
+    mirrored = restored(upright, (0, 1, 2), (1, 2))
+    mask = make_mask(Volume(mirrored.array, tilt @ mirrored.affine)).array
+    assert np.array_equal(np.flip(mask, (1, 2)), np.where(RIGHT, 1, np.where(LEFT, 2, 0)))
+
+
+def test_touching_lungs_are_parted_at_the_junction() -> None:
+    mask = labels(RIGHT | LEFT | JUNCTION)
+    assert np.array_equal(mask > 0, RIGHT | LEFT | JUNCTION)
+    assert (mask[RIGHT] == 1).mean() > 0.999
+    assert (mask[LEFT] == 2).mean() > 0.999
+    assert set(np.unique(mask[JUNCTION])) == {1, 2}
+
+
+def test_touching_lungs_are_parted_in_a_single_slice() -> None:
+    for z in (16, 20, 28):
+        lung = (RIGHT | LEFT | JUNCTION)[z]
+        mask = labels(lung)
+        assert np.array_equal(mask > 0, lung)
+        assert (mask[RIGHT[z]] == 1).all()
+        assert (mask[LEFT[z]] == 2).all()
+
+
+def test_lungs_that_no_erosion_parts_are_cut_by_a_plane() -> None:
+    bar = np.zeros(SHAPE, bool)
+    bar[5:35, 20:60, 10:110] = True
+    mask = labels(bar)
+    assert np.array_equal(mask > 0, bar)
+    assert (mask[:, :, :43][bar[:, :, :43]] == 1).all()
+    assert (mask[:, :, 77:][bar[:, :, 77:]] == 2).all()
+
+
+def test_a_cut_on_a_fine_grid_follows_the_narrowest_place() -> None:
+    y, x = np.mgrid[:300, :400]
+    right = (x - 110) ** 2 + (y - 150) ** 2 < 85**2
+    left = (x - 290) ** 2 + (y - 150) ** 2 < 80**2
+    neck = (abs(y - 150) < 4 + abs(x - 203) / 2) & (x > 110) & (x < 290)
+    stack = np.repeat((right | left | neck)[None], 30, axis=0)
+    mask = make_mask(volume(stack, (2.0, 0.9, 0.9))).array
+    for row in mask[:, 150]:
+        first_left = np.flatnonzero(row == 2)[0]
+        assert np.flatnonzero(row == 1)[-1] == first_left - 1
+        assert abs(first_left - 203) <= 2
+
+
+def test_a_single_lung_belongs_to_its_half_of_the_image() -> None:
+    assert set(np.unique(labels(RIGHT))) == {0, 1}
+    assert set(np.unique(labels(LEFT))) == {0, 2}
+    assert set(np.unique(labels(RIGHT[20]))) == {0, 1}
+    assert set(np.unique(labels(LEFT[20]))) == {0, 2}
+
+
+def test_one_lung_that_reaches_over_the_midline_stays_one() -> None:
+    herniated = RIGHT | ball((100, 60, 160), (30, 20, 40))
+    assert set(np.unique(labels(herniated | LEFT)[herniated])) == {1}
+
+
+def test_a_single_slice_follows_its_own_geometry() -> None:
+    lung = (RIGHT | LEFT)[20]
+    expected = np.where(RIGHT[20], 1, np.where(LEFT[20], 2, 0))
+    affine = volume(lung).affine
+    mirror, transpose = np.eye(4), np.eye(4)[[0, 2, 1, 3]]
+    mirror[2, 2], mirror[2, 3] = -1, lung.shape[1] - 1
+    mirrored = Volume(lung[:, ::-1].astype(np.uint8) * 100, affine @ mirror)
+    assert np.array_equal(make_mask(mirrored).array, expected[:, ::-1])
+    transposed = Volume(lung.T.astype(np.uint8) * 100, affine @ transpose)
+    assert np.array_equal(make_mask(transposed).array, expected.T)
+
+
+def test_a_coronal_slice_has_sides_and_filled_vessels() -> None:
+    plane = (RIGHT | LEFT)[:, 40].copy()
+    plane[20, 33] = False
+    affine = np.array([[0, 0, 3.0, -180], [-3.0, 0, 0, 0], [0, 5.0, 0, 0], [0, 0, 0, 1]])
+    assert axis_order(affine) == (1, 0, 2)
+    mask = make_mask(Volume(plane.astype(np.uint8) * 100, affine)).array
+    assert np.array_equal(mask, np.where(RIGHT[:, 40], 1, np.where(LEFT[:, 40], 2, 0)))
+
+
+@pytest.mark.parametrize(("x", "side"), [(-70.0, 1), (80.0, 2)])
+def test_a_sagittal_slice_is_on_the_side_where_it_lies(x: float, side: int) -> None:
+    affine = np.array([[-1.0, 0, 0, x], [0, 0, 3.0, 0], [0, 5.0, 0, 0], [0, 0, 0, 1]])
+    plane = RIGHT[:, :, 33]
+    assert np.array_equal(make_mask(Volume(plane.astype(np.uint8) * 100, affine)).array, plane * side)
+
+
+def test_specks_go_and_pieces_of_lung_stay() -> None:
+    lung = ball((110, 120, 100), (75, 80, 65)) | LEFT
+    speck, piece = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    speck[0:2, 40:43, 60:63] = True  # 0.8 mL
+    piece[1:5, 60:70, 12:20] = True  # 14 mL, a part of the base that is cut off
+    assert not (lung & (speck | piece)).any()
+    mask = labels(lung | speck | piece)
+    assert not mask[speck].any()
+    assert (mask[piece] == 1).all()
+    kept = labels(lung | speck | piece, MaskSettings(keep_lungs=False))
+    assert kept[speck].all()
+    assert not labels(lung | speck | piece, MaskSettings(smallest_ml=30.0))[piece].any()
+
+
+def test_a_single_slice_keeps_thin_recesses_and_drops_specks() -> None:
+    y, x = np.mgrid[:256, :256] * 1.4
+    right = (np.hypot(x - 110, y - 190) < 80) & (np.hypot(x - 115, y - 170) > 85)
+    recess, speck = np.zeros_like(right), np.zeros_like(right)
+    recess[100:112, 190:194] = True  # 94 mm²
+    speck[60:63, 120:123] = True  # 18 mm²
+    mask = make_mask(volume(right | recess | speck, (1.4, 1.4))).array
+    assert (mask[right] == 1).all()
+    assert (mask[recess] == 2).all()
+    assert not mask[speck].any()
+    one_slice = volume((right | recess | speck)[None], (8.0, 1.4, 1.4))
+    assert np.array_equal(make_mask(one_slice).array[0], mask)
+
+
+def test_a_mouse_is_not_emptied() -> None:
+    upright = volume(RIGHT | LEFT)
+    mouse = Volume(upright.array, np.diag([0.05, 0.05, 0.05, 1]) @ upright.affine)
+    assert np.array_equal(make_mask(mouse).array, make_mask(upright).array)
+
+
+def test_an_image_without_a_physical_size_is_taken_for_a_chest() -> None:
+    lung = (RIGHT | LEFT)[20]
+    lung = lung.repeat(20, 0).repeat(20, 1)
+    lung[5:25, 5:25] = True  # would be 400 mm² if a pixel were a millimetre
+    photograph = Volume(lung.astype(np.uint8) * 100, scaling((1.0, 1.0)), spacing_known=False)
+    mask = make_mask(photograph).array
+    assert not mask[5:25, 5:25].any()
+    assert set(np.unique(mask)) == {0, 1, 2}
+
+
+def test_vessels_and_nodules_are_filled() -> None:
+    vessel, nodule = np.zeros(SHAPE, bool), ball((100, 165, 90), (20, 20, 20))
+    vessel[:, 40:43, 30:34] = True  # runs through the whole lung: a hole only slice by slice
+    vessel &= RIGHT
+    lung = (RIGHT | LEFT) & ~vessel & ~nodule
+    inside = RIGHT & ball((100, 120, 100), (70, 70, 55))
+    mask = labels(lung)
+    assert (mask[(vessel | nodule) & inside] == 1).all()
+    unfilled = labels(lung, MaskSettings(fill_holes=False))
+    assert not unfilled[vessel | nodule].any()
+
+
+def test_what_only_both_lungs_together_enclose_stays_out() -> None:
+    lung = RIGHT | LEFT
+    gap = np.zeros(SHAPE, bool)
+    gap[12:28, 39:42, 54:64] = True
+    gap &= ~lung
+    lung[12:28, 35:39, 40:80] = True  # in front and behind, the lungs meet around the trachea
+    lung[12:28, 42:46, 40:80] = True
+    trachea = gap & ~lung
+    assert trachea[20].any()
+    assert trachea[20].sum() * 9 < 300
+    assert not labels(lung)[trachea].any()
+    assert not labels(lung, MaskSettings(split_sides=False))[trachea].any()
+    assert not labels(lung[20])[trachea[20]].any()
+
+
+def test_a_large_hole_such_as_the_liver_dome_stays_open() -> None:
+    dome = ball((0, 120, 100), (100, 40, 40))
+    mask = labels((RIGHT & ~dome) | LEFT)
+    assert not mask[8, 40, 33]
+    assert dome[8, 40, 33]
+
+
+def test_all_lung_is_1_when_the_sides_are_not_split() -> None:
+    mask = labels(RIGHT | LEFT, MaskSettings(split_sides=False))
+    assert np.array_equal(mask, (RIGHT | LEFT).astype(np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 1), (7, 5), (1, 33, 21), (3, 1, 5), (2, 64, 1)])
+@pytest.mark.parametrize("value", [0, 100])
+def test_tiny_empty_and_constant_images_work(shape: tuple[int, ...], value: int) -> None:
+    for spacing_known in (True, False):
+        image = Volume(np.full(shape, value, np.uint8), scaling((2.0, 1.0, 1.0)), spacing_known=spacing_known)
+        mask = make_mask(image)
+        assert mask.array.shape == shape
+        assert mask.array.dtype == np.uint8
+        assert (mask.array > 0).all() == (value > 0)
+
+
+def test_a_volume_of_specks_becomes_empty() -> None:
+    noise = np.random.default_rng(0).random(SHAPE) < 0.01
+    assert not labels(noise).any()
+
+
+def test_the_probability_is_left_as_it_was() -> None:
+    probability = volume(RIGHT | LEFT | JUNCTION)
+    before = probability.array.copy()
+    probability.array.flags.writeable = False
+    make_mask(probability)
+    assert np.array_equal(probability.array, before)
+
+
+@pytest.mark.parametrize("wrong", [np.full((4, 4), 0.5), np.full((4, 4), 200, np.uint8), np.ones((4, 4), bool)])
+def test_other_than_whole_percent_is_refused(wrong: npt.NDArray[np.generic]) -> None:
+    with pytest.raises(InputError, match="whole percent"):
+        make_mask(Volume(wrong, scaling((1.0, 1.0))))
+
+
+@pytest.mark.parametrize("settings", [{"threshold": 1.5}, {"threshold": float("nan")}, {"smallest_ml": -1.0}])
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="must"):
+        MaskSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    "name", ["lidc_more/LIDC-IDRI-0001_full_256_lungs.nii.gz", "acrin_013/lungs.nii.gz", "tcga_slices/lungs/tcga_089_TCGA-34-5234.nii.gz"]
+)
+def test_real_lungs_pass_unharmed(shared_data: Path, name: str) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    image = sitk.ReadImage(str(shared_data / name))
+    affine = np.eye(4)
+    affine[:3, :3] = (np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing())[:, ::-1]
+    affine[:3, 3] = image.GetOrigin()
+    lung = sitk.GetArrayFromImage(image) > 0
+    mask = make_mask(Volume(lung.astype(np.uint8) * 100, affine)).array
+    assert 2 * (lung & (mask > 0)).sum() / (lung.sum() + (mask > 0).sum()) > 0.9995
+    x = {side: (np.argwhere(mask == side).mean(0) @ affine[0, :3]) for side in (1, 2)}
+    assert x[1] + 80 < x[2]
+    assert 0.3 < (mask == 1).sum() / lung.sum() < 0.7
