@@ -7,6 +7,9 @@ from typing import Literal
 
 Norm = Literal["batch", "group", "instance"]
 
+#: Name of the bundled model that is used unless another is asked for.
+DEFAULT_MODEL = "lung-ct"
+
 #: Least and most of each whole-number setting; the upper ends only stop nonsense in a model card from filling the memory.
 _BOUNDS = {"classes": (1, 254), "base_width": (1, 1024), "depth": (1, 8), "context_slices": (0, 16), "patch": (1, 16)}
 

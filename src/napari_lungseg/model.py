@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import platformdirs
 
+from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.card import SCHEMA, Ancestor, Card, check_name, read_card
 from napari_lungseg.errors import InputError
 
@@ -38,7 +39,6 @@ __all__ = [
     "user_folder",
 ]
 
-DEFAULT_MODEL = "lung-ct"
 CARD_FILE = "card.json"
 WEIGHTS_FILE = "weights.safetensors"
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_lungseg.metrics import evaluate
 from napari_lungseg.model import Model
-from napari_lungseg.segment import segment
+from napari_lungseg.segmentation import segment
 from napari_lungseg.training.dataset import Dataset
 from napari_lungseg.volume import Volume
 

@@ -1,0 +1,211 @@
+"""The terminal: ``napari-lungseg``. It parses, prints and sets the exit status; the work is done elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, cast
+
+import typer
+
+from napari_lungseg import __version__
+from napari_lungseg.architecture import DEFAULT_MODEL
+from napari_lungseg.cli_train import train
+from napari_lungseg.errors import InputError
+
+#: Exit statuses; 0 is success.
+SOME_FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
+
+RESEARCH_ONLY = "For research, not for diagnosis."
+
+app = typer.Typer(
+    help=f"Lung masks in CT from a U-Net. {RESEARCH_ONLY}", rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
+)
+models = typer.Typer(help="List, show, import and remove models.", rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(models, name="models")
+app.command("train")(train)
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run the terminal program and exit: 0 success, 1 some of many inputs failed, 2 unusable arguments or input."""
+    # click's base class of errors, of which newer typers carry a copy of their own
+    usage_error = cast("type[Exception]", typer.BadParameter.__mro__[2])
+    try:
+        status = app(args, prog_name="napari-lungseg", standalone_mode=False)
+    except InputError as error:
+        status = _complain(str(error))
+    except typer.Abort:
+        status = INTERRUPTED
+    except usage_error as error:
+        status = _complain(error.format_message())  # type: ignore[attr-defined]
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain(text: str) -> int:
+    typer.echo(f"napari-lungseg: {' '.join(text.split())}", err=True)
+    return UNUSABLE
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"napari-lungseg {__version__}\n{RESEARCH_ONLY}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")] = False,
+) -> None:
+    """Show the help when no command is given."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def segment(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Files, DICOM folders, or folders of scans.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A file (its ending decides the format) or, for several scans, a folder.")],
+    model: Annotated[str, typer.Option(help="Name or folder of a model.")] = DEFAULT_MODEL,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    threshold: Annotated[float, typer.Option(help="Probability, 0 to 1, from which on a voxel is lung.")] = 0.5,
+    save_probability: Annotated[bool, typer.Option("--save-probability", help="Write the probability (percent) as well.")] = False,
+    no_postprocess: Annotated[bool, typer.Option("--no-postprocess", help="Only threshold.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write what was done to this JSON file.")] = None,
+    jobs: Annotated[int, typer.Option(help="Scans at a time, each in a process of its own.")] = 1,
+) -> int:
+    """Segment the lungs: label 1 is the right lung, 2 the left."""
+    from tqdm import tqdm
+
+    from napari_lungseg.cohort import CohortSettings, Outcome, segment_files, write_report
+    from napari_lungseg.mask import MaskSettings
+    from napari_lungseg.tasks import Task, plan
+
+    mask = MaskSettings.without_postprocessing(threshold) if no_postprocess else MaskSettings(threshold=threshold)
+    settings = CohortSettings(model, device, mask, jobs)
+    if report is not None and not report.absolute().parent.is_dir():
+        raise InputError(f"The folder of the report {report} does not exist; make it first or choose another.")
+    tasks, unusable = plan(inputs, output, save_probability=save_probability)
+    outcomes = [Outcome(path, {}, error) for path, error in unusable.items()]
+    several = len(tasks) + len(outcomes) > 1
+    bar = tqdm(disable=None, unit=" slices" if jobs == 1 else " scans", total=len(tasks), file=sys.stderr, leave=False)
+
+    def progress(task: Task, done: int, total: int) -> None:
+        if done == 1:
+            bar.reset(total)
+            bar.set_description(task.source.name, refresh=False)
+        bar.update(done - bar.n)
+
+    with bar:
+        for outcome in segment_files(tasks, settings, progress):
+            outcomes.append(outcome)
+            if jobs > 1:
+                bar.update()
+            with tqdm.external_write_mode():
+                for notice in outcome.record.get("notices", ()):
+                    typer.echo(f"{outcome.source}: {notice}", err=True)
+                if outcome.record:
+                    typer.echo(_summary(outcome.record))
+    failed = [outcome for outcome in outcomes if outcome.error]
+    for outcome in failed:
+        _complain(outcome.error)
+    if len(failed) == len(outcomes):
+        return UNUSABLE
+    if report is not None:
+        write_report(report, __version__, outcomes)
+    if failed and several:
+        typer.echo(f"{len(failed)} of {len(outcomes)} scans failed.", err=True)
+    return SOME_FAILED if failed else 0
+
+
+def _summary(record: dict[str, Any]) -> str:
+    volumes = record["volume_ml"]
+    if volumes is None:
+        return f"{record['output']}: {sum(record['voxels'].values())} voxels of lung ({record['seconds']:.1f} s)"
+    return f"{record['output']}: {', '.join(f'{name} {volume:.0f} mL' for name, volume in volumes.items())} ({record['seconds']:.1f} s)"
+
+
+@app.command()
+def evaluate(
+    prediction: Annotated[Path, typer.Argument(help="Labels, or a folder of labels.")],
+    reference: Annotated[Path, typer.Argument(help="Reference labels, or a folder with files of the same names.")],
+    csv: Annotated[Path | None, typer.Option(help="Write the scores to this CSV file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the scores to this JSON file.")] = None,
+) -> int:
+    """Compare labels with a reference: Dice, IoU, precision, recall, HD95, ASSD, volume error."""
+    from napari_lungseg.comparison import as_csv, as_json, as_table, compare, pairs
+
+    matched, failures = pairs(prediction, reference)
+    rows = []
+    for case, paths in matched.items():
+        try:
+            rows += compare(case, *paths)
+        except InputError as error:
+            failures.append(f"{case}: {error}")
+    for failure in failures:
+        _complain(failure)
+    if not rows:
+        return UNUSABLE
+    typer.echo(as_table(rows))
+    for path, text in ((csv, as_csv), (json, as_json)):
+        if path is not None:
+            try:
+                path.write_text(text(rows), encoding="utf-8")
+            except OSError as error:
+                raise InputError(f"{path} could not be written ({error.strerror or error}).") from error
+    return SOME_FAILED if failures else 0
+
+
+@models.command("list")
+def list_them() -> None:
+    """List the models that can be used by name."""
+    from napari_lungseg.model import list_models
+
+    for entry in list_models():
+        about = entry.card.description.partition("\n")[0] if entry.card else entry.problem
+        typer.echo(f"{entry.name}  ({entry.place})  {about}")
+
+
+@models.command()
+def show(name: Annotated[str, typer.Argument(help="Name or folder of a model.")]) -> None:
+    """Print a model's card."""
+    from napari_lungseg.card import read_card
+    from napari_lungseg.model import CARD_FILE, find_model
+
+    typer.echo(read_card(find_model(name) / CARD_FILE).to_json(), nl=False)
+
+
+@models.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="Folder with card.json and weights.safetensors.")],
+    name: Annotated[str | None, typer.Option(help="Name to import it under; the card's own by default.")] = None,
+) -> None:
+    """Check a model and copy it into your library."""
+    from napari_lungseg.model import import_model
+
+    typer.echo(f"Imported {import_model(folder, name)}")
+
+
+@models.command()
+def remove(name: Annotated[str, typer.Argument(help="Name of a model in your library.")]) -> None:
+    """Remove a model from your library."""
+    from napari_lungseg.model import remove_model
+
+    remove_model(name)
+    typer.echo(f"Removed {name}")
+
+
+@app.command()
+def demo(
+    screenshot: Annotated[Path | None, typer.Option(help="Save a picture of the window here and exit.")] = None,
+) -> None:
+    """Open napari on the sample CT and segment it."""
+    try:
+        import napari  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"The demo needs napari ({error}); install it with: pip install 'napari-lungseg[all]'") from error
+    from napari_lungseg.widgets.demo import run
+
+    saved = run(screenshot)
+    if saved is not None:
+        typer.echo(f"Saved {saved}")

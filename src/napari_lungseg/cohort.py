@@ -1,0 +1,193 @@
+"""Many scans, one after the other or in several processes; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.formats import read, write
+from napari_lungseg.mask import MaskSettings
+from napari_lungseg.model import DEFAULT_MODEL, load_model
+from napari_lungseg.tasks import Task
+from napari_lungseg.volume import Volume
+
+if TYPE_CHECKING:
+    from napari_lungseg.model import Model
+
+
+@dataclass(frozen=True)
+class CohortSettings:
+    """How to segment each scan.
+
+    Attributes
+    ----------
+    model : str
+        Name or folder.
+    device : str
+        ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
+    mask : MaskSettings
+        From probability to labels.
+    jobs : int
+        Scans at a time, each in a process of its own.
+    """
+
+    model: str = DEFAULT_MODEL
+    device: str = "auto"
+    mask: MaskSettings = field(default_factory=MaskSettings)
+    jobs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise InputError(f"The number of jobs must be at least 1, not {self.jobs}.")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one scan.
+
+    Attributes
+    ----------
+    source : Path
+        The scan.
+    record : dict
+        For a report: output, model, device, seconds, voxels, volumes, notices. Empty after a failure.
+    error : str
+        Why it failed, in one sentence; else empty.
+    """
+
+    source: Path
+    record: dict[str, Any]
+    error: str = ""
+
+
+def segment_files(
+    tasks: Sequence[Task], settings: CohortSettings, progress: Callable[[Task, int, int], None] | None = None
+) -> Iterator[Outcome]:
+    """Segment scans and write their results, yielding one outcome for each as it is done.
+
+    A scan that fails is named in its outcome, and the others go on. With one job, ``progress`` is called with the task, the
+    number of its slices done and of all its slices.
+
+    Raises
+    ------
+    InputError
+        When the model or the device cannot be used; before anything is written.
+    """
+    from napari_lungseg.device import choose_device
+
+    _model(settings.model)
+    choose_device(settings.device)
+    if settings.jobs == 1 or len(tasks) < 2:
+        for task in tasks:
+            yield _outcome(task, partial(segment_file, task, settings, progress), alone=len(tasks) == 1)
+        return
+    # A forked copy of a process with torch's threads may hang. Fresh processes share the cores.
+    threads = str(max(1, (os.cpu_count() or 1) // settings.jobs))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(settings.jobs, len(tasks)), context, _limit_threads, (threads,)) as pool:
+        try:
+            futures = {pool.submit(segment_file, task, settings): task for task in tasks}
+            for future in as_completed(futures):
+                yield _outcome(futures[future], future.result, alone=False)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def segment_file(task: Task, settings: CohortSettings, progress: Callable[[Task, int, int], None] | None = None) -> dict[str, Any]:
+    """Segment one scan and write its results.
+
+    Returns
+    -------
+    dict
+        The record for the report, as in :class:`Outcome`.
+    """
+    from napari_lungseg.segmentation import segment
+
+    volume = read(task.source)
+    _rehearse(task.labels, volume.ndim)
+    result = segment(
+        volume,
+        _model(settings.model),
+        settings.device,
+        mask=settings.mask,
+        progress=None if progress is None else lambda done, total: progress(task, done, total),
+    )
+    task.labels.parent.mkdir(parents=True, exist_ok=True)
+    if task.probability is not None:
+        write(result.probability, task.probability)
+    try:
+        write(result.labels, task.labels)
+    except BaseException:
+        if task.probability is not None:
+            task.probability.unlink(missing_ok=True)
+        raise
+    names = ("right", "left") if settings.mask.split_sides else ("lungs",)
+    counts = np.bincount(np.asarray(result.labels.array).ravel(), minlength=len(names) + 1)[1 : len(names) + 1]
+    voxels = {name: int(count) for name, count in zip(names, counts)}
+    return {
+        "input": str(task.source),
+        "output": str(task.labels),
+        "probability": str(task.probability) if task.probability else None,
+        "model": result.model,
+        "weights_sha256": result.weights_sha256,
+        "device": result.device,
+        "seconds": round(result.seconds, 3),
+        "voxels": voxels,
+        "volume_ml": {name: round(count * volume.voxel_ml, 3) for name, count in voxels.items()} if volume.spacing_known else None,
+        "notices": list(result.notices),
+    }
+
+
+def write_report(path: Path, version: str, outcomes: Sequence[Outcome]) -> None:
+    """Write what became of each scan as JSON (InputError where that is not possible)."""
+    runs = [outcome.record or {"input": str(outcome.source), "error": outcome.error} for outcome in outcomes]
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(json.dumps({"version": version, "runs": runs}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(f"The report {path} could not be written ({error.strerror or error}).") from error
+
+
+def _rehearse(path: Path, ndim: int) -> None:
+    """Find out before the long work whether the format can hold the result (InputError)."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            write(Volume(np.zeros((2,) * ndim, np.uint8), np.eye(4)), Path(folder) / path.name)
+        except InputError as error:
+            raise InputError(str(error).replace(folder, str(path.parent))) from error
+
+
+def _outcome(task: Task, work: Callable[[], dict[str, Any]], *, alone: bool) -> Outcome:
+    try:
+        return Outcome(task.source, work())
+    except InputError as error:
+        message = str(error)
+    except MemoryError:
+        message = "There is not enough memory; close other programs, or run fewer jobs."
+    except Exception as error:
+        if alone:
+            raise  # the traceback tells more; with several, the others go on
+        message = f"{type(error).__name__}: {error}; segment this scan alone to see more."
+    named = message if str(task.source) in message else f"{task.source}: {message}"
+    return Outcome(task.source, {}, " ".join(named.split()))
+
+
+def _limit_threads(threads: str) -> None:
+    os.environ.setdefault("OMP_NUM_THREADS", threads)
+
+
+@cache
+def _model(name: str) -> Model:
+    return load_model(name)

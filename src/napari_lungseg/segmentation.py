@@ -1,0 +1,123 @@
+"""One call from a volume to labels: prediction and mask together, for Python and the terminal."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_lungseg.device import choose_device
+from napari_lungseg.mask import MaskSettings, make_mask
+from napari_lungseg.model import DEFAULT_MODEL, Model, load_model
+from napari_lungseg.predict import Notice, PredictSettings, predict
+from napari_lungseg.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Result of :func:`segment`.
+
+    Attributes
+    ----------
+    labels : Volume
+        uint8 on the input's grid: 0 background, 1 right lung, 2 left lung.
+    probability : Volume
+        Lung probability in percent, uint8, on the same grid.
+    model : str
+        Name of the model.
+    weights_sha256 : str
+        SHA-256 of its weights.
+    device : str
+        Where the last slice was computed.
+    seconds : float
+        Time for prediction and mask.
+    notices : tuple of str
+        What the person should know, such as memory that ran out or that no lung was found.
+    """
+
+    labels: Volume
+    probability: Volume
+    model: str
+    weights_sha256: str
+    device: str
+    seconds: float
+    notices: tuple[str, ...]
+
+
+def segment(
+    volume: Volume,
+    model: str | os.PathLike[str] | Model = DEFAULT_MODEL,
+    device: str = "auto",
+    threshold: float = 0.5,
+    *,
+    postprocess: bool = True,
+    mask: MaskSettings | None = None,
+    axis: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Segmentation:
+    """Segment the lungs.
+
+    Parameters
+    ----------
+    volume : Volume
+        From :func:`napari_lungseg.read`.
+    model : str, path or Model
+        Name of a model, its folder, or one that is loaded already.
+    device : str
+        ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
+    threshold : float
+        Probability, 0 to 1, from which on a voxel is lung.
+    postprocess : bool
+        Keep only what may be lung, fill holes, tell right from left; otherwise all above the threshold is 1.
+    mask : MaskSettings, optional
+        All settings of the mask, in place of ``threshold`` and ``postprocess``.
+    axis : int, optional
+        Array axis along which axial slices are stacked; found from the geometry by default.
+    progress : callable, optional
+        Called with the number of slices done and of all slices.
+
+    Returns
+    -------
+    Segmentation
+        Labels, probability, and how they came about.
+
+    Raises
+    ------
+    InputError
+        When a setting, the model, the device or the image cannot be used, or memory does not suffice.
+    """
+    settings = PredictSettings(device=device, axis=axis)
+    if mask is None:
+        mask = MaskSettings(threshold=threshold) if postprocess else MaskSettings.without_postprocessing(threshold)
+    model = model if isinstance(model, Model) else load_model(model)
+    used, notices = str(choose_device(device)), []
+    began = time.perf_counter()
+    percent = np.zeros(volume.shape, dtype=np.uint8)
+    for step in predict(volume, model, settings):
+        if isinstance(step, Notice):
+            notices.append(step.text)
+            used = step.device or used
+            continue
+        percent[(..., *_slice(volume.ndim, step.axis, step.index))] = step.probability
+        if progress is not None:
+            progress(step.done, step.total)
+    probability = volume.with_array(percent)
+    labels = make_mask(probability, mask)
+    if not labels.array.any():
+        notices.append("No lung was found.")
+    return Segmentation(
+        labels=labels,
+        probability=probability,
+        model=model.card.name,
+        weights_sha256=model.card.weights_sha256,
+        device=used,
+        seconds=time.perf_counter() - began,
+        notices=tuple(notices),
+    )
+
+
+def _slice(ndim: int, axis: int, index: int) -> tuple[int | slice, ...]:
+    return () if ndim == 2 else tuple(index if a == axis else slice(None) for a in range(3))
