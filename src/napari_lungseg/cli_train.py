@@ -44,11 +44,13 @@ def train(
         learning_rate=learning_rate,
         seed=seed,
     )
-    with tqdm(total=1000, unit="‰", file=sys.stderr, bar_format="{percentage:3.0f}% {bar} {elapsed} < {remaining} {postfix}") as bar:
+    with tqdm(total=1000, unit="‰", file=sys.stderr, bar_format="{percentage:3.0f}% {bar} {postfix}") as bar:
 
         def progress(update: StepDone | EpochDone) -> None:
             bar.update(int(1000 * update.progress) - bar.n)
-            bar.set_postfix_str(f"epoch {update.epoch + 1}, loss {update.loss:.4f}", refresh=False)
+            # From the run's own clock, which counts earlier sittings too.
+            left = update.seconds * (1.0 / update.progress - 1.0) / 60.0 if update.progress > 0 else float("nan")
+            bar.set_postfix_str(f"epoch {update.epoch + 1}, loss {update.loss:.4f}, {left:.0f} min left", refresh=False)
             if isinstance(update, EpochDone):
                 scores = ", ".join(f"{name} {value:g}" for name, value in update.validation.items())
                 bar.write(f"epoch {update.epoch + 1}: loss {update.loss:.4f} {scores}", file=sys.stderr)

@@ -1,0 +1,115 @@
+"""How good a model is on patients it has not learnt from: the table of the model card, and pictures of the worst slices.
+
+    python benchmarks/accuracy.py DATASET [--model NAME|DIR] [--pictures DIR]
+
+DATASET is a data set folder with held-out cases (imagesTs, labelsTs), as tools/lung_ct_dataset.py writes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from napari_lungseg.segmentation import segment
+from scipy import ndimage
+from skimage.io import imsave
+
+from napari_lungseg.model import Model, load_model
+from napari_lungseg.training.dataset import Dataset, open_dataset
+from napari_lungseg.training.holdout import CaseScore, score_case, summarise
+from napari_lungseg.volume import Volume
+
+#: Window of the pictures, HU.
+LOW, HIGH = -1100.0, 300.0
+SIDE_PX = 320
+COLUMNS = ("slices", "dice", "slice_dice_median", "slice_dice_p5", "iou", "precision", "recall", "hd95_mm", "empty_slices", "false_ml")
+
+
+def row(name: str, scores: list[CaseScore]) -> str:
+    """One line of the Markdown table."""
+    summary = summarise(scores)
+    digits = {"slices": 0, "hd95_mm": 1, "empty_slices": 0, "false_ml": 2}
+    cells = [f"{summary[c]:.{digits.get(c, 4)}f}" if c in summary else "" for c in COLUMNS]
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def outlined(image: np.ndarray, found: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """RGB picture: reference in green, prediction in red, both in yellow."""
+    grey = np.clip((image.astype(float) - LOW) / (HIGH - LOW), 0, 1)
+    picture = np.repeat((255 * grey).astype(np.uint8)[..., None], 3, axis=-1)
+    for mask, channel in ((known, 1), (found, 0)):
+        edge = mask & ~ndimage.binary_erosion(mask)
+        picture[edge, channel] = 255
+        picture[edge, 2] = 0
+    return picture
+
+
+def crop(picture: np.ndarray, known: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Cut to what is marked, with a margin, and scale to a square."""
+    rows, columns = np.nonzero(known | found) if (known | found).any() else np.nonzero(np.ones(known.shape))
+    side = max(np.ptp(rows), np.ptp(columns)) + 60
+    top, left = int((rows.min() + rows.max() - side) / 2), int((columns.min() + columns.max() - side) / 2)
+    padded = np.pad(picture, ((side, side), (side, side), (0, 0)))
+    part = padded[side + top : 2 * side + top, side + left : 2 * side + left]
+    index = (np.arange(SIDE_PX) * side / SIDE_PX).astype(int)
+    return part[index][:, index]
+
+
+def sheet(pictures: list[np.ndarray], columns: int = 4) -> np.ndarray:
+    """Pictures side by side."""
+    blank = np.zeros_like(pictures[0])
+    padded = pictures + [blank] * (-len(pictures) % columns)
+    return np.vstack([np.hstack(padded[i : i + columns]) for i in range(0, len(padded), columns)])
+
+
+def upright(volume: Volume) -> np.ndarray:
+    """Axial slices along axis 0."""
+    array = np.asarray(volume.reorient()[0].array)
+    return array if array.ndim == 3 else array[None]
+
+
+def run(data: Dataset, model: Model, cases: Iterable[str]) -> tuple[list[CaseScore], list[tuple[float, str, np.ndarray]]]:
+    """Scores of every case, and a picture of every slice with its Dice (0 for marks where no lung is)."""
+    scores, pictures = [], []
+    for case in cases:
+        image, labels = data.load(case)
+        result = segment(image, model).labels
+        score = score_case(case, data.patients[case], result, labels)
+        scores.append(score)
+        print(f"{case}: " + row("", [score]).removeprefix("|  |"), flush=True)
+        for index, (ct, found, known) in enumerate(zip(upright(image), upright(result) > 0, upright(labels) > 0, strict=True)):
+            if not (found | known).any():
+                continue
+            dice = 2.0 * (found & known).sum() / (found.sum() + known.sum())
+            pictures.append((float(dice), f"{case} slice {index}", crop(outlined(ct, found, known), known, found)))
+    return scores, pictures
+
+
+def main() -> None:
+    """Print the table; save the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--model", default="lung-ct")
+    parser.add_argument("--pictures", type=Path)
+    options = parser.parse_args()
+    data = open_dataset(options.dataset)
+    scores, pictures = run(data, load_model(options.model), data.held_out)
+    covid = [score for score in scores if score.patient.startswith("SBU")]
+    print("\n| held-out cases | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (len(COLUMNS) + 1))
+    print(row("all", scores))
+    print(row("COVID-19 slices", covid))
+    print(row("others", [score for score in scores if score not in covid]))
+    if options.pictures:
+        options.pictures.mkdir(parents=True, exist_ok=True)
+        worst = sorted(pictures, key=lambda item: item[0])[:12]
+        imsave(options.pictures / "worst.png", sheet([picture for _, _, picture in worst]), check_contrast=False)
+        print("worst.png, left to right: " + "; ".join(f"{name} ({dice:.3f})" for dice, name, _ in worst))
+        diseased = [item for item in pictures if item[1].startswith("sbu") and item[0] > 0]
+        imsave(options.pictures / "covid.png", sheet([picture for _, _, picture in diseased]), check_contrast=False)
+        print("covid.png, left to right: " + "; ".join(f"{name} ({dice:.3f})" for dice, name, _ in diseased))
+
+
+if __name__ == "__main__":
+    main()
