@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
 
@@ -200,10 +201,8 @@ def demo(
     screenshot: Annotated[Path | None, typer.Option(help="Save a picture of the window here and exit.")] = None,
 ) -> None:
     """Open napari on the sample CT and segment it."""
-    try:
-        import napari  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"The demo needs napari ({error}); install it with: pip install 'napari-lungseg[all]'") from error
+    if find_spec("napari") is None:
+        raise InputError("The demo needs napari, which is not installed; install it with: pip install 'napari-lungseg[all]'")
     from napari_lungseg.widgets.demo import run
 
     saved = run(screenshot)
