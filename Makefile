@@ -7,7 +7,7 @@
 PYTHON ?= python3
 SCREENSHOT ?=
 ARGS ?=
-# A run of pip inside these environments must not be led astray by an environment that is active outside.
+# Another environment that is active outside must not shine through.
 unexport PYTHONPATH PYTHONHOME
 
 TOX = .tools/bin/python -m tox
