@@ -136,6 +136,44 @@ def test_a_cut_on_a_fine_grid_follows_the_narrowest_place() -> None:
         assert abs(first_left - 203) <= 2
 
 
+def test_lungs_that_touch_in_one_place_stay_apart_along_a_thin_gap() -> None:
+    y, x = np.mgrid[:240, :400]
+    chest = ((x - 200) / 170) ** 2 + ((y - 120) / 100) ** 2 < 1
+    beyond = x - 200 - 0.4 * (y - 120)
+    bridge = abs(y - 120) < 4
+    stack = np.repeat((chest & ((abs(beyond) > 1.5) | bridge))[None], 30, axis=0)
+    mask = make_mask(volume(stack, (2.0, 0.9, 0.9))).array
+    expected = np.where(beyond < 0, 1, 2)
+    away = stack & (abs(y - 120) > 6)
+    assert np.array_equal(mask[away], np.broadcast_to(expected, mask.shape)[away])
+
+
+def test_a_piece_behind_the_heart_goes_to_its_own_side() -> None:
+    right, left = RIGHT[20], LEFT[20] & (np.arange(80)[:, None] < 30)
+    piece = np.zeros_like(right)
+    piece[56:66, 64:67] = True
+    assert not (piece & (right | left)).any()
+    to_right = np.hypot(*(np.argwhere(right)[:, None] - np.argwhere(piece)).transpose(2, 0, 1)).min()
+    to_left = np.hypot(*(np.argwhere(left)[:, None] - np.argwhere(piece)).transpose(2, 0, 1)).min()
+    assert to_right < to_left
+    mask = labels(right | left | piece)
+    assert np.array_equal(mask, np.where(right, 1, np.where(left | piece, 2, 0)))
+
+
+def disc(row: float, column: float, radius: float, shape: tuple[int, int] = (300, 360)) -> npt.NDArray[np.bool_]:
+    """A disc on a slice of 1 mm pixels."""
+    y, x = np.indices(shape)
+    return np.hypot(y - row, x - column) < radius
+
+
+def test_a_crumb_beside_a_lung_goes_to_that_lung() -> None:
+    right, left = disc(150, 120, 60), disc(150, 230, 35)
+    crumb = np.zeros_like(right)
+    crumb[145:155, 183:187] = True
+    mask = make_mask(volume(right | left | crumb, (1.0, 1.0))).array
+    assert np.array_equal(mask, np.where(right | crumb, 1, np.where(left, 2, 0)))
+
+
 def test_a_single_lung_belongs_to_its_half_of_the_image() -> None:
     assert set(np.unique(labels(RIGHT))) == {0, 1}
     assert set(np.unique(labels(LEFT))) == {0, 2}
@@ -144,8 +182,9 @@ def test_a_single_lung_belongs_to_its_half_of_the_image() -> None:
 
 
 def test_one_lung_that_reaches_over_the_midline_stays_one() -> None:
-    herniated = RIGHT | ball((100, 60, 160), (30, 20, 40))
-    assert set(np.unique(labels(herniated | LEFT)[herniated])) == {1}
+    right, left = disc(150, 100, 70) | disc(70, 200, 32) | disc(97, 161, 18), disc(190, 290, 50)
+    mask = make_mask(volume(right | left, (1.0, 1.0))).array
+    assert np.array_equal(mask, np.where(right, 1, np.where(left, 2, 0)))
 
 
 def test_a_single_slice_follows_its_own_geometry() -> None:

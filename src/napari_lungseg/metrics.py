@@ -111,8 +111,9 @@ def _surface_distances(one: Mask, other: Mask, spacing: tuple[float, ...]) -> tu
         distance = 0.0 if one.any() == other.any() else math.inf
         return distance, distance
     surfaces = _surface(one), _surface(other)
-    there = edt.edt(~surfaces[1], anisotropy=spacing)[surfaces[0]]
-    back = edt.edt(~surfaces[0], anisotropy=spacing)[surfaces[1]]
+    # On all cores: this is nearly all the time that a comparison takes.
+    there = edt.edt(~surfaces[1], anisotropy=spacing, parallel=0)[surfaces[0]]
+    back = edt.edt(~surfaces[0], anisotropy=spacing, parallel=0)[surfaces[1]]
     hd95 = max(float(np.percentile(distances, 95)) for distances in (there, back))
     return hd95, float((there.sum(dtype=np.float64) + back.sum(dtype=np.float64)) / (there.size + back.size))
 
