@@ -204,6 +204,8 @@ def is_image(layer: Layer) -> bool:
 
 def _add_probability_labels(viewer: napari.viewer.Viewer, percent: Array, name: str, geometry: dict[str, Any]) -> Labels:
     ramp = ensure_colormap("magma").map(np.linspace(0, 1, 100))
+    # The ramp begins with black: without this, one percent would darken the image as much as ninety-nine brighten it.
+    ramp[:, 3] = np.linspace(0.01, 1, 100)
     colours = {0: "transparent", None: "transparent"} | {value + 1: colour for value, colour in enumerate(ramp)}
     features = {"index": np.arange(101), "probability": [f"{value} %" for value in range(101)]}
     layer = viewer.add_labels(
