@@ -22,11 +22,10 @@ ALTERNATIVE_SLICES = 4
 
 def measure(path: str | None, device: str) -> None:
     """Print one line; meant for a process of its own, so that its peak memory is its own."""
-    from napari_lungseg.segmentation import segment
-
     from napari_lungseg.formats import read
     from napari_lungseg.model import load_model
     from napari_lungseg.sample import sample_ct
+    from napari_lungseg.segmentation import segment
 
     started = time.perf_counter()
     volume = sample_ct() if path is None else read(path)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+from npe2 import PluginManager
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.formats import write
+from napari_lungseg.sample import SAMPLE_LICENCE, sample_ct, sample_lungs
+from napari_lungseg.volume import Volume, scaling
+from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.widgets.readers import get_reader, read_layers, sample_ct_layers, sample_ct_with_mask_layers
+
+CT = Volume(np.linspace(-1000, 400, 60).reshape(3, 4, 5).astype(np.int16), scaling((2.5, 0.5, 0.75), origin=(-7.0, 8.0, 9.0)), "HU")
+
+
+@pytest.mark.parametrize("name", ["ct.nii.gz", "ct.nii", "ct.nrrd", "ct.mha"])
+def test_a_file_becomes_a_layer_in_its_place(tmp_path, name):
+    path = write(CT, tmp_path / name)
+    reader = get_reader(str(path))
+    assert reader is not None
+    ((data, keywords, kind),) = reader(str(path))
+    layer = Image(data, **keywords)
+    assert (kind, layer.name) == ("image", "ct")
+    np.testing.assert_allclose(layer.scale, (2.5, 0.5, 0.75))
+    np.testing.assert_allclose(layer.translate, (9.0, 8.0, -7.0))
+    assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
+    assert layer.axis_labels == ("z", "y", "x")
+    assert tuple(layer.contrast_limits) == (-1250, 250)
+    assert volume_from_layer(layer).unit == "HU"
+
+
+def test_several_files_become_several_layers(tmp_path):
+    paths = [str(write(CT, tmp_path / name)) for name in ("a.nii", "b.mha")]
+    assert [keywords["name"] for _, keywords, _ in get_reader(paths)(paths)] == ["a", "b"]
+
+
+def test_what_is_not_for_us_is_left_to_others(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    assert get_reader(str(tmp_path / "notes.txt")) is None
+    assert get_reader(str(tmp_path)) is None
+
+
+def test_a_damaged_file_says_so(tmp_path):
+    (tmp_path / "a.nii.gz").write_text("no image")
+    with pytest.raises(InputError, match="damaged"):
+        read_layers(str(tmp_path / "a.nii.gz"))
+
+
+def test_a_dicom_folder_opens_through_napari(make_napari_viewer, shared_data):
+    viewer = make_napari_viewer()
+    (layer,) = viewer.open(str(shared_data / "lung_dx_a0002" / "dicom_b40f"), plugin="napari-lungseg")
+    assert layer.data.shape == (30, 512, 512)
+    np.testing.assert_allclose(layer.scale, (8.0, 0.646484375, 0.646484375))
+    np.testing.assert_allclose(layer.translate, (80.0, -294.1767578125, -173.1767578125))
+    assert layer.data.min() >= -1024
+
+
+def test_the_sample_is_a_chest_ct_with_lungs_on_their_sides():
+    ct, lungs = sample_ct(), sample_lungs()
+    assert ct.unit == "HU"
+    np.testing.assert_allclose(lungs.affine, ct.affine)
+    right, left = (np.asarray(ct.array)[lungs.array == side] for side in (1, 2))
+    assert np.median(right) < -700
+    assert np.median(left) < -700
+    centre = [(ct.affine @ (*np.argwhere(lungs.array == side).mean(axis=0), 1))[0] for side in (1, 2)]
+    assert centre[0] < centre[1]  # x runs to the patient's left
+    assert 1000 < right.size * ct.voxel_ml < left.size * ct.voxel_ml < 2000
+
+
+def test_the_licence_of_the_sample_names_its_source():
+    for words in ("CC BY 4.0", "Lung-PET-CT-Dx", "10.7937/TCIA.2020.NNC2-0461"):
+        assert words in SAMPLE_LICENCE
+
+
+def test_samples_are_layers_on_one_another():
+    ((_, keywords, kind),) = sample_ct_layers()
+    assert kind == "image"
+    image, mask = sample_ct_with_mask_layers()
+    assert mask[2] == "labels"
+    np.testing.assert_allclose(Labels(mask[0], **mask[1]).extent.world, Image(image[0], **image[1]).extent.world)
+    assert keywords["units"] == ("mm", "mm", "mm")
+
+
+def test_napari_offers_the_samples(make_napari_viewer):
+    viewer = make_napari_viewer()
+    keys = [sample.key for sample in PluginManager.instance().get_manifest("napari-lungseg").contributions.sample_data]
+    for key in keys:
+        viewer.layers.clear()
+        assert viewer.open_sample("napari-lungseg", key)
