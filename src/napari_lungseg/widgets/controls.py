@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
-from magicgui.widgets import CheckBox, ComboBox, PushButton, RangeSlider, Slider, create_widget
+from magicgui.widgets import CheckBox, ComboBox, PushButton, Slider, SpinBox, create_widget
 from magicgui.widgets.bases import ValueWidget
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QProgressBar, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QFrame, QHBoxLayout, QLabel, QProgressBar, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_lungseg.mask import MaskSettings
@@ -18,7 +18,7 @@ from napari_lungseg.volume import Unit
 from napari_lungseg.widgets.worker import Look
 
 WIDTH = 350
-LABEL_WIDTH = 112
+LABEL_WIDTH = 116
 
 #: Label and tooltip of each step of the post-processing; a step is a field of MaskSettings.
 STEPS = {
@@ -48,7 +48,8 @@ class Controls(QWidget):
             choices=[("Whole volume", "volume"), ("This slice", "slice"), ("Range", "range")],
             tooltip="The displayed slice comes first.",
         )
-        self.span = RangeSlider(label="From, to", value=(0, 1), min=0, max=1, tooltip="First and last slice.")
+        self.first = SpinBox(value=0, min=0, max=0, tooltip="First slice, as the slider under the image counts.")
+        self.last = SpinBox(value=0, min=0, max=0, tooltip="Last slice; it is segmented too.")
         self.run = PushButton(text="Segment", tooltip="Segment the image; the layers fill while you look.")
         self.threshold = Slider(
             label="Threshold (%)", value=round(100 * MaskSettings().threshold), min=1, max=99, tooltip="Voxels at least as likely are lung."
@@ -57,13 +58,12 @@ class Controls(QWidget):
         for step in fields(MaskSettings):
             if step.name in STEPS:
                 label, tooltip = STEPS[step.name]
-                self.steps[step.name] = create_widget(
-                    value=step.default, annotation=step.type, name=step.name, label=label, options={"tooltip": tooltip}
-                )
+                made = create_widget(value=step.default, annotation=step.type, name=step.name, label=label, options={"tooltip": tooltip})
+                self.steps[step.name] = cast("ValueWidget[Any]", made)
         self.unit = ComboBox(label="Intensities", choices=_units(None), tooltip="What the numbers of the image mean.")
         self.axis = ComboBox(label="Slices along", choices=_axes(None), tooltip="The axis from feet to head.")
-        self.as_image = CheckBox(
-            label="Probability", text="as an image layer", tooltip="Instead of a label layer; for the next run."
+        self.probability = ComboBox(
+            label="Probability as", choices=["label layer", "image layer"], tooltip="What the next run shows the probability in."
         )
         self.progress = QProgressBar()
         self.status = QLabel()
@@ -83,8 +83,9 @@ class Controls(QWidget):
 
     def chosen_slices(self) -> tuple[int, int] | str:
         """First and last slice, or "volume" or "slice"."""
-        first, last = self.span.value
-        return (int(first), int(last)) if self.slices.value == "range" else self.slices.value
+        if self.slices.value != "range":
+            return self.slices.value
+        return min(self.first.value, self.last.value), max(self.first.value, self.last.value)
 
     def tell(self, text: str) -> None:
         """Show a line of status."""
@@ -100,9 +101,9 @@ class Controls(QWidget):
             return
         axis = self.chosen_axis()
         last = look.shape[look.axis if axis is None else axis] - 1 if len(look.shape) == 3 else 0
-        if self.span.max != max(1, last):
-            self.span.min, self.span.max = 0, max(1, last)
-            self.span.value = (0, last)
+        if self.last.max != last:
+            self.first.max = self.last.max = last
+            self.first.value, self.last.value = 0, last
 
     def show_progress(self, done: int, total: int, seconds: float) -> None:
         """Show how many slices are done and how long the rest will take."""
@@ -121,6 +122,8 @@ class Controls(QWidget):
             self.progress.setFormat("")
 
     def _lay_out(self) -> None:
+        keep, smallest = self.steps["keep_lungs"], self.steps["smallest_ml"]
+        keep.changed.connect(lambda wanted: setattr(smallest, "enabled", wanted))
         run = self.run.native
         run.setMinimumHeight(34)
         run.setStyleSheet("font-weight: bold")
@@ -136,7 +139,10 @@ class Controls(QWidget):
         layout.setSpacing(6)
         layout.addLayout(_form(self.image, self.model, self.device, self.slices))
         span = QWidget()
-        span.setLayout(_form(self.span))
+        between = QHBoxLayout(span)
+        between.setContentsMargins(0, 0, 0, 0)
+        for part in (QLabel("From"), self.first.native, QLabel("to"), self.last.native):
+            between.addWidget(part, stretch=not isinstance(part, QLabel))
         span.setVisible(False)
         self.slices.changed.connect(lambda value: span.setVisible(value == "range"))
         for part in (span, run, self.progress, self.status):
@@ -144,7 +150,7 @@ class Controls(QWidget):
         layout.addSpacing(4)
         layout.addLayout(_form(self.threshold))
         layout.addWidget(_folded("Post-processing", *self.steps.values()))
-        layout.addWidget(_folded("More", self.unit, self.axis, self.as_image))
+        layout.addWidget(_folded("More", self.unit, self.axis, self.probability))
         layout.addWidget(note)
         layout.addStretch()
         area = QScrollArea()
@@ -170,7 +176,7 @@ def labelled_form() -> QFormLayout:
 def add_row(form: QFormLayout, widget: ValueWidget) -> None:
     """Add a control under its label."""
     # A check box says itself what it is for.
-    label = QLabel("" if isinstance(widget, CheckBox) and widget.label == widget.text else widget.label)
+    label = QLabel("" if isinstance(widget, CheckBox) else widget.label)
     label.setToolTip(widget.tooltip)
     label.setMinimumWidth(LABEL_WIDTH)
     form.addRow(label, widget.native)
@@ -195,8 +201,7 @@ def _folded(title: str, *widgets: ValueWidget) -> QCollapsible:
 
 
 def _units(told: Unit | None) -> list[tuple[str, str]]:
-    names = {"HU": "Hounsfield units", "arbitrary": "arbitrary"}
-    return [(f"automatic ({names[told]})" if told else "automatic", "auto"), *((name, unit) for unit, name in names.items())]
+    return [(f"automatic ({told})" if told else "automatic", "auto"), ("HU", "HU"), ("arbitrary", "arbitrary")]
 
 
 def _axes(look: Look | None) -> list[tuple[str, str | int]]:

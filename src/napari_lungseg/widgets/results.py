@@ -216,9 +216,7 @@ def _add_probability_labels(viewer: napari.viewer.Viewer, percent: Array, name: 
 
 
 def _add_probability_image(viewer: napari.viewer.Viewer, percent: Array, name: str, geometry: dict[str, Any]) -> Image:
-    return viewer.add_image(
-        percent, name=name, colormap="magma", contrast_limits=(0, 100), blending="additive", opacity=0.4, **geometry
-    )
+    return viewer.add_image(percent, name=name, colormap="magma", contrast_limits=(0, 100), blending="additive", opacity=0.4, **geometry)
 
 
 def _brush_pixels(labels: Labels) -> int:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QMessageBox, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QVBoxLayout, QWidget
 
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.controls import Controls
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 #: Milliseconds for which the threshold must rest before the whole mask is made anew.
 REST_MS = 200
 
+#: Value of the entry that asks for a model's folder.
+FOLDER = "folder"
+CANCELLED = "Cancelled."
 KEEP, COPY = "Keep my changes", "Copy and replace"
 
 
@@ -37,6 +42,9 @@ class SegmentWidget(QWidget):
     viewer : napari.viewer.Viewer
         Given by napari.
     """
+
+    #: Nothing is running any more. The text says what went wrong, and is empty if nothing did.
+    idle = Signal(str)
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -62,6 +70,7 @@ class SegmentWidget(QWidget):
         controls, layers = self.controls, self.viewer.layers
         controls.image.changed.connect(self._image_changed)
         controls.run.changed.connect(self._pressed)
+        controls.model.changed.connect(self._choose_model)
         controls.threshold.changed.connect(self._threshold_changed)
         controls.axis.changed.connect(lambda: controls.show_look(self._look))
         for step in controls.steps.values():
@@ -124,14 +133,23 @@ class SegmentWidget(QWidget):
         if isinstance(choices, Failed):
             self.controls.tell(choices.text)
             return
-        self.controls.model.choices = choices.models
+        self.controls.model.choices = [*choices.models, ("Choose a folder …", FOLDER)]
         self.controls.device.choices = choices.devices
+
+    def _choose_model(self, name: str) -> None:
+        if name != FOLDER:
+            return
+        model, others = self.controls.model, [choice for choice in self.controls.model.choices if choice != FOLDER]
+        folder = QFileDialog.getExistingDirectory(self, "A model's folder (with card.json and weights.safetensors)")
+        if folder:
+            model.choices = [(Path(folder).name, folder), *((choice, choice) for choice in others), ("Choose a folder …", FOLDER)]
+        model.value = folder or others[0]
 
     # ---- running
 
     def _pressed(self) -> None:
         if self._run is not None:
-            self._run.stop("Cancelled")
+            self._run.stop(CANCELLED)
             return
         layer = self.controls.image.value
         if layer is None or self._asking:
@@ -192,7 +210,7 @@ class SegmentWidget(QWidget):
             slices=controls.chosen_slices(),
             displayed=displayed_voxel(self.viewer, layer),
         )
-        run = Run(self.viewer, job, controls.threshold.value / 100, as_image=controls.as_image.value)
+        run = Run(self.viewer, job, controls.threshold.value / 100, as_image=controls.probability.value == "image layer")
         run.told.connect(self.controls.tell)
         run.noticed.connect(show_warning)
         run.progressed.connect(controls.show_progress)
@@ -205,17 +223,22 @@ class SegmentWidget(QWidget):
         run, self._run = self._run, None
         assert run is not None
         self.controls.show_running(False)
+        why = reason.text if isinstance(reason, Failed) else reason or ""
         if isinstance(reason, Failed):
-            show_error(reason.text)
-            self.controls.tell(reason.text)
-        elif reason is not None and reason != "Cancelled":
-            show_info(reason)
-            self.controls.tell(reason)
-        else:
-            self.controls.tell("" if reason is None else "Cancelled.")
-        if run.result is not None and run.frame is not None and run.done and run.result.complete(self.viewer):
-            text = f"{run.done} slices in {time.perf_counter() - self._began:.0f} s." if reason is None else None
-            self._make_mask(run.result, run.frame, partial(self._mask_made, text, run))
+            show_error(why)
+        elif why and why != CANCELLED:
+            show_info(why)
+        self.controls.tell(why)
+        if run.result is None or run.frame is None or not run.done or not run.result.complete(self.viewer):
+            self.idle.emit(why)
+            return
+        text = why or f"{run.done} {'slice' if run.done == 1 else 'slices'} in {time.perf_counter() - self._began:.0f} s."
+        self._make_mask(run.result, run.frame, partial(self._run_done, run, text, why))
+
+    def _run_done(self, run: Run, text: str, why: str, made: int | Failed) -> None:
+        self._mask_made(made, text, why)
+        if run.new_layers and run.result is not None and not isinstance(made, Failed):
+            run.result.offer_painting(self.viewer)
 
     # ---- the mask
 
@@ -256,25 +279,21 @@ class SegmentWidget(QWidget):
         assert result is not None
         self._make_mask(result, frame, self._mask_made)
 
-    def _make_mask(self, result: Result, frame: Frame, done: Any) -> None:
+    def _make_mask(self, result: Result, frame: Frame, done: Callable[[int | Failed], None]) -> None:
         where = displayed_slice(self.viewer, result.image)
         first = where[0] if where and isinstance(where[0], int) else 0
         self.controls.tell("Making the mask …")
         result.remasker.request(Wish(frame, self.controls.mask_settings(), first, done))
 
-    def _mask_made(self, *given: Any) -> None:
-        *about, made = given
-        text, run = about if about else (None, None)
+    def _mask_made(self, made: int | Failed, text: str = "", why: str = "") -> None:
         self._sides = None
         if isinstance(made, Failed):
             show_error(made.text)
-            self.controls.tell(made.text)
-            return
-        if made == 0:
+            text = why = made.text
+        elif made == 0:
             text = f"No lung found at a threshold of {self.controls.threshold.value} %."
-        self.controls.tell(text or "")
-        if run is not None and run.new_layers:
-            run.result.offer_painting(self.viewer)
+        self.controls.tell(text)
+        self.idle.emit(why)
 
 
 def _look_at(layer: Layer, step: tuple[int, ...]) -> tuple[Layer, Look | Failed]:

@@ -106,16 +106,20 @@ def segmenting(job: Job) -> Iterator[Stage | Ready | PredictedSlice | Notice | F
         volume = volume_from_layer(job.layer, job.step, job.unit)
         axis = volume.axial_axis if job.axis is None else job.axis
         first = job.displayed[axis] if volume.ndim == 3 else 0
-        if isinstance(job.slices, tuple):
-            start, stop = job.slices[0], job.slices[1] + 1
-        else:
-            # Of a single slice, "this slice" is the whole, whichever way it was cut.
-            start, stop = (first, first + 1) if job.slices == "slice" and 1 not in volume.shape else (None, None)
+        start, stop = _range(job, volume, first)
         yield Ready(volume)
         settings = PredictSettings(device=job.device, axis=job.axis, first=first, start=start, stop=stop)
         yield from predict(volume, model, settings)
     except Exception as error:
         yield Failed(sentence(error))
+
+
+def _range(job: Job, volume: Volume, displayed: int) -> tuple[int | None, int | None]:
+    """First slice, and the one after the last; None for all."""
+    if isinstance(job.slices, tuple):
+        return job.slices[0], job.slices[1] + 1
+    # Of a single slice, "this slice" is the whole, whichever way it was cut.
+    return (displayed, displayed + 1) if job.slices == "slice" and 1 not in volume.shape else (None, None)
 
 
 def look(layer: Layer, step: tuple[int, ...]) -> Look | Failed:
