@@ -141,7 +141,7 @@ def test_a_shift_by_hand_of_a_tilted_volume_moves_it_by_as_much():
     volume = volumes("out of the slice")[0]
     data, keywords = volume_to_layer(volume)
     layer = Image(data, **keywords)
-    layer.translate = (*layer.translate[:-3], *(layer.translate[-3:] + np.array((3.0, 0.0, 4.0))))
+    layer.translate = np.add(layer.translate, (3.0, 0.0, 4.0))
     moved = volume_from_layer(layer).affine[:3, 3] - volume.affine[:3, 3]
     np.testing.assert_allclose(np.linalg.norm(moved), 5.0)
 
