@@ -25,7 +25,7 @@ class CaseScore:
     dice, iou, precision, recall : float
         Over the whole case; NaN where the reference has no lung.
     hd95_mm : float
-        95th percentile Hausdorff distance; NaN where either mask is empty.
+        95th percentile Hausdorff distance; NaN where either mask is empty: a missed lung counts under ``missed_cases``.
     slice_dice : tuple of float
         Dice of each axial slice whose reference has lung, in order.
     false_ml : tuple of float
@@ -83,8 +83,8 @@ def summarise(scores: list[CaseScore]) -> dict[str, float]:
     Returns
     -------
     dict
-        ``dice``, ``iou``, ``precision``, ``recall``, ``hd95_mm``: means over cases with lung; ``slice_dice``,
-        ``slice_dice_p5``, ``slice_dice_median``; ``cases``, ``slices`` with lung; ``empty_slices``,
+        ``dice``, ``iou``, ``precision``, ``recall``, ``hd95_mm``: means over cases with lung; ``missed_cases`` of these in
+        which nothing was found; ``slice_dice``, ``slice_dice_p5``, ``slice_dice_median``; ``cases``, ``slices`` with lung; ``empty_slices``,
         ``empty_slices_marked`` and ``false_ml`` over slices without.
     """
     with_lung = [score for score in scores if score.slice_dice]
@@ -94,6 +94,7 @@ def summarise(scores: list[CaseScore]) -> dict[str, float]:
     if with_lung:
         for name in ("dice", "iou", "precision", "recall", "hd95_mm"):
             summary[name] = float(np.nanmean([getattr(score, name) for score in with_lung]))
+        summary["missed_cases"] = sum(score.dice == 0 for score in with_lung)
         summary["slice_dice"] = float(slices.mean())
         summary["slice_dice_median"] = float(np.median(slices))
         summary["slice_dice_p5"] = float(np.percentile(slices, 5))
