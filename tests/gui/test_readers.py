@@ -7,7 +7,7 @@ from npe2 import PluginManager
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import write
-from napari_lungseg.sample import SAMPLE_LICENCE, sample_ct, sample_lungs
+from napari_lungseg.sample import sample_ct, sample_lungs
 from napari_lungseg.volume import Volume, scaling
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.readers import get_reader, read_layers, sample_ct_layers, sample_ct_with_mask_layers
@@ -69,9 +69,12 @@ def test_the_sample_is_a_chest_ct_with_lungs_on_their_sides():
     assert 1000 < right.size * ct.voxel_ml < left.size * ct.voxel_ml < 2000
 
 
-def test_the_licence_of_the_sample_names_its_source():
+def test_the_licence_of_the_sample_is_seen_in_the_menu_and_goes_with_the_layer():
+    for sample in PluginManager.instance().get_manifest("napari-lungseg").contributions.sample_data:
+        assert "Lung-PET-CT-Dx, CC BY 4.0" in sample.display_name
+    ((_, keywords, _),) = sample_ct_layers()
     for words in ("CC BY 4.0", "Lung-PET-CT-Dx", "10.7937/TCIA.2020.NNC2-0461"):
-        assert words in SAMPLE_LICENCE
+        assert words in keywords["metadata"]["licence"]
 
 
 def test_samples_are_layers_on_one_another():

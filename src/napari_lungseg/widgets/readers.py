@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_lungseg.formats import is_readable, read
-from napari_lungseg.sample import sample_ct, sample_lungs
+from napari_lungseg.sample import SAMPLE_LICENCE, sample_ct, sample_lungs
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.layers import volume_to_layer
 
@@ -33,8 +33,10 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
 
 
 def sample_ct_layers() -> list[LayerData]:
-    """A chest CT."""
-    return [image_layer(sample_ct(), "chest CT")]
+    """A chest CT, with its licence in the layer's metadata."""
+    data, keywords, kind = image_layer(sample_ct(), "chest CT")
+    keywords["metadata"] |= {"licence": SAMPLE_LICENCE}
+    return [(data, keywords, kind)]
 
 
 def sample_ct_with_mask_layers() -> list[LayerData]:
