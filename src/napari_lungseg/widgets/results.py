@@ -99,12 +99,13 @@ class Result:
     def show(self, viewer: napari.viewer.Viewer, *, as_image: bool) -> None:
         """Add the layers that are not there (any more), above the image and in its own place."""
         geometry = layer_geometry(self.image)
-        if self.probability not in viewer.layers or isinstance(self.probability, Image) is not as_image:
-            if self.probability in viewer.layers:
-                viewer.layers.remove(self.probability)
+        name = f"{self.image.name} probability"
+        before: Layer | None = self.probability
+        probability: Any = before
+        if before not in viewer.layers or isinstance(before, Image) is not as_image:
             add = _add_probability_image if as_image else _add_probability_labels
-            self.probability = add(viewer, self._percent, f"{self.image.name} probability", geometry)
-            self.probability.metadata[KEY] = "probability"
+            probability = self.probability = add(viewer, self._percent, name, geometry)
+            probability.metadata[KEY] = "probability"
         if not self._has_lungs(viewer):
             self._written[...] = 0
             self.lungs = viewer.add_labels(
@@ -116,6 +117,13 @@ class Result:
                 **geometry,
             )
             self.lungs.brush_size = _brush_pixels(self.lungs)
+        if before is not probability and before in viewer.layers:
+            # Only now, as whoever hears of it looks whether the layers are there.
+            viewer.layers.remove(before)
+            probability.name = name
+        here, above = viewer.layers.index(probability), viewer.layers.index(self.lungs)
+        if here > above:
+            viewer.layers.move(here, above)
         viewer.layers.selection.active = self.lungs
 
     def set_aside(self, viewer: napari.viewer.Viewer, frame: Frame, edited: Array) -> None:

@@ -129,9 +129,9 @@ class Run(QObject):
 
     def _check_layers(self) -> None:
         if self.result is not None and not self.result.complete(self._viewer):
-            self.stop("A layer of the segmentation was removed; it was stopped.")
+            self.stop("A layer of the segmentation was removed.")
         elif self.result is None and self.job.layer not in self._viewer.layers:
-            self.stop("The image was removed; the segmentation was stopped.")
+            self.stop("The image was removed.")
 
     def _finished(self) -> None:
         if not self.over:

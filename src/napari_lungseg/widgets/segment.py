@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
 from napari.qt.threading import create_worker
-from napari.utils.notifications import show_error, show_info, show_warning
+from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QVBoxLayout, QWidget
 
@@ -30,7 +30,6 @@ REST_MS = 200
 
 #: Value of the entry that asks for a model's folder.
 FOLDER = "folder"
-CANCELLED = "Cancelled."
 KEEP, COPY = "Keep my changes", "Copy and replace"
 
 
@@ -149,7 +148,7 @@ class SegmentWidget(QWidget):
 
     def _pressed(self) -> None:
         if self._run is not None:
-            self._run.stop(CANCELLED)
+            self._run.stop("Cancelled.")
             return
         layer = self.controls.image.value
         if layer is None or self._asking:
@@ -226,8 +225,6 @@ class SegmentWidget(QWidget):
         why = reason.text if isinstance(reason, Failed) else reason or ""
         if isinstance(reason, Failed):
             show_error(why)
-        elif why and why != CANCELLED:
-            show_info(why)
         self.controls.tell(why)
         if run.result is None or run.frame is None or not run.done or not run.result.complete(self.viewer):
             self.idle.emit(why)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,6 +99,8 @@ def segmenting(job: Job) -> Iterator[Stage | Ready | PredictedSlice | Notice | F
     """Read the layer and the model and predict slice by slice, from the displayed one outward."""
     try:
         yield Stage("Loading the model …")
+        # napari takes it for the names of labels, and would halt the window for a second to import it.
+        import_module("pandas")
         from napari_lungseg.model import load_model
         from napari_lungseg.predict import PredictSettings, predict
 

@@ -1,0 +1,90 @@
+"""The dock: found through the manifest, small enough for a small screen, and no harm in two of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from npe2 import PluginManager
+from phantom import chest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QPushButton
+
+from napari_lungseg.volume import Volume
+from napari_lungseg.widgets.segment import SegmentWidget
+
+CT, LUNGS = chest()
+
+
+def test_the_dock_offers_its_modules(desk):
+    assert "Segment" in desk.dock.module.choices
+    assert desk.dock.open("Segment") is desk.widget
+
+
+def test_the_module_is_a_widget_of_its_own(open_desk):
+    desk = open_desk(CT)
+    _, widget = desk.viewer.window.add_plugin_dock_widget("napari-lungseg", "Segment")
+    assert isinstance(widget, SegmentWidget)
+    assert widget is not desk.widget
+
+
+def test_it_is_in_the_menu_of_layers():
+    manifest = PluginManager.instance().get_manifest("napari-lungseg")
+    commands = {item.command for item in manifest.contributions.menus["napari/layers/segment"]}
+    assert commands <= {widget.command for widget in manifest.contributions.widgets}
+
+
+def test_it_fits_a_small_screen(open_desk):
+    desk = open_desk(CT, show=True)
+    for step in desk.widget.findChildren(QPushButton):
+        if step.isCheckable() and not step.isChecked():
+            desk.qtbot.mouseClick(step, Qt.MouseButton.LeftButton)  # unfold everything
+    for size in (desk.dock.minimumSizeHint(), desk.dock.sizeHint()):
+        assert size.width() <= 380
+        assert size.height() <= 650
+    desk.viewer.window.resize(1366, 768)
+    desk.qtbot.wait(200)
+    width, height = desk.viewer.window.geometry()[2:]
+    assert (width, height) <= (1366, 768)
+    for widget in (desk.controls.run.native, desk.controls.threshold.native, desk.controls.image.native):
+        corner = widget.mapTo(desk.controls, widget.rect().bottomRight())
+        assert desk.controls.rect().contains(corner)
+
+
+def test_it_says_once_what_it_is_not_for(desk):
+    notes = [label for label in desk.dock.findChildren(QLabel) if "not for diagnosis" in label.text()]
+    assert len(notes) == 1
+
+
+def test_opened_twice_it_does_no_harm(open_desk, messages):
+    desk = open_desk(Volume(np.resize(CT.array, (300, *CT.shape[1:])), CT.affine, "HU"))
+    _, other = desk.viewer.window.add_plugin_dock_widget("napari-lungseg", "Segment")
+    desk.wait(lambda: "phantom" in other.controls.model.choices)
+    other.controls.model.value = "phantom"
+    with desk.qtbot.waitSignal(desk.widget.idle, timeout=60_000):
+        desk.press()
+        desk.qtbot.mouseClick(other.controls.run.native, Qt.MouseButton.LeftButton)
+    assert messages == ["ct is being segmented already."]
+    assert [layer.name for layer in desk.viewer.layers] == ["ct", "ct probability", "ct lungs"]
+    assert (desk.lungs.data.any(axis=(1, 2))).all()
+    # Either of them moves the threshold of the one result.
+    desk.probability.data[0, 2:20, 2:20] = 40
+    with desk.qtbot.waitSignal(other.idle, timeout=30_000):
+        other.controls.threshold.value = 30
+    assert desk.lungs.data[0, 10, 10] != 0
+    with desk.qtbot.waitSignal(other.idle, timeout=60_000):
+        desk.qtbot.mouseClick(other.controls.run.native, Qt.MouseButton.LeftButton)
+    assert [layer.name for layer in desk.viewer.layers] == ["ct", "ct probability", "ct lungs"]
+
+
+def test_a_dock_closed_while_it_runs_leaves_the_viewer_in_order(open_desk, messages):
+    desk = open_desk(Volume(np.resize(CT.array, (2000, *CT.shape[1:])), CT.affine, "HU"))
+    desk.press()
+    desk.wait(lambda: "ct lungs" in desk.viewer.layers and desk.lungs.data.any())
+    desk.viewer.window.remove_dock_widget(desk.dock)
+    desk.dock.deleteLater()
+    desk.qtbot.wait(300)
+    filled = np.count_nonzero(desk.lungs.data)
+    desk.viewer.add_image(CT.array, name="next")
+    desk.viewer.layers.selection.active = desk.viewer.layers["next"]
+    desk.qtbot.wait(300)
+    assert np.count_nonzero(desk.viewer.layers["ct lungs"].data) == filled
+    assert not messages
