@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from napari._app_model import get_app_model
 from npe2 import PluginManager
 from phantom import chest
 from qtpy.QtCore import Qt
@@ -26,10 +27,12 @@ def test_the_module_is_a_widget_of_its_own(open_desk):
     assert widget is not desk.widget
 
 
-def test_it_is_in_the_menu_of_layers():
+def test_the_menu_of_layers_opens_the_dock(open_desk):
+    desk = open_desk(CT)
     manifest = PluginManager.instance().get_manifest("napari-lungseg")
-    commands = {item.command for item in manifest.contributions.menus["napari/layers/segment"]}
-    assert commands <= {widget.command for widget in manifest.contributions.widgets}
+    (item,) = manifest.contributions.menus["napari/layers/segment"]
+    get_app_model().commands.execute_command(item.command).result()
+    assert "Lung segmentation (napari-lungseg)" in desk.viewer.window.dock_widgets
 
 
 def test_it_fits_a_small_screen(open_desk):
@@ -44,11 +47,13 @@ def test_it_fits_a_small_screen(open_desk):
     desk.viewer.window.resize(1366, 768)
     desk.wait(lambda: desk.controls.height() > 500)
     desk.controls.slices.value = "range"
+    desk.image.name = "a chest whose name is much longer than any box can show " * 3
+    desk.controls.tell("/a/path/without/any/space" * 10)
     desk.qtbot.wait(100)
     width, height = desk.viewer.window.geometry()[2:]
     assert width <= 1366
     assert height <= 768
-    for widget in (desk.controls.last.native, desk.controls.run.native, desk.controls.probability.native):
+    for widget in (desk.controls.image.native, desk.controls.last.native, desk.controls.run.native, desk.controls.probability.native):
         assert widget.isVisible()
         assert desk.controls.rect().contains(widget.mapTo(desk.controls, widget.rect().bottomRight()))
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from phantom import chest, dice
 from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFileDialog
 
 from napari_lungseg.model import FOLDER_VARIABLE
-from napari_lungseg.volume import Volume
+from napari_lungseg.volume import Volume, scaling
+from napari_lungseg.widgets.segment import FOLDER
 
 CT, LUNGS = chest()
 
@@ -159,6 +161,40 @@ def test_a_damaged_model_is_one_clear_sentence(desk, messages, phantom_model, mo
     assert desk.segment() == ""
 
 
+def test_a_model_can_be_any_folder(open_desk, monkeypatch, phantom_model):
+    folder = str(phantom_model)
+    desk = open_desk(CT)
+    answers = [folder, ""]
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: answers.pop(0))
+    desk.controls.model.value = FOLDER
+    assert desk.controls.model.value == folder
+    assert desk.segment() == ""
+    desk.controls.model.value = "phantom"
+    desk.controls.model.value = FOLDER
+    assert desk.controls.model.value == "phantom"  # as before, if no folder is chosen
+    assert desk.controls.model.choices[-1] == FOLDER
+
+
+def test_a_notice_of_the_network_is_shown_and_stops_nothing(open_desk, messages):
+    desk = open_desk(Volume(CT.array, scaling((60.0, 40.0, 40.0)), "HU"))
+    assert desk.segment() == ""
+    assert len(messages) == 1
+    assert "mm wide" in messages[0]
+    assert desk.lungs.data.any()
+
+
+def test_the_view_in_three_dimensions_is_no_hindrance(desk):
+    desk.viewer.dims.ndisplay = 3
+    assert desk.segment() == ""
+    desk.set_threshold(40)
+    assert dice(desk.lungs.data > 0, LUNGS) > 0.98
+    desk.viewer.dims.ndisplay = 2
+    desk.viewer.dims.order = (1, 0, 2)  # coronal
+    desk.set_threshold(50)
+    assert desk.segment() == ""
+    assert dice(desk.lungs.data > 0, LUNGS) > 0.98
+
+
 def test_a_range_that_is_not_there_any_more_is_refused(desk, messages):
     desk.wait(lambda: desk.controls.last.max == 8)
     desk.controls.slices.value = "range"
@@ -176,7 +212,7 @@ def test_an_image_that_changed_its_shape_is_segmented_anew(desk):
 
 
 def test_the_window_does_not_freeze(open_desk):
-    desk = open_desk(chest(slices=60, rows=256, columns=320)[0], show=True)
+    desk = open_desk(chest(slices=40, rows=256, columns=320)[0], show=True)
     ticks: list[float] = []
     timer = QTimer()
     timer.timeout.connect(lambda: ticks.append(time.perf_counter()))

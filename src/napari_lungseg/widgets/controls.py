@@ -10,7 +10,7 @@ from typing import Any, cast
 from magicgui.widgets import CheckBox, ComboBox, PushButton, Slider, SpinBox, create_widget
 from magicgui.widgets.bases import ValueWidget
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFormLayout, QFrame, QHBoxLayout, QLabel, QProgressBar, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QHBoxLayout, QLabel, QProgressBar, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_lungseg.mask import MaskSettings
@@ -90,12 +90,13 @@ class Controls(QWidget):
     def tell(self, text: str) -> None:
         """Show a line of status."""
         self.status.setText(text)
+        self.status.setToolTip(text)
         self.status.setVisible(bool(text))
 
     def show_look(self, look: Look | None) -> None:
         """Show what was told of the image: its unit, its axis, and how many slices there are."""
-        _relabel(self.unit, _units(look.unit if look else None))
-        _relabel(self.axis, _axes(look))
+        replace_choices(self.unit, _units(look.unit if look else None), self.unit.value)
+        replace_choices(self.axis, _axes(look), self.axis.value)
         self.slices.enabled = self.axis.enabled = look is None or len(look.shape) == 3
         if look is None:
             return
@@ -124,10 +125,14 @@ class Controls(QWidget):
     def _lay_out(self) -> None:
         keep, smallest = self.steps["keep_lungs"], self.steps["smallest_ml"]
         keep.changed.connect(lambda wanted: setattr(smallest, "enabled", wanted))
+        for combo in (self.image, self.model):
+            # Long names are cut, rather than widen the dock.
+            combo.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         run = self.run.native
         run.setMinimumHeight(34)
         run.setStyleSheet("font-weight: bold")
         self.status.setWordWrap(True)
+        self.status.setMinimumWidth(1)  # a long path does not widen the dock either
         self.tell("")
         self.progress.setVisible(False)
         note = QLabel("For research, not for diagnosis.")
@@ -209,8 +214,8 @@ def _axes(look: Look | None) -> list[tuple[str, str | int]]:
     return [(told, "auto"), *((f"axis {axis}", axis) for axis in range(3))]
 
 
-def _relabel(combo: ComboBox, choices: list[Any]) -> None:
-    value = combo.value
+def replace_choices(combo: ComboBox, choices: list[Any], value: Any) -> None:
+    """Give a combo box other choices in the order given; nobody hears of it."""
     with combo.changed.blocked():
         combo.choices = []  # else those that stay come first
         combo.choices = choices

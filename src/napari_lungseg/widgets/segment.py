@@ -14,8 +14,9 @@ from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QVBoxLayout, QWidget
 
+from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.volume import Array
-from napari_lungseg.widgets.controls import Controls
+from napari_lungseg.widgets.controls import Controls, replace_choices
 from napari_lungseg.widgets.remask import Wish
 from napari_lungseg.widgets.results import Frame, Result, is_image, result_of
 from napari_lungseg.widgets.run import Run, is_running
@@ -30,6 +31,7 @@ REST_MS = 200
 
 #: Value of the entry that asks for a model's folder.
 FOLDER = "folder"
+FOLDER_CHOICE = ("Choose a folder …", FOLDER)
 KEEP, COPY = "Keep my changes", "Copy and replace"
 
 
@@ -52,6 +54,7 @@ class SegmentWidget(QWidget):
         self._run: Run | None = None
         self._look: Look | None = None
         self._asking = False
+        self._model = DEFAULT_MODEL
         self._began = 0.0
         self._sides: tuple[Any, Array] | None = None
         self._rest = QTimer(self)
@@ -132,17 +135,22 @@ class SegmentWidget(QWidget):
         if isinstance(choices, Failed):
             self.controls.tell(choices.text)
             return
-        self.controls.model.choices = [*choices.models, ("Choose a folder …", FOLDER)]
+        self.controls.model.choices = [*choices.models, FOLDER_CHOICE]
         self.controls.device.choices = choices.devices
 
     def _choose_model(self, name: str) -> None:
         if name != FOLDER:
+            self._model = name
             return
-        model, others = self.controls.model, [choice for choice in self.controls.model.choices if choice != FOLDER]
         folder = QFileDialog.getExistingDirectory(self, "A model's folder (with card.json and weights.safetensors)")
+        model = self.controls.model
         if folder:
-            model.choices = [(Path(folder).name, folder), *((choice, choice) for choice in others), ("Choose a folder …", FOLDER)]
-        model.value = folder or others[0]
+            self._model = folder
+        known = dict.fromkeys(str(choice) for choice in (self._model, *model.choices) if choice != FOLDER)
+        names = [Path(choice).name for choice in known]
+        # The box tells choices apart by what it shows.
+        labelled = [(name if names.count(name) == 1 else choice, choice) for name, choice in zip(names, known, strict=True)]
+        replace_choices(model, [*labelled, FOLDER_CHOICE], self._model)
 
     # ---- running
 
@@ -203,7 +211,7 @@ class SegmentWidget(QWidget):
             layer=layer,
             step=displayed_step(self.viewer, layer),
             unit=controls.chosen_unit(),
-            model=controls.model.value or "lung-ct",
+            model=controls.model.value or DEFAULT_MODEL,
             device=controls.device.value,
             axis=controls.chosen_axis(),
             slices=controls.chosen_slices(),
