@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox
-from qtpy.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_lungseg.widgets.controls import add_row, labelled_form
 from napari_lungseg.widgets.segment import SegmentWidget
@@ -34,6 +34,8 @@ class LungSegmentation(QWidget):
         self._built: dict[str, QWidget] = {}
         self._stack = QStackedWidget()
         self.module = ComboBox(label="Module", choices=list(MODULES))
+        # Else napari puts a stretch below, which takes most of the height from the second dock on.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         form = labelled_form()
