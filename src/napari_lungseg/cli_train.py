@@ -27,6 +27,9 @@ def train(
     loss: Annotated[str, typer.Option(help="bce, dice or bce-dice.")] = "bce-dice",
     optimizer: Annotated[str, typer.Option(help="adam, adamw or sgd.")] = "adamw",
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 2e-3,
+    coarse_share: Annotated[
+        float, typer.Option(help="First part of the run at half the resolution; 0 to go on from a trained model.")
+    ] = 0.4,
     seed: Annotated[int, typer.Option(help="Fixes the run on the CPU.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder, with its own settings.")] = False,
@@ -42,6 +45,7 @@ def train(
         loss=loss,
         optimizer=optimizer,
         learning_rate=learning_rate,
+        coarse_share=coarse_share,
         seed=seed,
     )
     with tqdm(total=1000, unit="‰", file=sys.stderr, bar_format="{percentage:3.0f}% {bar} {postfix}") as bar:

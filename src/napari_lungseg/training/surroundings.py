@@ -15,14 +15,14 @@ AIR_HU = -1000.0
 
 
 def gas(image: Tensor, lung: Tensor, pixel_mm: float, rng: np.random.Generator) -> Tensor:
-    """Pockets of gas, some with an air-fluid level or mottled content, in soft tissue away from the lung."""
+    """Pockets of gas, some with an air-fluid level, and mottled content of stomach and bowel, in soft tissue away from the lung."""
     size = image.shape[-1]
     tissue = (image > -250.0) & (lung == 0)
     depth = ndimage.distance_transform_edt(tissue.numpy()) * pixel_mm
     y, x = coordinates(size)
     half_mm = size * pixel_mm / 2.0
     for _ in range(int(rng.integers(1, 7))):
-        radius = rng.uniform(3, 40)
+        radius = rng.uniform(3, 60)
         points = np.argwhere(depth > min(radius + 5.0, 0.8 * depth.max()))
         if len(points) == 0 or depth.max() < 8.0:
             break
@@ -36,9 +36,15 @@ def gas(image: Tensor, lung: Tensor, pixel_mm: float, rng: np.random.Generator) 
         amount = torch.sigmoid((radius - distance) / rng.uniform(0.4, 1.2)) * tissue
         if rng.random() < 0.3:
             amount = amount * torch.sigmoid((rng.uniform(-0.5, 0.5) * radius - dy) / 0.5)
-        density = rng.uniform(-1010, -880) + torch.zeros(size, size)
-        if rng.random() < 0.35:
-            density = density + rng.uniform(100, 700) * torch.sigmoid(smooth_field(size, int(rng.integers(30, 90)), rng) * 3)
+        kind = rng.random()
+        if kind < 0.35:
+            # A meal or stool: soft tissue full of small bubbles, which must not pass for consolidation with air in its bronchi.
+            bubbles = smooth_field(size, int(rng.integers(40, 130)), rng)
+            density = rng.uniform(-150, 70) - 900.0 * torch.sigmoid((bubbles - rng.uniform(0.8, 2.2)) / 0.2)
+        else:
+            density = rng.uniform(-1010, -880) + torch.zeros(size, size)
+            if kind < 0.6:
+                density = density + rng.uniform(100, 700) * torch.sigmoid(smooth_field(size, int(rng.integers(30, 90)), rng) * 3)
         image = image + amount * (density - image)
     return image
 
