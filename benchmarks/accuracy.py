@@ -39,10 +39,10 @@ def outlined(image: np.ndarray, found: np.ndarray, known: np.ndarray) -> np.ndar
     """RGB picture: reference in green, prediction in red, both in yellow."""
     grey = np.clip((image.astype(float) - LOW) / (HIGH - LOW), 0, 1)
     picture = np.repeat((255 * grey).astype(np.uint8)[..., None], 3, axis=-1)
-    for mask, channel in ((known, 1), (found, 0)):
-        edge = mask & ~ndimage.binary_erosion(mask)
+    edges = [mask & ~ndimage.binary_erosion(mask) for mask in (found, known)]
+    picture[edges[0] | edges[1]] = 0
+    for channel, edge in enumerate(edges):
         picture[edge, channel] = 255
-        picture[edge, 2] = 0
     return picture
 
 
