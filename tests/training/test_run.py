@@ -64,3 +64,12 @@ def test_scores_count_slices_with_and_without_lung() -> None:
     assert summary["empty_slices_marked"] == 1
     assert summary["false_ml"] == pytest.approx(0.05)
     assert summary["dice"] == pytest.approx(2 * 20 / (40 + 25), abs=1e-4)
+
+
+def test_scores_of_a_missed_lung_count_it_and_leave_out_its_distance() -> None:
+    known = np.ones((1, 10, 10), dtype=np.uint8)
+    affine = scaling((10.0, 1.0, 1.0))
+    summary = summarise([score_case("c", "p", Volume(np.zeros_like(known), affine), Volume(known, affine))])
+    assert summary["missed_cases"] == 1
+    assert summary["dice"] == 0
+    assert "hd95_mm" not in summary

@@ -83,8 +83,8 @@ def summarise(scores: list[CaseScore]) -> dict[str, float]:
     Returns
     -------
     dict
-        ``dice``, ``iou``, ``precision``, ``recall``, ``hd95_mm``: means over cases with lung; ``missed_cases`` of these in
-        which nothing was found; ``slice_dice``, ``slice_dice_p5``, ``slice_dice_median``; ``cases``, ``slices`` with lung;
+        ``dice``, ``iou``, ``precision``, ``recall``, ``hd95_mm``: means over cases with lung (no ``hd95_mm`` where nothing was found in
+        any); ``missed_cases`` of these in which nothing was found; ``slice_dice``, ``slice_dice_p5``, ``slice_dice_median``; ``cases``, ``slices`` with lung;
         ``empty_slices``, ``empty_slices_marked`` and ``false_ml`` over slices without.
     """
     with_lung = [score for score in scores if score.slice_dice]
@@ -93,7 +93,9 @@ def summarise(scores: list[CaseScore]) -> dict[str, float]:
     summary: dict[str, float] = {"cases": len(with_lung), "slices": slices.size}
     if with_lung:
         for name in ("dice", "iou", "precision", "recall", "hd95_mm"):
-            summary[name] = float(np.nanmean([getattr(score, name) for score in with_lung]))
+            known = [value for score in with_lung if not np.isnan(value := getattr(score, name))]
+            if known:
+                summary[name] = float(np.mean(known))
         summary["missed_cases"] = sum(score.dice == 0 for score in with_lung)
         summary["slice_dice"] = float(slices.mean())
         summary["slice_dice_median"] = float(np.median(slices))
