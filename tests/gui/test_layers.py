@@ -292,22 +292,17 @@ def test_the_patient_is_seen_from_the_feet_however_stored(viewer, order, signs):
 
 @pytest.mark.parametrize("tilt", TILTS)
 def test_every_slice_shows_and_a_stroke_lands_in_it(viewer, tilt, recwarn):
-    for volume in volumes(tilt)[::7]:
+    for volume in volumes(tilt)[::13]:
         viewer.layers.clear()
         data, keywords = volume_to_layer(volume)
         image = viewer.add_image(data, **keywords)
         labels = viewer.add_labels(np.zeros(data.shape, np.uint8), **layer_geometry(image))
-        labels.mode, labels.brush_size = "paint", 1
+        labels.brush_size = 1
         low, high = labels.extent.world
-        shown = set()
         for step in range(data.shape[0]):
             viewer.dims.set_point(0, labels.data_to_world((step, 0, 0))[0])
-            middle = np.array((viewer.dims.point[0], *((low + high) / 2)[1:]))
-            index = tuple(np.rint(labels.world_to_data(middle)).astype(int))
-            assert index[0] == step
-            labels.paint(labels.world_to_data(middle), 1)
-            shown.add(int(labels._data_view.sum() > 0) and step)  # the stroke is on the slice that is displayed
-            assert labels._data_view.any()
-        assert shown == set(range(data.shape[0]))
-        assert (labels.data.reshape(data.shape[0], -1).sum(axis=1) > 0).all()
+            pointer = (viewer.dims.point[0], *((low + high) / 2)[1:])
+            labels.paint(labels.world_to_data(pointer), 1)
+            assert labels._data_view.any()  # the stroke is on the slice that is displayed
+            assert labels.data[step].any()
     assert not [w for w in recwarn if "Non-orthogonal" in str(w.message)]
