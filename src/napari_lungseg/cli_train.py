@@ -53,8 +53,8 @@ def train(
         def progress(update: StepDone | EpochDone) -> None:
             bar.update(int(1000 * update.progress) - bar.n)
             # From the run's own clock, which counts earlier sittings too.
-            left = update.seconds * (1.0 / update.progress - 1.0) / 60.0 if update.progress > 0 else float("nan")
-            bar.set_postfix_str(f"epoch {update.epoch + 1}, loss {update.loss:.4f}, {left:.0f} min left", refresh=False)
+            left = f", {update.seconds * (1.0 / update.progress - 1.0) / 60.0:.0f} min left" if update.progress > 0 else ""
+            bar.set_postfix_str(f"epoch {update.epoch + 1}, loss {update.loss:.4f}{left}", refresh=False)
             if isinstance(update, EpochDone):
                 scores = ", ".join(f"{name} {value:g}" for name, value in update.validation.items())
                 bar.write(f"epoch {update.epoch + 1}: loss {update.loss:.4f} {scores}", file=sys.stderr)

@@ -83,9 +83,10 @@ def summarise(scores: list[CaseScore]) -> dict[str, float]:
     Returns
     -------
     dict
-        ``dice``, ``iou``, ``precision``, ``recall``, ``hd95_mm``: means over cases with lung (no ``hd95_mm`` where nothing was found in
-        any); ``missed_cases`` of these in which nothing was found; ``slice_dice``, ``slice_dice_p5``, ``slice_dice_median``; ``cases``, ``slices`` with lung;
-        ``empty_slices``, ``empty_slices_marked`` and ``false_ml`` over slices without.
+        ``dice``, ``iou``, ``precision``, ``recall``, ``hd95_mm``: means over cases with lung (no ``hd95_mm`` where nothing was
+        found in any); ``missed_cases`` of these in which nothing was found; ``slice_dice``, ``slice_dice_p5``,
+        ``slice_dice_median``; ``cases``, ``slices`` with lung; ``empty_slices``, ``empty_slices_marked`` and ``false_ml``
+        over slices without.
     """
     with_lung = [score for score in scores if score.slice_dice]
     slices = np.array([value for score in scores for value in score.slice_dice])
