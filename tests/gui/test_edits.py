@@ -178,6 +178,17 @@ def test_segmenting_again_can_be_called_off(segmented, answer):
     assert list(segmented.viewer.layers) == layers
 
 
+def test_an_image_removed_before_the_question_is_no_harm(segmented, answer, messages):
+    paint(segmented.lungs)
+    asked = answer(COPY)
+    segmented.press()
+    del segmented.viewer.layers["ct"]
+    segmented.qtbot.wait(500)
+    assert not asked
+    assert not messages
+    assert not segmented.controls.run.enabled
+
+
 def test_strokes_made_while_it_runs_stay(open_desk):
     desk = open_desk(Volume(np.resize(CT.array, (300, *CT.shape[1:])), CT.affine, "HU"))
     desk.viewer.dims.set_current_step(0, MIDDLE)

@@ -70,6 +70,16 @@ def test_the_results_stand_in_the_place_that_a_person_gave_the_image(desk):
         assert layer.axis_labels == ("z", "y", "x")
 
 
+def test_the_results_follow_an_image_that_was_moved_and_segmented_again(desk):
+    assert desk.segment() == ""
+    desk.image.translate = (5.0, -3.0, 12.0)
+    desk.image.scale = (12.0, 8.0, 8.0)
+    assert desk.segment() == ""
+    assert len(desk.viewer.layers) == 3
+    for layer in (desk.lungs, desk.probability):
+        np.testing.assert_allclose(layer.extent.world, desk.image.extent.world)
+
+
 def test_two_label_layers_appear_and_the_mask_is_ready_to_paint(desk):
     assert desk.segment() == ""
     assert [layer.name for layer in desk.viewer.layers] == ["ct", "ct probability", "ct lungs"]

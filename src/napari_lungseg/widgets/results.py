@@ -76,11 +76,11 @@ class Result:
         self._frames: dict[tuple[int, ...], Frame] = {}
 
     def frame(self, step: tuple[int, ...], volume: Volume) -> Frame:
-        """The part of the result that belongs to one volume of the image."""
-        if step not in self._frames:
-            probability = Volume(self._percent[step], volume.affine, spacing_known=volume.spacing_known)
-            self._frames[step] = Frame(step, probability, self._written[step])
-        return self._frames[step]
+        """The part of the result that belongs to one volume of the image, with the geometry that this has now."""
+        probability = Volume(self._percent[step], volume.affine, spacing_known=volume.spacing_known)
+        frame = self._frames.setdefault(step, Frame(step, probability, self._written[step]))
+        frame.probability = probability
+        return frame
 
     def find_frame(self, step: tuple[int, ...]) -> Frame | None:
         """As :meth:`frame`, but only if some of it has been predicted."""
@@ -97,7 +97,7 @@ class Result:
         return self.image in viewer.layers and self._has_lungs(viewer) and self.probability in viewer.layers
 
     def show(self, viewer: napari.viewer.Viewer, *, as_image: bool) -> None:
-        """Add the layers that are not there (any more), above the image and in its own place."""
+        """Add the layers that are not there (any more), above the image, and put all in its own place."""
         geometry = layer_geometry(self.image)
         name = f"{self.image.name} probability"
         before: Layer | None = self.probability
@@ -121,6 +121,8 @@ class Result:
             # Only now, as whoever hears of it looks whether the layers are there.
             viewer.layers.remove(before)
             probability.name = name
+        for layer in (probability, self.lungs):
+            _place(layer, geometry)
         here, above = viewer.layers.index(probability), viewer.layers.index(self.lungs)
         if here > above:
             viewer.layers.move(here, above)
@@ -208,6 +210,15 @@ def result_for(image: Layer, shape: tuple[int, ...]) -> Result:
 def is_image(layer: Layer) -> bool:
     """Whether a layer can be segmented: an image, and not one of this plugin's results."""
     return isinstance(layer, Image) and layer.metadata.get(KEY) != "probability"
+
+
+def _place(layer: Any, geometry: dict[str, Any]) -> None:
+    """Move a layer to where the image is by now."""
+    for name, value in geometry.items():
+        if name == "metadata":
+            layer.metadata.update(value)
+        else:
+            setattr(layer, name, value)
 
 
 def _add_probability_labels(viewer: napari.viewer.Viewer, percent: Array, name: str, geometry: dict[str, Any]) -> Labels:

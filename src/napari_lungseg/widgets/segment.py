@@ -53,7 +53,7 @@ class SegmentWidget(QWidget):
         self.controls = Controls(self._images)
         self._run: Run | None = None
         self._look: Look | None = None
-        self._asking = False
+        self._asking: tuple[Result, Frame] | None = None
         self._model = DEFAULT_MODEL
         self._began = 0.0
         self._sides: tuple[Any, Array] | None = None
@@ -161,7 +161,7 @@ class SegmentWidget(QWidget):
             self._run.stop("Cancelled.")
             return
         layer = self.controls.image.value
-        if layer is None or self._asking:
+        if layer is None or self._asking is not None:
             return
         if is_running(layer):
             show_warning(f"{layer.name} is being segmented already.")
@@ -172,20 +172,22 @@ class SegmentWidget(QWidget):
             return
         result = result_of(layer)
         assert result is not None
-        self._asking = True
+        self._asking = (result, frame)
         worker = create_worker(copy_if_edited, result.current(frame), frame.written, _start_thread=False)
         worker.returned.connect(self._compared)
         worker.start()
 
     def _compared(self, edited: Array | None) -> None:
-        self._asking = False
-        frame, result = self._frame(), result_of(self.controls.image.value)
-        if edited is not None and frame is not None and result is not None:
-            answer = self._ask(result)
-            if answer == COPY:
-                result.set_aside(self.viewer, frame, edited)
-            elif answer != KEEP:
+        asked, self._asking = self._asking, None
+        frame = self._frame()
+        if asked is None or frame is not asked[1]:
+            return  # another image was chosen, or a layer removed, meanwhile
+        if edited is not None:
+            answer = self._ask(asked[0])
+            if answer not in (KEEP, COPY) or self._frame() is not frame:
                 return
+            if answer == COPY:
+                asked[0].set_aside(self.viewer, frame, edited)
         self._start()
 
     def _ask(self, result: Result) -> str:
@@ -232,6 +234,7 @@ class SegmentWidget(QWidget):
         run, self._run = self._run, None
         assert run is not None
         self.controls.show_running(False)
+        self.controls.run.enabled = self.controls.image.value is not None
         why = reason.text if isinstance(reason, Failed) else reason or ""
         if isinstance(reason, Failed):
             show_error(why)
@@ -240,12 +243,9 @@ class SegmentWidget(QWidget):
             self.idle.emit(why)
             return
         text = why or f"{run.done} {'slice' if run.done == 1 else 'slices'} in {time.perf_counter() - self._began:.0f} s."
-        self._make_mask(run.result, run.frame, partial(self._run_done, run, text, why))
-
-    def _run_done(self, run: Run, text: str, why: str, made: int | Failed) -> None:
-        self._mask_made(made, text, why)
-        if run.new_layers and run.result is not None and not isinstance(made, Failed):
+        if run.new_layers:
             run.result.offer_painting(self.viewer)
+        self._make_mask(run.result, run.frame, partial(self._mask_made, text=text, why=why))
 
     # ---- the mask
 
