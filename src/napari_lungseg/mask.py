@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.sides import LEFT, RIGHT, Labels, Mask, Pieces, Spacing, split_sides
-from napari_lungseg.volume import Array, Volume
+from napari_lungseg.volume import Volume, bounding_box
 
 #: A slab thinner than this (mm) shows only a part of each lung: the smallest piece shrinks in proportion. With the default of
 #: 2 mL a single slice keeps pieces from 33 mm² on; the smallest real piece in the slices looked at has 70 mm².
@@ -125,7 +125,7 @@ def make_mask(probability: Volume, settings: MaskSettings | None = None) -> Volu
     as_volume = replace(probability, array=lung[None] if lung.ndim == 2 else lung)
     upright, orientation = as_volume.reorient()
     labels = np.zeros(upright.shape, np.uint8)
-    box = _bounding_box(upright.array)
+    box = bounding_box(upright.array)
     if box is not None:
         spacing = _chest_spacing(upright)
         thickness = min(size * step for size, step in zip(upright.shape, spacing, strict=True))
@@ -175,7 +175,7 @@ def _fill_slices(labels: Labels, spacing: Spacing) -> None:
     largest = LARGEST_HOLE_MM2 * spacing[axis] / math.prod(spacing)
     for plane in stack:
         for side in (RIGHT, LEFT):
-            box = _bounding_box(plane == side)
+            box = bounding_box(plane == side)
             if box is None:
                 continue
             part = plane[box]
@@ -185,17 +185,6 @@ def _fill_slices(labels: Labels, spacing: Spacing) -> None:
                 small = np.bincount(numbers.ravel()) <= largest
                 small[0] = False
                 part[small[numbers]] = side
-
-
-def _bounding_box(mask: Array) -> tuple[slice, ...] | None:
-    """The smallest box around the true voxels; None where there are none."""
-    box = []
-    for axis in range(mask.ndim):
-        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        if filled.size == 0:
-            return None
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return tuple(box)
 
 
 def _chest_spacing(upright: Volume) -> Spacing:

@@ -184,3 +184,14 @@ def scaling(spacing: tuple[float, ...], origin: tuple[float, float, float] = (0.
     affine[:3, 3] = origin
     affine[3, 3] = 1.0
     return affine
+
+
+def bounding_box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...] | None:
+    """The smallest box around the true voxels; None where there are none."""
+    box = []
+    for axis in range(mask.ndim):
+        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        if filled.size == 0:
+            return None
+        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
+    return tuple(box)

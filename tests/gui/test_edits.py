@@ -7,10 +7,9 @@ import shutil
 import numpy as np
 import pytest
 from phantom import chest
-from qtpy.QtWidgets import QMessageBox, QPushButton
+from qtpy.QtCore import Qt
 
 from napari_lungseg.volume import Volume
-from napari_lungseg.widgets.segment import COPY, KEEP
 
 CT, LUNGS = chest()
 MIDDLE = 4
@@ -18,7 +17,6 @@ MIDDLE = 4
 ADDED = (MIDDLE, 60, 48)
 #: Inside the right lung: where a person takes lung away.
 TAKEN = (MIDDLE, 34, 30)
-CANCEL = "Cancel"
 
 
 def paint(lungs) -> None:
@@ -47,24 +45,13 @@ def new_array(lungs) -> None:
 TOOLS = [paint, set_items, from_the_console, new_array]
 
 
-@pytest.fixture
-def answer(monkeypatch):
-    """The person's answer to the question; gives the list of questions asked."""
-
-    def give(text: str) -> list[str]:
-        asked: list[str] = []
-
-        def click(box: QMessageBox) -> int:
-            asked.append(box.text())
-            buttons = [button for button in box.findChildren(QPushButton) if text in button.text().replace("&", "")]
-            assert len(buttons) == 1
-            buttons[0].click()
-            return 0
-
-        monkeypatch.setattr(QMessageBox, "exec", click)
-        return asked
-
-    return give
+def grade(desk) -> None:
+    """Give the rims of the right lung, on one slice, the probabilities between, which the phantom's clear ones lack."""
+    desk.probability.data[MIDDLE, 28:40, 40:50] = 70
+    desk.probability.data[MIDDLE, 40:48, 40:50] = 40
+    desk.set_threshold(51)
+    assert desk.lungs.data[MIDDLE, 30, 45] != 0
+    assert desk.lungs.data[MIDDLE, 45, 45] == 0
 
 
 @pytest.fixture
@@ -129,64 +116,15 @@ def test_strokes_survive_every_change_of_the_threshold(segmented, tool):
     np.testing.assert_array_equal(segmented.lungs.data, theirs)
 
 
-def test_segmenting_again_does_not_ask_where_nothing_was_changed(segmented, answer):
-    asked = answer(CANCEL)
-    before = segmented.lungs.data.copy()
-    segmented.set_threshold(60)
-    segmented.set_threshold(50)
-    assert segmented.segment() == ""
-    assert not asked
-    np.testing.assert_array_equal(segmented.lungs.data, before)
-
-
-@pytest.mark.parametrize("tool", [paint, new_array])
-def test_segmenting_again_can_keep_the_changes(segmented, answer, tool):
-    asked = answer(KEEP)
+@pytest.mark.parametrize("tool", TOOLS)
+def test_segmenting_again_leaves_the_changes_as_they_are(segmented, tool):
     tool(segmented.lungs)
     theirs = segmented.lungs.data.copy()
     assert segmented.segment() == ""
-    assert len(asked) == 1
-    assert "ct lungs" in asked[0]
     np.testing.assert_array_equal(segmented.lungs.data, theirs)
     # They are still known to be the person's.
     segmented.set_threshold(99)
-    assert segmented.lungs.data[ADDED] == 2
-
-
-def test_segmenting_again_can_put_the_changes_aside(segmented, answer):
-    mask = segmented.lungs.data.copy()
-    paint(segmented.lungs)
-    theirs = segmented.lungs.data.copy()
-    answer(COPY)
-    assert segmented.segment() == ""
-    np.testing.assert_array_equal(segmented.lungs.data, mask)
-    copies = [layer for layer in segmented.viewer.layers if "my changes" in layer.name]
-    assert len(copies) == 1
-    np.testing.assert_array_equal(copies[0].data, theirs)
-    np.testing.assert_allclose(copies[0].extent.world, segmented.lungs.extent.world)
-
-
-def test_segmenting_again_can_be_called_off(segmented, answer):
-    paint(segmented.lungs)
-    theirs, layers = segmented.lungs.data.copy(), list(segmented.viewer.layers)
-    asked = answer(CANCEL)
-    segmented.press()
-    segmented.wait(lambda: bool(asked))
-    segmented.qtbot.wait(300)
-    assert segmented.controls.run.text == "Segment"
-    np.testing.assert_array_equal(segmented.lungs.data, theirs)
-    assert list(segmented.viewer.layers) == layers
-
-
-def test_an_image_removed_before_the_question_is_no_harm(segmented, answer, messages):
-    paint(segmented.lungs)
-    asked = answer(COPY)
-    segmented.press()
-    del segmented.viewer.layers["ct"]
-    segmented.qtbot.wait(500)
-    assert not asked
-    assert not messages
-    assert not segmented.controls.run.enabled
+    assert (segmented.lungs.data[ADDED], segmented.lungs.data[TAKEN]) == (2, 0)
 
 
 def test_strokes_made_while_it_runs_stay(open_desk):
@@ -210,29 +148,109 @@ def test_undo_right_after_the_run_changes_nothing(segmented):
     np.testing.assert_array_equal(segmented.lungs.data, mask)
 
 
-def test_undo_takes_back_a_stroke_and_nothing_else(segmented):
+def test_undo_takes_back_strokes_and_thresholds_in_their_order(segmented):
+    grade(segmented)
+    states = [segmented.lungs.data.copy()]
+    for act in (
+        lambda: segmented.lungs.paint(ADDED, 2),
+        lambda: segmented.set_threshold(80),
+        lambda: segmented.lungs.paint(TAKEN, 0),
+        lambda: segmented.set_threshold(30),
+    ):
+        act()
+        states.append(segmented.lungs.data.copy())
+        assert (states[-1] != states[-2]).any()
+    for before in states[-2::-1]:
+        segmented.lungs.undo()
+        np.testing.assert_array_equal(segmented.lungs.data, before)
+    assert segmented.controls.threshold.value == 51
+    for after in (*states[1:], states[-1]):
+        segmented.lungs.redo()
+        np.testing.assert_array_equal(segmented.lungs.data, after)
+    assert segmented.controls.threshold.value == 30
+
+
+def test_undo_brings_back_threshold_and_post_processing_in_the_module(segmented):
+    grade(segmented)
+    segmented.probability.data[MIDDLE, 2, 2] = 100
+    segmented.switch("keep_lungs", False)
+    segmented.set_threshold(80)
+    segmented.lungs.undo()
+    assert segmented.controls.threshold.value == 51
+    assert not segmented.controls.steps["keep_lungs"].value
+    segmented.lungs.undo()
+    assert segmented.controls.steps["keep_lungs"].value
+    segmented.lungs.redo()
+    segmented.lungs.redo()
+    assert segmented.controls.threshold.value == 80
+
+
+def test_undo_while_the_slider_is_on_its_way_takes_it_back(segmented):
     mask = segmented.lungs.data.copy()
-    segmented.set_threshold(60)
-    segmented.set_threshold(50)
-    paint(segmented.lungs)
-    painted = segmented.lungs.data.copy()
-    assert (painted != mask).any()
-    segmented.lungs.undo()
+    segmented.probability.data[MIDDLE, 30:40, 45:50] = 40
+    segmented.controls.threshold.value = 30
+    assert (segmented.lungs.data != mask).any()
     segmented.lungs.undo()
     np.testing.assert_array_equal(segmented.lungs.data, mask)
-    segmented.lungs.undo()
+    assert segmented.controls.threshold.value == 50
+    segmented.lungs.redo()
+    segmented.qtbot.wait(600)  # nothing comes after
     np.testing.assert_array_equal(segmented.lungs.data, mask)
-    segmented.lungs.redo()
-    segmented.lungs.redo()
-    np.testing.assert_array_equal(segmented.lungs.data, painted)
 
 
-def test_undo_after_the_mask_was_made_anew_brings_nothing_old_back(segmented):
-    paint(segmented.lungs)
+def test_a_second_run_can_be_undone_with_its_probability(segmented, desk):
+    lungs, percent = segmented.lungs.data.copy(), segmented.probability.data.copy()
+    segmented.lungs.paint(ADDED, 2)
+    segmented.image.data = np.full_like(segmented.image.data, 40)  # no lung any more
+    assert segmented.segment() == ""
+    assert segmented.lungs.data[ADDED] == 2
+    assert np.count_nonzero(segmented.lungs.data) < 100
+    assert segmented.probability.data.max() < 50
+    segmented.lungs.undo()
+    np.testing.assert_array_equal(segmented.probability.data, percent)
+    segmented.lungs.undo()
+    np.testing.assert_array_equal(segmented.lungs.data, lungs)
+
+
+def test_a_stroke_undone_after_the_threshold_was_moved_and_moved_back_follows_the_model(segmented):
+    segmented.lungs.paint(TAKEN, 0)
     segmented.set_threshold(99)
-    after = segmented.lungs.data.copy()
     segmented.lungs.undo()
-    np.testing.assert_array_equal(segmented.lungs.data, after)
+    segmented.lungs.undo()
+    assert segmented.lungs.data[TAKEN] == 1
+    segmented.probability.data[TAKEN] = 10
+    segmented.switch("fill_holes", False)
+    segmented.set_threshold(60)
+    assert segmented.lungs.data[TAKEN] == 0
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_edit_can_be_undone_whichever_tool_made_it(segmented, tool):
+    mask = segmented.lungs.data.copy()
+    tool(segmented.lungs)
+    theirs = segmented.lungs.data.copy()
+    assert (theirs != mask).any()
+    for _ in range(3):
+        segmented.lungs.undo()
+    np.testing.assert_array_equal(segmented.lungs.data, mask)
+    for _ in range(3):
+        segmented.lungs.redo()
+    np.testing.assert_array_equal(segmented.lungs.data, theirs)
+
+
+def test_ctrl_z_and_ctrl_shift_z_in_the_window_reach_it(segmented):
+    grade(segmented)
+    mask = segmented.lungs.data.copy()
+    segmented.set_threshold(80)
+    segmented.lungs.paint(ADDED, 2)
+    segmented.viewer.window._qt_viewer.canvas.native.setFocus()
+    native = segmented.viewer.window._qt_viewer.canvas.native
+    for key, modifier in ((Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier),) * 2:
+        segmented.qtbot.keyClick(native, key, modifier)
+    np.testing.assert_array_equal(segmented.lungs.data, mask)
+    assert segmented.controls.threshold.value == 51
+    segmented.qtbot.keyClick(native, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    assert segmented.controls.threshold.value == 80
 
 
 def test_the_probability_cannot_be_painted(segmented):

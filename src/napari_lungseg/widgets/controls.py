@@ -73,6 +73,14 @@ class Controls(QWidget):
         """Threshold and post-processing."""
         return MaskSettings(threshold=self.threshold.value / 100, **{name: widget.value for name, widget in self.steps.items()})
 
+    def show_settings(self, settings: MaskSettings) -> None:
+        """Show threshold and post-processing; nobody hears of it."""
+        values = {self.threshold: round(100 * settings.threshold)} | {step: getattr(settings, name) for name, step in self.steps.items()}
+        for control, value in values.items():
+            with control.changed.blocked():
+                control.value = value
+        self.steps["smallest_ml"].enabled = settings.keep_lungs
+
     def chosen_unit(self) -> Unit | None:
         """Unit set by hand; None to tell it from the numbers."""
         return None if self.unit.value == "auto" else self.unit.value

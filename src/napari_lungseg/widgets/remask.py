@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from napari_lungseg.mask import MaskSettings
+from napari_lungseg.steps import Step
 from napari_lungseg.volume import Array
+from napari_lungseg.widgets.stretches import Stretches
 from napari_lungseg.widgets.worker import Failed, masking
 
 if TYPE_CHECKING:
     from napari_lungseg.widgets.results import Frame, Result
-
-#: Seconds that writing a new mask may take from the GUI thread at a stretch.
-STRETCH = 0.008
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +33,8 @@ class Wish:
         How.
     first : int
         Slice along the array's first axis to show first.
+    step : Step or None
+        To which change of the mask this belongs; None if it cannot be undone.
     done : callable
         Called with the number of lung voxels once the mask is written, or with the reason why there is none; not
         called if a later wish overtakes this one.
@@ -43,6 +43,7 @@ class Wish:
     frame: Frame
     settings: MaskSettings
     first: int
+    step: Step | None
     done: Callable[[int | Failed], None]
 
 
@@ -63,12 +64,7 @@ class Remasker(QObject):
         self._result = result
         self._latest: Wish | None = None
         self._computing = False
-        self._mask: Array = np.zeros(0, np.uint8)
-        self._count = 0
-        self._slices: deque[tuple[int, ...]] = deque()
-        self._timer = QTimer(self)
-        self._timer.setInterval(0)
-        self._timer.timeout.connect(self._write_some)
+        self._writing = Stretches(self)
 
     @property
     def busy(self) -> bool:
@@ -82,11 +78,12 @@ class Remasker(QObject):
         if not self._computing:
             self._compute(wish)
 
-    def forget(self) -> None:
-        """Drop whatever is being made."""
+    def forget(self, step: Step | None = None) -> None:
+        """Drop what is being made; given a step, only if it belongs to that."""
+        if step is not None and (self._latest is None or self._latest.step is not step):
+            return
         self._latest = None
-        self._timer.stop()
-        self._slices.clear()
+        self._writing.stop()
 
     def _compute(self, wish: Wish) -> None:
         self._computing = True
@@ -105,23 +102,21 @@ class Remasker(QObject):
             self._latest = None
             wish.done(mask)
         else:
-            self._mask, self._count = mask, count
-            places = [()] if mask.ndim == 2 else [(index,) for index in range(len(mask))]
-            self._slices.extend(sorted(places, key=lambda place: abs(place[0] - wish.first) if place else 0))
-            self._timer.start()
+            self._writing.start(self._write(wish, mask), partial(self._written, wish, count))
 
-    def _write_some(self) -> None:
-        assert self._latest is not None
-        wish = self._latest
-        end = time.perf_counter() + STRETCH
-        while self._slices and time.perf_counter() < end:
-            where = self._slices.popleft()
-            self._result.put_labels(wish.frame, where, self._mask[where])
-        if not self._slices:
-            self.forget()
-            self._mask = np.zeros(0, np.uint8)
-            self._result.settle()
-            wish.done(self._count)
+    def _write(self, wish: Wish, mask: Array) -> Iterator[None]:
+        places = [()] if mask.ndim == 2 else [(index,) for index in range(len(mask))]
+        for where in sorted(places, key=lambda place: abs(place[0] - wish.first) if place else 0):
+            self._result.put_labels(wish.frame, where, mask[where], wish.step)
+            yield
+
+    def _written(self, wish: Wish, count: int) -> None:
+        self._latest = None
+        self._result.settings = wish.settings
+        if wish.step is not None:
+            wish.step.after = wish.settings
+        self._result.refresh()
+        wish.done(count)
 
 
 def _make(wish: Wish) -> tuple[Wish, Array | Failed, int]:

@@ -1,33 +1,36 @@
-"""The label layers made from one image, and the record of what the plugin wrote into them."""
+"""What was made from one image layer: its label layers, and who set which voxel of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
-from napari.utils.colormaps import DirectLabelColormap, ensure_colormap
+from psygnal import Signal
 from skimage.segmentation import expand_labels
 
-from napari_lungseg.mask import apply_threshold
+from napari_lungseg.corrections import MODEL, Corrections, as_box
+from napari_lungseg.errors import InputError
+from napari_lungseg.mask import MaskSettings, apply_threshold
+from napari_lungseg.steps import Box, Step
 from napari_lungseg.volume import Array, Volume
-from napari_lungseg.widgets.edits import merge
+from napari_lungseg.widgets.appearance import add_lungs, add_probability_image, add_probability_labels
 from napari_lungseg.widgets.layers import layer_geometry
 from napari_lungseg.widgets.remask import Remasker
+from napari_lungseg.widgets.stretches import Stretches
+from napari_lungseg.widgets.view import voxel_shape
 
 if TYPE_CHECKING:
     import napari.viewer
 
 #: Key of the image layer's metadata under which its results are found again, by any of the plugin's widgets.
 KEY = "napari-lungseg result"
-#: Diameter of the brush, in mm, with which the mask is offered for correction.
-BRUSH_MM = 8.0
-#: How far, in pixels, sides are carried over to voxels that a lower threshold adds, until the whole mask is made anew.
+#: How far, in pixels, sides are carried over to voxels that a lower threshold adds, until the whole mask is made anew; and
+#: by how much the slice is thinned for it, as this must not be felt while the slider is dragged.
 NEIGHBOUR = 60
-
-RIGHT_AND_LEFT = {0: "transparent", 1: "#3ddc97", 2: "#4aa8ff", None: "#ff5fa2"}
-NAMES = {"index": [0, 1, 2], "lung": [None, "right", "left"]}
+THIN = 4
 
 
 @dataclass(eq=False)
@@ -40,15 +43,12 @@ class Frame:
         Index along the layer's leading (time) axes; empty where it has none.
     probability : Volume
         Percent; its array is part of the probability layer's own.
-    written : array of uint8
-        What the plugin wrote last into the lungs layer.
     predicted : bool
         Whether any slice has been predicted.
     """
 
     step: tuple[int, ...]
     probability: Volume
-    written: Array
     predicted: bool = False
 
 
@@ -65,20 +65,30 @@ class Result:
         Shape of its voxels, time axes included, colours not.
     """
 
+    #: Labels have changed: the box, in the layer's own axes, and why.
+    changed = Signal(tuple, str)
+    #: A step was undone (False) or done again (True).
+    stepped = Signal(Step, bool)
+
     def __init__(self, image: Layer, shape: tuple[int, ...]) -> None:
         self.image = image
         self.shape = shape
         self.lungs: Labels | None = None
         self.probability: Layer | None = None
+        self.settings = MaskSettings()
         self._percent = np.zeros(shape, np.uint8)
-        self._written = np.zeros(shape, np.uint8)
+        self.corrections = Corrections(self._percent)
         self.remasker = Remasker(self)
+        self._editing = Stretches(self.remasker)
+        self._edit: Step | None = None
         self._frames: dict[tuple[int, ...], Frame] = {}
+
+    # ---- frames and layers
 
     def frame(self, step: tuple[int, ...], volume: Volume) -> Frame:
         """The part of the result that belongs to one volume of the image, with the geometry that this has now."""
         probability = Volume(self._percent[step], volume.affine, spacing_known=volume.spacing_known)
-        frame = self._frames.setdefault(step, Frame(step, probability, self._written[step]))
+        frame = self._frames.setdefault(step, Frame(step, probability))
         frame.probability = probability
         return frame
 
@@ -87,14 +97,13 @@ class Result:
         frame = self._frames.get(step)
         return frame if frame is not None and frame.predicted else None
 
-    def current(self, frame: Frame) -> Array:
-        """Labels of a frame as they are now."""
-        assert self.lungs is not None
-        return self.lungs.data[frame.step]
-
     def complete(self, viewer: napari.viewer.Viewer) -> bool:
         """Whether the image and both result layers are still in the viewer, with voxels of the right shape."""
-        return self.image in viewer.layers and self._has_lungs(viewer) and self.probability in viewer.layers
+        return self.image in viewer.layers and self.has_lungs(viewer) and self.probability in viewer.layers
+
+    def has_lungs(self, viewer: napari.viewer.Viewer) -> bool:
+        """Whether the mask is still in the viewer, with voxels of the right shape."""
+        return self.lungs is not None and self.lungs in viewer.layers and self._fits()
 
     def show(self, viewer: napari.viewer.Viewer, *, as_image: bool) -> None:
         """Add the layers that are not there (any more), above the image, and put all in its own place."""
@@ -103,20 +112,13 @@ class Result:
         before: Layer | None = self.probability
         probability: Any = before
         if before not in viewer.layers or isinstance(before, Image) is not as_image:
-            add = _add_probability_image if as_image else _add_probability_labels
+            add = add_probability_image if as_image else add_probability_labels
             probability = self.probability = add(viewer, self._percent, name, geometry)
             probability.metadata[KEY] = "probability"
-        if not self._has_lungs(viewer):
-            self._written[...] = 0
-            self.lungs = viewer.add_labels(
-                np.zeros(self.shape, np.uint8),
-                name=f"{self.image.name} lungs",
-                colormap=DirectLabelColormap(color_dict=RIGHT_AND_LEFT),
-                features=NAMES,
-                opacity=0.5,
-                **geometry,
-            )
-            self.lungs.brush_size = _brush_pixels(self.lungs)
+        if not self.has_lungs(viewer):
+            lungs = add_lungs(viewer, np.zeros(self.shape, np.uint8), f"{self.image.name} lungs", geometry)
+            self.take(lungs, Corrections(lungs.data, self._percent))
+        assert self.lungs is not None
         if before is not probability and before in viewer.layers:
             # Only now, as whoever hears of it looks whether the layers are there.
             viewer.layers.remove(before)
@@ -128,50 +130,117 @@ class Result:
             viewer.layers.move(here, above)
         viewer.layers.selection.active = self.lungs
 
-    def set_aside(self, viewer: napari.viewer.Viewer, frame: Frame, edited: Array) -> None:
-        """Put a copy of the edited labels in a hidden layer of its own, and take the labels as written by the plugin."""
-        assert self.lungs is not None
-        copy = np.zeros(self.shape, np.uint8)
-        copy[frame.step] = edited
-        viewer.add_labels(
-            copy, name=f"{self.lungs.name} (my changes)", colormap=self.lungs.colormap, visible=False, **layer_geometry(self.image)
-        )
-        frame.written[...] = edited
+    def take(self, lungs: Labels, corrections: Corrections) -> None:
+        """Make a label layer the mask of this image.
 
-    def put_probability(self, frame: Frame, where: tuple[Any, ...], percent: Array, threshold: float) -> None:
+        Undo and redo of the layer become this result's: napari's own history knows nothing of masks made anew, and would
+        write back voxels that are no longer true.
+        """
+        self.lungs, self.corrections = lungs, corrections
+        corrections.changed = self.changed.emit
+        lungs.undo, lungs.redo = self.undo, self.redo
+        lungs.events.paint.connect(self._painted)
+        lungs.events.data.connect(lambda: self.sync("data replaced"))
+
+    # ---- a person's edits
+
+    def sync(self, cause: str = "edit", box: Box | None = None) -> None:
+        """Take up what was changed in the labels, by whatever tool."""
+        if self.lungs is not None and self._fits():
+            self.corrections.sync(self.lungs.data, box, cause)
+
+    def edit(self, box: Box, before: Array, after: Array, cause: str, done: Callable[[], None]) -> None:
+        """Write what a tool made of the labels in a box, as a person's, without halting the window; one step to undo."""
+        step = self._edit = Step(cause)
+
+        def write() -> Iterator[None]:
+            assert self.lungs is not None
+            for index in range(box[0].start, box[0].stop):
+                here = slice(index - box[0].start, index + 1 - box[0].start)
+                self.corrections.edit(self.lungs.data, (slice(index, index + 1), *box[1:]), before[here], after[here], step)
+                yield
+
+        def written() -> None:
+            self.refresh()
+            done()
+
+        self._editing.start(write(), written)
+
+    def give_back(self, box: Box) -> bool:
+        """Make a person's voxels in a box the model's again; tells whether there were any."""
+        if self.lungs is None or not self._fits():
+            return False
+        given = self.corrections.give_back(self.lungs.data, box)
+        self.refresh()
+        return given
+
+    def undo(self) -> None:
+        """Take back the last edit, threshold or run."""
+        self._step(forward=False)
+
+    def redo(self) -> None:
+        """Do again what was undone last."""
+        self._step(forward=True)
+
+    def _step(self, *, forward: bool) -> None:
+        if self.lungs is None or not self._fits():
+            return
+        move = self.corrections.redo if forward else self.corrections.undo
+        step = move(self.lungs.data)
+        if step is None:
+            return
+        self.settings = (step.after if forward else step.before) or self.settings
+        self.remasker.forget(step)
+        if step is self._edit:
+            self._editing.stop()
+        self.stepped.emit(step, forward)
+        self.refresh()
+
+    def _painted(self, event: Any) -> None:
+        self.sync("paint", _box_of(event.value, self.shape))
+
+    def _fits(self) -> bool:
+        return self.lungs is not None and isinstance(self.lungs.data, np.ndarray) and self.lungs.data.shape == self.shape
+
+    # ---- the model's mask
+
+    def begin(self, cause: str) -> Step:
+        """A change of the model's mask that can be undone as one."""
+        return Step(cause, before=self.settings)
+
+    def put_probability(self, frame: Frame, where: tuple[Any, ...], percent: Array, threshold: float, step: Step | None) -> None:
         """Write a predicted slice and its plain threshold."""
-        frame.probability.array[where] = percent
         frame.predicted = True
-        self.put_labels(frame, where, apply_threshold(percent, threshold).view(np.uint8))
+        self._put(frame, where, apply_threshold(percent, threshold).view(np.uint8), step, percent)
 
-    def put_labels(self, frame: Frame, where: tuple[Any, ...], labels: Array) -> None:
+    def put_labels(self, frame: Frame, where: tuple[Any, ...], labels: Array, step: Step | None) -> None:
         """Write part of a mask, around a person's voxels."""
-        merge(self.current(frame)[where], frame.written[where], labels)
+        self._put(frame, where, labels, step)
 
-    def preview(self, frame: Frame, where: tuple[Any, ...], threshold: float, sides: Array) -> None:
-        """Show the plain threshold on one slice; each voxel is on the side of its nearest neighbour in ``sides``."""
-        lung = apply_threshold(frame.probability.array[where], threshold)
-        nearest = expand_labels(sides, NEIGHBOUR)
-        self.put_labels(frame, where, np.where(lung, np.maximum(nearest, 1), 0).astype(np.uint8))
+    def sides(self, frame: Frame, where: tuple[Any, ...]) -> Array:
+        """On which side a voxel of a slice would be, were it lung: that of its nearest neighbour in the model's mask."""
+        model = self.corrections.origin[frame.step][where] & MODEL
+        near = np.maximum(expand_labels(model[::THIN, ::THIN], NEIGHBOUR / THIN), 1)
+        rows, columns = model.shape
+        return np.where(model > 0, model, near.repeat(THIN, 0).repeat(THIN, 1)[:rows, :columns]).astype(np.uint8)
+
+    def preview(self, frame: Frame, where: tuple[Any, ...], threshold: float, sides: Array, step: Step) -> None:
+        """Show the plain threshold on one slice, with the sides told by :meth:`sides`."""
+        self._put(frame, where, apply_threshold(frame.probability.array[where], threshold) * sides, step)
+
+    def _put(self, frame: Frame, where: tuple[Any, ...], labels: Array, step: Step | None, percent: Array | None = None) -> None:
+        assert self.lungs is not None
+        box = as_box((*frame.step, *where), self.shape)
+        shape = tuple(part.stop - part.start for part in box)
+        self.corrections.set_model(self.lungs.data, box, labels.reshape(shape), step, None if percent is None else percent.reshape(shape))
+
+    # ---- the window
 
     def refresh(self) -> None:
         """Show what was written."""
         for layer in (self.probability, self.lungs):
             if layer is not None:
                 layer.refresh(extent=False)
-
-    def settle(self) -> None:
-        """End an update of the mask: show it, and forget strokes whose undoing would bring back parts of the mask before.
-
-        Turning editing off is napari's public way to clear the history of a layer.
-        """
-        if self.lungs is None:
-            return
-        mode = self.lungs.mode
-        self.lungs.editable = False
-        self.lungs.editable = True
-        self.lungs.mode = mode
-        self.refresh()
 
     def offer_painting(self, viewer: napari.viewer.Viewer) -> None:
         """Select the mask with the brush in hand."""
@@ -181,14 +250,6 @@ class Result:
         if viewer.dims.ndisplay == 2:
             self.lungs.selected_label = 1
             self.lungs.mode = "paint"
-
-    def _has_lungs(self, viewer: napari.viewer.Viewer) -> bool:
-        return (
-            self.lungs is not None
-            and self.lungs in viewer.layers
-            and isinstance(self.lungs.data, np.ndarray)
-            and self.lungs.data.shape == self.shape
-        )
 
 
 def result_of(image: Layer) -> Result | None:
@@ -207,9 +268,45 @@ def result_for(image: Layer, shape: tuple[int, ...]) -> Result:
     return result
 
 
+def result_with(viewer: napari.viewer.Viewer, lungs: Labels) -> Result:
+    """The result whose mask a label layer is; where it is none's yet, that of the topmost image on the same voxels.
+
+    What such a layer holds then counts as the model's mask, so that the person's changes are told from it.
+    """
+    for layer in viewer.layers:
+        result = result_of(layer)
+        if result is not None and result.lungs == lungs and result.has_lungs(viewer):
+            return result
+    if not isinstance(lungs.data, np.ndarray):
+        raise InputError(f"The labels of '{lungs.name}' lie outside of memory and cannot be corrected; duplicate the layer first.")
+    fitting = [layer for layer in viewer.layers if is_image(layer) and voxel_shape(layer) == lungs.data.shape]
+    free = [layer for layer in fitting if (other := result_of(layer)) is None or not other.has_lungs(viewer)]
+    image = free[-1] if free else lungs
+    result = Result(image, lungs.data.shape)
+    image.metadata[KEY] = result
+    result.take(lungs, Corrections(lungs.data))
+    return result
+
+
 def is_image(layer: Layer) -> bool:
     """Whether a layer can be segmented: an image, and not one of this plugin's results."""
     return isinstance(layer, Image) and layer.metadata.get(KEY) != "probability"
+
+
+def _box_of(atoms: Any, shape: tuple[int, ...]) -> Box | None:
+    """The box that a stroke reached; None where napari does not tell in a way that is known.
+
+    Each of the atoms begins with the place: a slice or an array of indices for every axis.
+    """
+    box: list[slice] = []
+    try:
+        for axis, size in enumerate(shape):
+            places = [atom[0][axis] for atom in atoms]
+            spans = [part.indices(size)[:2] if isinstance(part, slice) else (int(np.min(part)), int(np.max(part)) + 1) for part in places]
+            box.append(slice(min(start for start, _ in spans), max(stop for _, stop in spans)))
+    except (TypeError, IndexError, ValueError):
+        return None
+    return tuple(box)
 
 
 def _place(layer: Any, geometry: dict[str, Any]) -> None:
@@ -219,26 +316,3 @@ def _place(layer: Any, geometry: dict[str, Any]) -> None:
             layer.metadata.update(value)
         else:
             setattr(layer, name, value)
-
-
-def _add_probability_labels(viewer: napari.viewer.Viewer, percent: Array, name: str, geometry: dict[str, Any]) -> Labels:
-    ramp = ensure_colormap("magma").map(np.linspace(0, 1, 100))
-    # The ramp begins with black: without this, one percent would darken the image as much as ninety-nine brighten it.
-    ramp[:, 3] = np.linspace(0.01, 1, 100)
-    colours = {0: "transparent", None: "transparent"} | {value + 1: colour for value, colour in enumerate(ramp)}
-    features = {"index": np.arange(101), "probability": [f"{value} %" for value in range(101)]}
-    layer = viewer.add_labels(
-        percent, name=name, colormap=DirectLabelColormap(color_dict=colours), features=features, opacity=0.4, **geometry
-    )
-    layer.editable = False
-    return layer
-
-
-def _add_probability_image(viewer: napari.viewer.Viewer, percent: Array, name: str, geometry: dict[str, Any]) -> Image:
-    return viewer.add_image(percent, name=name, colormap="magma", contrast_limits=(0, 100), blending="additive", opacity=0.4, **geometry)
-
-
-def _brush_pixels(labels: Labels) -> int:
-    pixel = float(np.abs(labels.scale[-2:]).min())
-    known = str(labels.units[-1]) in ("mm", "millimeter")
-    return int(np.clip(round(BRUSH_MM / pixel), 3, 40)) if known else 10

@@ -10,6 +10,7 @@ from napari.layers import Layer
 from napari.qt.threading import GeneratorWorker, create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_lungseg.steps import Step
 from napari_lungseg.widgets.results import Frame, Result, result_for
 from napari_lungseg.widgets.view import is_shown, voxel_shape
 from napari_lungseg.widgets.worker import Failed, Job, Ready, Stage, segmenting
@@ -58,8 +59,10 @@ class Run(QObject):
         self.threshold = threshold
         self.result: Result | None = None
         self.frame: Frame | None = None
+        self.step: Step | None = None
         self.new_layers = False
         self.over = False
+        self.undone = False
         self.done = 0
         self._viewer = viewer
         self._as_image = as_image
@@ -105,6 +108,9 @@ class Run(QObject):
         self.new_layers = not self.result.complete(self._viewer)
         self.result.show(self._viewer, as_image=self._as_image)
         self.frame = self.result.frame(self.job.step, ready.volume)
+        if self.frame.predicted and not self.new_layers:
+            self.step = self.result.begin("segment again")
+        self.result.stepped.connect(self._stepped)
         self.told.emit("Segmenting …")
         self._began = time.perf_counter()
 
@@ -112,7 +118,7 @@ class Run(QObject):
         assert self.result is not None
         assert self.frame is not None
         where = (slice(None),) * item.axis + (item.index,) if self.frame.probability.ndim == 3 else ()
-        self.result.put_probability(self.frame, where, item.probability, self.threshold)
+        self.result.put_probability(self.frame, where, item.probability, self.threshold, self.step)
         self.done = item.done
         spent = time.perf_counter() - self._began
         self.progressed.emit(item.done, item.total, spent / item.done * (item.total - item.done))
@@ -133,6 +139,11 @@ class Run(QObject):
         elif self.result is None and self.job.layer not in self._viewer.layers:
             self.stop("The image was removed.")
 
+    def _stepped(self, step: Step, _: bool) -> None:
+        if step is self.step:
+            self.undone = True
+            self.stop("Undone.")
+
     def _finished(self) -> None:
         if not self.over:
             self._end(None)
@@ -141,6 +152,8 @@ class Run(QObject):
         self.over = True
         self._refresh.stop()
         self._viewer.layers.events.removed.disconnect(self._check_layers)
+        if self.result is not None:
+            self.result.stepped.disconnect(self._stepped)
         self.ended.emit(reason)
 
 

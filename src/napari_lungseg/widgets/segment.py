@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +13,17 @@ from napari.layers import Layer
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_lungseg.architecture import DEFAULT_MODEL
+from napari_lungseg.steps import Step
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.controls import Controls, replace_choices
 from napari_lungseg.widgets.remask import Wish
 from napari_lungseg.widgets.results import Frame, Result, is_image, result_of
 from napari_lungseg.widgets.run import Run, is_running
 from napari_lungseg.widgets.view import displayed_slice, displayed_step, displayed_voxel
-from napari_lungseg.widgets.worker import Choices, Failed, Job, Look, copy_if_edited, list_choices, look
+from napari_lungseg.widgets.worker import Choices, Failed, Job, Look, list_choices, look
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -32,7 +34,16 @@ REST_MS = 200
 #: Value of the entry that asks for a model's folder.
 FOLDER = "folder"
 FOLDER_CHOICE = ("Choose a folder …", FOLDER)
-KEEP, COPY = "Keep my changes", "Copy and replace"
+
+
+@dataclass
+class Drag:
+    """The threshold on its way: what it changes, and the sides on the slice that follows it."""
+
+    result: Result
+    frame: Frame
+    step: Step
+    sides: tuple[tuple[Any, ...], Array] | None = None
 
 
 class SegmentWidget(QWidget):
@@ -53,10 +64,10 @@ class SegmentWidget(QWidget):
         self.controls = Controls(self._images)
         self._run: Run | None = None
         self._look: Look | None = None
-        self._asking: tuple[Result, Frame] | None = None
         self._model = DEFAULT_MODEL
         self._began = 0.0
-        self._sides: tuple[Any, Array] | None = None
+        self._drag: Drag | None = None
+        self._heard: Result | None = None
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.timeout.connect(self._remask)
@@ -107,6 +118,7 @@ class SegmentWidget(QWidget):
 
     def _image_changed(self) -> None:
         layer = self.controls.image.value
+        self._listen()
         self._look = None
         self.controls.show_look(None)
         self.controls.run.enabled = layer is not None or self._run is not None
@@ -161,54 +173,12 @@ class SegmentWidget(QWidget):
             self._run.stop("Cancelled.")
             return
         layer = self.controls.image.value
-        if layer is None or self._asking is not None:
+        if layer is None:
             return
         if is_running(layer):
             show_warning(f"{layer.name} is being segmented already.")
             return
-        frame = self._frame()
-        if frame is None:
-            self._start()
-            return
-        result = result_of(layer)
-        assert result is not None
-        self._asking = (result, frame)
-        worker = create_worker(copy_if_edited, result.current(frame), frame.written, _start_thread=False)
-        worker.returned.connect(self._compared)
-        worker.start()
-
-    def _compared(self, edited: Array | None) -> None:
-        asked, self._asking = self._asking, None
-        frame = self._frame()
-        if asked is None or frame is not asked[1]:
-            return  # another image was chosen, or a layer removed, meanwhile
-        if edited is not None:
-            answer = self._ask(asked[0])
-            if answer not in (KEEP, COPY) or self._frame() is not frame:
-                return
-            if answer == COPY:
-                asked[0].set_aside(self.viewer, frame, edited)
-        self._start()
-
-    def _ask(self, result: Result) -> str:
-        box = QMessageBox(self)
-        box.setIcon(QMessageBox.Icon.Question)
-        box.setWindowTitle("Segment again")
-        box.setText(f"You have changed {result.lungs.name if result.lungs else 'the mask'} since it was made.")
-        box.setInformativeText(
-            f"“{KEEP}” leaves every voxel that you set as it is. “{COPY}” puts a copy of the layer aside and makes the mask anew."
-        )
-        keep = box.addButton(KEEP, QMessageBox.ButtonRole.AcceptRole)
-        box.addButton(COPY, QMessageBox.ButtonRole.AcceptRole)
-        box.addButton(QMessageBox.StandardButton.Cancel)
-        box.setDefaultButton(keep)
-        box.exec()
-        return box.clickedButton().text() if box.clickedButton() else ""
-
-    def _start(self) -> None:
-        controls, layer = self.controls, self.controls.image.value
-        if layer is None:
-            return
+        controls = self.controls
         if (result := result_of(layer)) is not None:
             result.remasker.forget()
         job = Job(
@@ -226,7 +196,7 @@ class SegmentWidget(QWidget):
         run.noticed.connect(show_warning)
         run.progressed.connect(controls.show_progress)
         run.ended.connect(self._ended)
-        self._run, self._sides, self._began = run, None, time.perf_counter()
+        self._run, self._began = run, time.perf_counter()
         controls.show_running(True)
         run.start()
 
@@ -239,13 +209,14 @@ class SegmentWidget(QWidget):
         if isinstance(reason, Failed):
             show_error(why)
         self.controls.tell(why)
-        if run.result is None or run.frame is None or not run.done or not run.result.complete(self.viewer):
+        if run.result is None or run.frame is None or not run.done or run.undone or not run.result.complete(self.viewer):
             self.idle.emit(why)
             return
         text = why or f"{run.done} {'slice' if run.done == 1 else 'slices'} in {time.perf_counter() - self._began:.0f} s."
         if run.new_layers:
             run.result.offer_painting(self.viewer)
-        self._make_mask(run.result, run.frame, partial(self._mask_made, text=text, why=why))
+        self._listen()
+        self._make_mask(run.result, run.frame, run.step, partial(self._mask_made, text=text, why=why))
 
     # ---- the mask
 
@@ -261,21 +232,24 @@ class SegmentWidget(QWidget):
         threshold = self.controls.threshold.value / 100
         if self._run is not None:
             self._run.threshold = threshold
-        frame = self._frame()
+        layer, frame = self.controls.image.value, self._frame()
         if frame is None:
             return
-        self._preview(frame, threshold)
+        if self._drag is None or self._drag.frame is not frame:
+            result = result_of(layer)
+            assert result is not None
+            self._drag = Drag(result, frame, result.begin("threshold"))
+        self._preview(self._drag, threshold)
         self._rest.start(REST_MS)
 
-    def _preview(self, frame: Frame, threshold: float) -> None:
-        layer = self.controls.image.value
-        where, result = displayed_slice(self.viewer, layer), result_of(layer)
-        if where is None or result is None:
+    def _preview(self, drag: Drag, threshold: float) -> None:
+        where = displayed_slice(self.viewer, drag.result.image)
+        if where is None:
             return
-        if self._sides is None or self._sides[0] != (frame, where):
-            self._sides = ((frame, where), result.current(frame)[where].copy())
-        result.preview(frame, where, threshold, self._sides[1])
-        result.refresh()
+        if drag.sides is None or drag.sides[0] != where:
+            drag.sides = where, drag.result.sides(drag.frame, where)
+        drag.result.preview(drag.frame, where, threshold, drag.sides[1], drag.step)
+        drag.result.refresh()
 
     def _remask(self) -> None:
         frame = self._frame()
@@ -284,16 +258,41 @@ class SegmentWidget(QWidget):
             return
         result = result_of(self.controls.image.value)
         assert result is not None
-        self._make_mask(result, frame, self._mask_made)
+        if self._drag is None or self._drag.frame is not frame:
+            self._drag = Drag(result, frame, result.begin("post-processing"))
+        self._make_mask(result, frame, self._drag.step, self._mask_made)
 
-    def _make_mask(self, result: Result, frame: Frame, done: Callable[[int | Failed], None]) -> None:
+    def _make_mask(self, result: Result, frame: Frame, step: Step | None, done: Callable[[int | Failed], None]) -> None:
         where = displayed_slice(self.viewer, result.image)
         first = where[0] if where and isinstance(where[0], int) else 0
         self.controls.tell("Making the mask …")
-        result.remasker.request(Wish(frame, self.controls.mask_settings(), first, done))
+        result.remasker.request(Wish(frame, self.controls.mask_settings(), first, step, done))
+
+    def _listen(self) -> None:
+        """Hear of what is undone in the mask of the chosen image."""
+        layer = self.controls.image.value
+        result = result_of(layer) if layer is not None else None
+        if result is self._heard:
+            return
+        if self._heard is not None:
+            self._heard.stepped.disconnect(self._stepped)
+        self._heard = result
+        if result is not None:
+            result.stepped.connect(self._stepped)
+            self.controls.show_settings(result.settings)
+
+    def _stepped(self, step: Step, forward: bool) -> None:
+        assert self._heard is not None
+        if self._drag is not None and self._drag.step is step:
+            self._rest.stop()
+            self._drag = None
+            # The mask it was to lead to was never made whole.
+            self._heard.corrections.forget_undone()
+        self.controls.show_settings(self._heard.settings)
+        self.controls.tell(f"{'Done again' if forward else 'Undone'}: {step.cause}.")
 
     def _mask_made(self, made: int | Failed, text: str = "", why: str = "") -> None:
-        self._sides = None
+        self._drag = None
         if isinstance(made, Failed):
             show_error(made.text)
             text = why = made.text
@@ -311,6 +310,8 @@ def _release(widget: SegmentWidget, events: list[tuple[Any, Any]], *_: Any) -> N
     """Let go of the viewer once the window or the dock is closed."""
     for event, callback in events:
         event.disconnect(callback)
+    if widget._heard is not None:
+        widget._heard.stepped.disconnect(widget._stepped)
     if widget._run is not None:
         widget._run.ended.disconnect()
         widget._run.stop("closed")

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-import numpy as np
 from napari.layers import Layer
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.mask import MaskSettings, make_mask
 from napari_lungseg.volume import Array, Unit, Volume
-from napari_lungseg.widgets.edits import any_edited
 from napari_lungseg.widgets.layers import volume_from_layer
 
 if TYPE_CHECKING:
@@ -143,11 +141,6 @@ def list_choices() -> Choices | Failed:
         return Choices([(entry.name, entry.name) for entry in list_models()], list_devices())
     except Exception as error:
         return Failed(sentence(error))
-
-
-def copy_if_edited(current: Array, written: Array) -> Array | None:
-    """A copy of the labels if a person changed them since the plugin wrote them."""
-    return np.array(current) if any_edited(current, written) else None
 
 
 def masking(probability: Volume, settings: MaskSettings) -> Array | Failed:

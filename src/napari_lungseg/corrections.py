@@ -1,0 +1,305 @@
+"""A mask as the model and a person left it, voxel by voxel, with undo and redo.
+
+Two layers of truth lie over each other: the model's own label of every voxel, and the voxels that a person has set. A
+changed threshold or another run of the network changes the first, an edit the second, and the labels that are shown
+follow: the person's where there is one, else the model's. As the two never write into each other, any order of edits,
+undo and redo leaves both right.
+
+Edits are found by comparing the labels with how they were last seen, so that it does not matter which tool made them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.steps import Box, Labels, Patch, Step
+
+#: Bit of :attr:`Corrections.origin` that says a person set the voxel; the others are the model's own label.
+PERSON = 0x80
+MODEL = 0x7F
+#: How many steps can be undone; as many as napari keeps.
+LIMIT = 100
+
+Origin = npt.NDArray[np.uint8]
+#: Tells, for a part of the labels, where edits are allowed.
+Allowed = Callable[[Box], npt.NDArray[np.bool_]]
+
+
+class Corrections:
+    """Who set which voxel of a label array, and what can be undone.
+
+    The label array itself belongs to the caller, who gives it with every call; it is changed in place.
+
+    Parameters
+    ----------
+    labels : array of int
+        The labels, of any shape. What is in them counts as the model's, except values above 127: those count as a person's.
+    percent : array of uint8, optional
+        The model's probability, changed and restored with its mask.
+    origin : array of uint8, optional
+        As :attr:`origin`, where it is known.
+
+    Attributes
+    ----------
+    origin : array of uint8
+        The model's own label (low 7 bits), and :data:`PERSON` where a person set the voxel.
+    changed : callable or None
+        Called with a box and the cause whenever labels in it have changed.
+    """
+
+    def __init__(self, labels: Labels, percent: npt.NDArray[np.uint8] | None = None, origin: Origin | None = None) -> None:
+        self.percent = percent
+        self._seen = labels.copy()
+        if origin is None:
+            foreign = (labels < 0) | (labels > MODEL)
+            origin = np.where(foreign, PERSON, labels).astype(np.uint8)
+        if origin.shape != labels.shape:
+            raise InputError(f"Labels of shape {labels.shape} cannot have their origin in an array of shape {origin.shape}.")
+        self.origin = origin
+        self.changed: Callable[[Box, str], None] | None = None
+        self._done: deque[Step] = deque(maxlen=LIMIT)
+        self._undone: list[Step] = []
+        self._stroke: Step | None = None
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is anything to undo."""
+        return bool(self._done)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that undo and redo take."""
+        return sum(step.nbytes for step in (*self._done, *self._undone))
+
+    # ---- a person's edits
+
+    def sync(
+        self, labels: Labels, box: Box | None = None, cause: str = "edit", *, allowed: Allowed | None = None, ended: bool = True
+    ) -> list[Box]:
+        """Take up what was changed in the labels, by whatever tool, since they were last seen.
+
+        Parameters
+        ----------
+        labels : array of int
+            The labels as they are now.
+        box : tuple of slice, optional
+            Where to look; everywhere by default.
+        cause : str
+            What the edit was.
+        allowed : callable, optional
+            Where edits may be; elsewhere the labels are put back to what they were.
+        ended : bool
+            Whether the edit is over; else what follows belongs to the same step.
+
+        Returns
+        -------
+        list of box
+            Where something had changed, allowed or not.
+        """
+        touched = []
+        for part in self._differing(labels, box):
+            now, seen, origin = labels[part], self._seen[part], self.origin[part]
+            changed = now != seen
+            touched.append(part)
+            if allowed is not None:
+                refused = changed & ~allowed(part)
+                now[refused] = seen[refused]
+                changed &= ~refused
+                if not changed.any():
+                    continue
+            person = origin & PERSON
+            patch = Patch.between(part, changed, [(seen, now), (person, np.full_like(person, PERSON))], by_person=True)
+            if self._stroke is None:
+                self._stroke = Step(cause)
+            self._add(self._stroke, patch)
+            self._stroke.cause = cause
+            origin[changed] |= PERSON
+            seen[...] = now
+            self._tell(patch.box, cause)
+        if ended:
+            self._stroke = None
+        return touched
+
+    def edit(self, labels: Labels, box: Box, before: Labels, after: Labels, step: Step) -> None:
+        """Write what a tool made of the labels, as a person's.
+
+        Parameters
+        ----------
+        labels : array of int
+            The labels as they are now; changed in place.
+        box : tuple of slice
+            Where.
+        before, after : array of int
+            The labels in the box that the tool was given, and what it made of them. Voxels that have changed meanwhile stay.
+        step : Step
+            To what this belongs.
+        """
+        self.sync(labels, box, ended=False)
+        for part in _slabs(box, labels.ndim):
+            here = tuple(slice(one.start - all_.start, one.stop - all_.start) for one, all_ in zip(part, box, strict=True))
+            now, origin, old, new = labels[part], self.origin[part], before[here], after[here]
+            changed = (old != new) & (now == old)
+            if not changed.any():
+                continue
+            person, then = origin & PERSON, now.copy()
+            now[changed] = new[changed]
+            patch = Patch.between(part, changed, [(then, now), (person, np.full_like(person, PERSON))], by_person=True)
+            origin[changed] |= PERSON
+            self._seen[part] = now
+            self._add(step, patch)
+            self._tell(patch.box, step.cause)
+
+    def give_back(self, labels: Labels, box: Box | None = None, cause: str = "give back to the model") -> bool:
+        """Make a person's voxels the model's again; tells whether there were any."""
+        self.sync(labels, box)
+        step = Step(cause)
+        for part in _slabs(box or _whole(labels), labels.ndim):
+            now, origin = labels[part], self.origin[part]
+            theirs = (origin & PERSON) != 0
+            if not theirs.any():
+                continue
+            before, person = now.copy(), origin & PERSON
+            now[theirs] = (origin & MODEL)[theirs]
+            patch = Patch.between(part, theirs, [(before, now), (person, np.zeros_like(person))], by_person=True)
+            origin &= MODEL
+            self._seen[part] = now
+            self._add(step, patch)
+            self._tell(patch.box, cause)
+        return bool(step.patches)
+
+    def difference(self, labels: Labels, box: Box) -> npt.NDArray[np.uint8]:
+        """What a person changed in a box: 1 added, 2 removed, 3 given another label; 0 where the model would say the same."""
+        now, model = labels[box], self.origin[box] & MODEL
+        changed = np.where(model == 0, 1, np.where(now == 0, 2, 3))
+        return np.where(now != model, changed, 0).astype(np.uint8)
+
+    # ---- the model's mask
+
+    def set_model(
+        self, labels: Labels, box: Box, mask: npt.NDArray[np.uint8], step: Step | None, percent: npt.NDArray[np.uint8] | None = None
+    ) -> None:
+        """Write another mask of the model, around a person's voxels.
+
+        Parameters
+        ----------
+        labels : array of int
+            The labels; changed in place.
+        box : tuple of slice
+            Where.
+        mask : array of uint8
+            The model's labels in the box, up to 127.
+        step : Step or None
+            To what this belongs; None if it is the first mask, which cannot be undone.
+        percent : array of uint8, optional
+            The probability in the box, if it changes too.
+        """
+        self.sync(labels, box, ended=False)
+        origin, now = self.origin[box], labels[box]
+        model = origin & MODEL
+        pairs: list[tuple[Labels, Labels]] = [(model, mask)]
+        changed = model != mask
+        if percent is not None and self.percent is not None:
+            pairs.append((self.percent[box].copy(), percent))
+            changed |= pairs[1][0] != percent
+            self.percent[box] = percent
+        if not changed.any():
+            return
+        if step is not None:
+            self._add(step, Patch.between(box, changed, pairs, by_person=False))
+        person = origin & PERSON
+        np.bitwise_or(person, mask, out=origin)
+        np.copyto(now, mask, where=person == 0, casting="unsafe")
+        self._seen[box] = now
+        self._tell(box, step.cause if step is not None else "segment")
+
+    # ---- undo and redo
+
+    def undo(self, labels: Labels) -> Step | None:
+        """Take back the last step; None if there is none."""
+        self.sync(labels)
+        if not self._done:
+            return None
+        step = self._done.pop()
+        self._apply(step, labels, forward=False)
+        self._undone.append(step)
+        return step
+
+    def redo(self, labels: Labels) -> Step | None:
+        """Do again what was undone last; None if there is nothing, or an edit was made since."""
+        self.sync(labels)
+        if not self._undone:
+            return None
+        step = self._undone.pop()
+        self._apply(step, labels, forward=True)
+        self._done.append(step)
+        return step
+
+    def forget_undone(self) -> None:
+        """There is nothing to redo any more."""
+        self._undone.clear()
+
+    def _add(self, step: Step, patch: Patch) -> None:
+        if step not in self._done:
+            self._done.append(step)
+        step.patches.append(patch)
+        self._undone.clear()
+
+    def _apply(self, step: Step, labels: Labels, *, forward: bool) -> None:
+        for patch in step.patches if forward else reversed(step.patches):
+            changed, now, origin = patch.changed(), labels[patch.box], self.origin[patch.box]
+            if patch.by_person:
+                person = patch.after(1, forward)
+                model = origin[changed] & MODEL
+                origin[changed] = model | person
+                # What was not a person's follows the model, whose mask may be another one by now.
+                now[changed] = np.where(person != 0, patch.after(0, forward), model)
+            else:
+                model = patch.after(0, forward)
+                person = origin[changed] & PERSON
+                origin[changed] = person | model
+                now[changed] = np.where(person != 0, now[changed], model)
+                if len(patch.values) > 1 and self.percent is not None:
+                    self.percent[patch.box][changed] = patch.after(1, forward)
+            self._seen[patch.box] = now
+            self._tell(patch.box, "redo" if forward else "undo")
+
+    def _differing(self, labels: Labels, box: Box | None) -> Iterator[Box]:
+        if self._seen.dtype != labels.dtype:
+            self._seen = self._seen.astype(labels.dtype)
+        for part in _slabs(box or _whole(labels), labels.ndim):
+            if not np.array_equal(labels[part], self._seen[part]):
+                yield part
+
+    def _tell(self, box: Box, cause: str) -> None:
+        if self.changed is not None:
+            self.changed(box, cause)
+
+
+def as_box(index: tuple[Any, ...], shape: tuple[int, ...]) -> Box:
+    """Index of integers and slices as a box of slices, one for every axis."""
+    full = (*index, *(slice(None),) * (len(shape) - len(index)))
+    spans = (part if isinstance(part, slice) else slice(int(part), int(part) + 1) for part in full)
+    return tuple(slice(*span.indices(size)[:2]) for span, size in zip(spans, shape, strict=True))
+
+
+def _whole(labels: Labels) -> Box:
+    return tuple(slice(0, size) for size in labels.shape)
+
+
+def _slabs(box: Box, axes: int) -> Iterator[Box]:
+    """The box in slices along the third axis from the end, so that no large temporary array is made."""
+    if axes < 3:
+        yield box
+        return
+    *leading, rows, columns = box
+    ranges = [range(part.start, part.stop) for part in leading]
+    for number in range(math.prod(len(span) for span in ranges)):
+        index = np.unravel_index(number, [len(span) for span in ranges])
+        yield (*(slice(span[int(i)], span[int(i)] + 1) for span, i in zip(ranges, index, strict=True)), rows, columns)

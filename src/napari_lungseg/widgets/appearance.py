@@ -1,0 +1,59 @@
+"""How the label layers look: colours, names of labels, the brush they are offered with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils.colormaps import DirectLabelColormap, ensure_colormap
+
+from napari_lungseg.volume import Array
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+#: Diameter of the brush, in mm, with which a mask is offered for correction.
+BRUSH_MM = 8.0
+
+RIGHT_AND_LEFT = {0: "transparent", 1: "#3ddc97", 2: "#4aa8ff", None: "#ff5fa2"}
+NAMES = {"index": [0, 1, 2], "lung": [None, "right", "left"]}
+
+
+def add_lungs(viewer: napari.viewer.Viewer, labels: Array, name: str, geometry: dict[str, Any]) -> Labels:
+    """Add a mask that can be painted."""
+    layer = viewer.add_labels(
+        labels, name=name, colormap=DirectLabelColormap(color_dict=RIGHT_AND_LEFT), features=NAMES, opacity=0.5, **geometry
+    )
+    layer.brush_size = brush_size(layer, BRUSH_MM) if in_mm(layer) else 10
+    return layer
+
+
+def add_probability_labels(viewer: napari.viewer.Viewer, percent: Array, name: str, geometry: dict[str, Any]) -> Labels:
+    """Add a probability as a label layer of percent; 0 is transparent."""
+    ramp = ensure_colormap("magma").map(np.linspace(0, 1, 100))
+    # The ramp begins with black: without this, one percent would darken the image as much as ninety-nine brighten it.
+    ramp[:, 3] = np.linspace(0.01, 1, 100)
+    colours = {0: "transparent", None: "transparent"} | {value + 1: colour for value, colour in enumerate(ramp)}
+    features = {"index": np.arange(101), "probability": [f"{value} %" for value in range(101)]}
+    layer = viewer.add_labels(
+        percent, name=name, colormap=DirectLabelColormap(color_dict=colours), features=features, opacity=0.4, **geometry
+    )
+    layer.editable = False
+    return layer
+
+
+def add_probability_image(viewer: napari.viewer.Viewer, percent: Array, name: str, geometry: dict[str, Any]) -> Image:
+    """Add a probability as an image layer."""
+    return viewer.add_image(percent, name=name, colormap="magma", contrast_limits=(0, 100), blending="additive", opacity=0.4, **geometry)
+
+
+def in_mm(layer: Labels) -> bool:
+    """Whether a layer's pixels are measured in mm."""
+    return str(layer.units[-1]) in ("mm", "millimeter")
+
+
+def brush_size(layer: Labels, diameter_mm: float) -> int:
+    """Napari's brush size for a diameter in mm; napari itself keeps the brush round where pixels are not square."""
+    pixel = float(np.abs(layer.scale[-layer.n_edit_dimensions :]).min())
+    return int(np.clip(round(diameter_mm / pixel), 1, 40))
