@@ -293,6 +293,11 @@ def test_a_large_hole_such_as_the_liver_dome_stays_open() -> None:
     assert dome[8, 40, 33]
 
 
+def test_a_notch_that_is_open_to_the_outside_is_no_hole() -> None:
+    lung = np.array([[[1, 0, 1], [0, 1, 1]], [[0, 1, 0], [1, 1, 0]]], bool)
+    assert np.array_equal(labels(np.pad(lung, 2), MaskSettings(keep_lungs=False)) > 0, np.pad(lung, 2))
+
+
 def test_all_lung_is_1_when_the_sides_are_not_split() -> None:
     mask = labels(RIGHT | LEFT, MaskSettings(split_sides=False))
     assert np.array_equal(mask, (RIGHT | LEFT).astype(np.uint8))
@@ -307,6 +312,13 @@ def test_tiny_empty_and_constant_images_work(shape: tuple[int, ...], value: int)
         assert mask.array.shape == shape
         assert mask.array.dtype == np.uint8
         assert (mask.array > 0).all() == (value > 0)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_specks_in_a_single_row_work(axis: int) -> None:
+    row = np.zeros((9, 9, 9), bool)
+    np.moveaxis(row, axis, 0)[::2, 4, 4] = True
+    assert np.array_equal(labels(row, MaskSettings(keep_lungs=False)) > 0, row)
 
 
 def test_a_volume_of_specks_becomes_empty() -> None:

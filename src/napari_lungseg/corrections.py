@@ -69,9 +69,19 @@ class Corrections:
         self._stroke: Step | None = None
 
     @property
-    def can_undo(self) -> bool:
-        """Whether there is anything to undo."""
-        return bool(self._done)
+    def steps(self) -> int:
+        """How many steps can be undone."""
+        return len(self._done)
+
+    @property
+    def undo_cause(self) -> str | None:
+        """What :meth:`undo` would take back."""
+        return self._done[-1].cause if self._done else None
+
+    @property
+    def redo_cause(self) -> str | None:
+        """What :meth:`redo` would do again."""
+        return self._undone[-1].cause if self._undone else None
 
     @property
     def nbytes(self) -> int:
@@ -103,6 +113,8 @@ class Corrections:
         list of box
             Where something had changed, allowed or not.
         """
+        if self._seen.dtype != labels.dtype:
+            self._seen = self._seen.astype(labels.dtype)
         touched = []
         for part in self._differing(labels, box):
             now, seen, origin = labels[part], self._seen[part], self.origin[part]
@@ -126,6 +138,14 @@ class Corrections:
         if ended:
             self._stroke = None
         return touched
+
+    def seen(self, box: Box) -> Labels:
+        """The labels in a box as they were last taken up; a view, not to be changed."""
+        return self._seen[box]
+
+    def has_unseen(self, labels: Labels) -> bool:
+        """Whether the labels hold changes that :meth:`sync` has not taken up; may be asked from any thread."""
+        return labels.shape == self.origin.shape and any(True for _ in self._differing(labels, None))
 
     def edit(self, labels: Labels, box: Box, before: Labels, after: Labels, step: Step) -> None:
         """Write what a tool made of the labels, as a person's.
@@ -173,6 +193,15 @@ class Corrections:
             self._add(step, patch)
             self._tell(patch.box, cause)
         return bool(step.patches)
+
+    def accept(self, box: Box) -> None:
+        """Let a person stand for all voxels of a box as they are: no model changes them from now on."""
+        self.origin[box] |= PERSON
+        self._tell(box, "accept")
+
+    def is_touched(self, box: Box) -> bool:
+        """Whether a person set any voxel in a box."""
+        return bool((self.origin[box] & PERSON).any())
 
     def difference(self, labels: Labels, box: Box) -> npt.NDArray[np.uint8]:
         """What a person changed in a box: 1 added, 2 removed, 3 given another label; 0 where the model would say the same."""
@@ -271,8 +300,6 @@ class Corrections:
             self._tell(patch.box, "redo" if forward else "undo")
 
     def _differing(self, labels: Labels, box: Box | None) -> Iterator[Box]:
-        if self._seen.dtype != labels.dtype:
-            self._seen = self._seen.astype(labels.dtype)
         for part in _slabs(box or _whole(labels), labels.ndim):
             if not np.array_equal(labels[part], self._seen[part]):
                 yield part

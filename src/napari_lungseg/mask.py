@@ -118,38 +118,44 @@ def make_mask(probability: Volume, settings: MaskSettings | None = None) -> Volu
             f"A probability must be given in whole percent (uint8, 0 to 100), not as {percent.dtype} up to "
             f"{percent.max() if percent.size else 0:g}; multiply fractions by 100 and round them."
         )
-    lung = apply_threshold(percent, settings.threshold)
     if not (settings.keep_lungs or settings.fill_holes or settings.split_sides):
-        return probability.with_array(lung.view(np.uint8))
+        return probability.with_array(apply_threshold(percent, settings.threshold).view(np.uint8))
     # A slice is a volume of one slice, so that its own axes are told apart by the patient's directions too.
-    as_volume = replace(probability, array=lung[None] if lung.ndim == 2 else lung)
+    as_volume = replace(probability, array=percent[None] if percent.ndim == 2 else percent)
     upright, orientation = as_volume.reorient()
-    labels = np.zeros(upright.shape, np.uint8)
-    box = bounding_box(upright.array)
+    labels = np.zeros(as_volume.shape, np.uint8)
+    box = _box_of_lung(upright.array, settings.threshold)
     if box is not None:
         spacing = _chest_spacing(upright)
         thickness = min(size * step for size, step in zip(upright.shape, spacing, strict=True))
-        inside = np.ascontiguousarray(upright.array[box])
-        labels[box] = _post_process(inside, spacing, thickness, _middle(upright) - box[2].start, settings)
-    return probability.with_array(np.ascontiguousarray(orientation.restore(labels)).reshape(probability.shape))
+        framed = np.ascontiguousarray(np.pad(apply_threshold(upright.array[box], settings.threshold), 1))
+        orientation.apply(labels)[box] = _post_process(framed, spacing, thickness, _middle(upright) - box[2].start, settings)
+    return probability.with_array(labels.reshape(probability.shape))
 
 
-def _post_process(lung: Mask, spacing: Spacing, thickness: float, middle: float, settings: MaskSettings) -> Labels:
+def _box_of_lung(percent: npt.NDArray[np.uint8], threshold: float) -> tuple[slice, ...] | None:
+    """The smallest box around what reaches the threshold in a (Z, Y, X) array; None where nothing does."""
+    # From projections, as a mask of the whole volume would take longer to write than they take to read.
+    slices = bounding_box(apply_threshold(percent.max(axis=(1, 2), initial=0), threshold))
+    plane = bounding_box(apply_threshold(percent.max(axis=0, initial=0), threshold))
+    return None if slices is None or plane is None else (*slices, *plane)
+
+
+def _post_process(framed: Mask, spacing: Spacing, thickness: float, middle: float, settings: MaskSettings) -> Labels:
     """Labels of the tight box around the lung of an upright image.
 
-    ``thickness`` is the whole image's, in mm; ``middle`` the box's column at the patient's midline.
+    ``framed`` is the lung in the box, with a frame of background one voxel thick around it; it is written over. ``thickness`` is
+    the whole image's, in mm; ``middle`` the box's column at the patient's midline.
     """
     if settings.fill_holes:
-        lung = fill_voids.fill(lung)
-    numbers = cc3d.connected_components(lung, connectivity=26, binary_image=True)
-    statistics = cc3d.statistics(numbers, no_slice_conversion=True)
-    counts = statistics["voxel_counts"].astype(np.int64)
-    counts[0] = 0
+        # Without the frame, fill_voids 2.1 takes some background on the faces of an array for holes.
+        framed, _ = _fill(framed)
+    pieces = Pieces.of(framed)
+    counts = pieces.counts
     if settings.keep_lungs:
         counts[counts < _smallest_count(counts, spacing, thickness, settings.smallest_ml)] = 0
     if not (settings.fill_holes or settings.split_sides):
-        return np.asarray((counts > 0).view(np.uint8)[numbers])
-    pieces = Pieces(numbers, counts, statistics["centroids"][:, 2], statistics["bounding_boxes"])
+        return pieces.paint((counts > 0).view(np.uint8))
     labels = split_sides(pieces, spacing, middle)
     if settings.fill_holes:
         _fill_slices(labels, spacing)
@@ -179,12 +185,19 @@ def _fill_slices(labels: Labels, spacing: Spacing) -> None:
             if box is None:
                 continue
             part = plane[box]
-            holes = fill_voids.fill(np.ascontiguousarray(part == side)) & (part == 0)
-            if holes.any():
-                numbers = cc3d.connected_components(holes, connectivity=4, binary_image=True)
+            filled, count = _fill(part == side)
+            if count > 0:
+                numbers = cc3d.connected_components(filled & (part == 0), connectivity=4, binary_image=True)
                 small = np.bincount(numbers.ravel()) <= largest
                 small[0] = False
                 part[small[numbers]] = side
+
+
+def _fill(mask: Mask) -> tuple[Mask, int]:
+    """The mask without holes, and how many voxels these had; the given array, in C order, is written over."""
+    # fill_voids works in Fortran order; of any other it makes a copy, which takes as long as filling.
+    filled, count = fill_voids.fill(mask.T, in_place=True, return_fill_count=True)
+    return filled.T, count
 
 
 def _chest_spacing(upright: Volume) -> Spacing:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from itertools import product
 
 import edt
 import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.volume import Array, Volume
-
-#: Grids whose corners lie nearer together than this part of a voxel are the same: files round their geometry.
-SAME_GRID = 0.05
+from napari_lungseg.volume import Array, Volume, grid_difference
 
 Mask = npt.NDArray[np.bool_]
 
@@ -155,28 +151,13 @@ def _same_grid(prediction: Volume, reference: Volume) -> tuple[Volume, Volume]:
     if one.shape != other.shape:
         difference = f"shape {prediction.shape} against {reference.shape}"
     elif prediction.spacing_known and reference.spacing_known:
-        difference = _difference(one, other)
+        difference = grid_difference(one, other)
     if difference:
         raise InputError(
             f"The prediction and the reference lie on different grids ({difference}); give the mask that was made on the "
             "reference's own image, or resample it first."
         )
     return one, other if reference.spacing_known else replace(other, affine=one.affine)
-
-
-def _difference(one: Volume, other: Volume) -> str | None:
-    """What differs between two upright grids of one shape, in words; None where they agree."""
-    corners = np.array([(*corner, 1.0) for corner in product(*((0.0, size - 1.0) for size in one.shape))])
-    shift = np.linalg.norm((corners @ (one.affine - other.affine).T)[:, :3], axis=1)
-    tolerance = SAME_GRID * min(other.spacing)
-    if shift.max() <= tolerance:
-        return None
-    steps = [" x ".join(f"{step:.4g}" for step in grid.spacing) for grid in (one, other)]
-    if steps[0] != steps[1]:
-        return f"spacing {steps[0]} mm against {steps[1]} mm"
-    if shift.max() - shift.min() <= tolerance:
-        return f"{shift.max():.3g} mm apart"
-    return f"turned against each other, corners up to {shift.max():.3g} mm apart"
 
 
 def _upright(volume: Volume) -> Volume:

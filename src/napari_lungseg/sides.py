@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import cc3d
 import edt
@@ -11,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 from skimage.segmentation import expand_labels, watershed
+
+from napari_lungseg.volume import bounding_box
 
 RIGHT, LEFT = 1, 2
 
@@ -54,14 +57,48 @@ class Pieces:
         Voxels of each piece; 0 for the background and for pieces to leave out.
     columns : (N + 1,) array of float
         Mean x index of each piece.
-    boxes : (N + 1, 6) array of int
-        First and last index along z, y and x.
+    low, high : (N + 1,) array of int
+        First and last x index of each piece.
     """
 
     numbers: npt.NDArray[np.unsignedinteger]
     counts: npt.NDArray[np.int64]
     columns: Floats
-    boxes: npt.NDArray[np.integer]
+    low: npt.NDArray[np.int64]
+    high: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, framed: Mask) -> Pieces:
+        """Find the pieces of a mask; voxels that share a face, an edge or a corner hang together.
+
+        Parameters
+        ----------
+        framed : (Z + 2, Y + 2, X + 2) array of bool
+            The mask, in C order, in a frame of background one voxel thick, which is cut off again. Without it, runs could go
+            on from one row to the next, and ``cc3d`` 4.1 fails on some single rows.
+        """
+        numbers, count = cc3d.connected_components(framed, connectivity=26, return_N=True, binary_image=True)
+        # Runs along x are counted in place of voxels, which takes a fifth of the time of cc3d.statistics.
+        voxels = framed.ravel()
+        edges = np.flatnonzero(voxels[1:] != voxels[:-1])
+        before, last = edges[::2], edges[1::2]
+        piece, length = numbers.ravel()[last], last - before
+        # The column before the run in the frame is the run's first without.
+        start = before % framed.shape[2]
+        counts = np.bincount(piece, length, count + 1)
+        sums = np.bincount(piece, length * (start + (length - 1) / 2), count + 1)
+        low, high = np.full(count + 1, framed.shape[2]), np.zeros(count + 1, np.int64)
+        np.minimum.at(low, piece, start)
+        np.maximum.at(high, piece, start + length - 1)
+        return cls(numbers[1:-1, 1:-1, 1:-1], counts.astype(np.int64), sums / np.maximum(1, counts), low, high)
+
+    def paint(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Give each voxel the value of its piece, from an array of (N + 1,)."""
+        painted = np.empty(self.numbers.shape, values.dtype)
+        # Slice by slice, as take makes 8-byte indices of all numbers it is given.
+        for numbers, plane in zip(self.numbers, painted, strict=True):
+            np.take(values, numbers, out=plane, mode="clip")
+        return painted
 
 
 def split_sides(pieces: Pieces, spacing: Spacing, middle: float) -> Labels:
@@ -92,9 +129,10 @@ def split_sides(pieces: Pieces, spacing: Spacing, middle: float) -> Labels:
     partner = _partner(pieces, first, spacing, middle)
     halves = None
     if partner is None or pieces.counts[partner] < OWN_LUNG * pieces.counts[first]:
-        z0, z1, y0, y1, x0, x1 = (int(edge) for edge in pieces.boxes[first])
-        box = (slice(z0, z1 + 1), slice(y0, y1 + 1), slice(x0, x1 + 1))
-        halves = _part(pieces.numbers[box] == first, spacing, middle - x0)
+        lung = pieces.numbers == first
+        box = bounding_box(lung)
+        assert box is not None
+        halves = _part(lung[box], spacing, middle - box[2].start)
     if halves is not None:
         labels = np.zeros(pieces.numbers.shape, np.uint8)
         labels[box] = halves
@@ -105,17 +143,17 @@ def split_sides(pieces: Pieces, spacing: Spacing, middle: float) -> Labels:
         else:
             right_first = pieces.columns[first] < middle
         side_of[first] = RIGHT if right_first else LEFT
-        labels = side_of[pieces.numbers]
+        labels = pieces.paint(side_of)
     rest = (pieces.counts > 0) & (side_of == 0)
     rest[first] = False
     if rest.any():
-        _join(labels, pieces.numbers, rest, spacing)
+        _join(labels, pieces, rest, spacing)
     return labels
 
 
 def _partner(pieces: Pieces, first: int, spacing: Spacing, middle: float) -> int | None:
     """The largest piece that lies on the other side of the chest from the first one."""
-    low, high = pieces.boxes[:, 4].astype(np.int64), pieces.boxes[:, 5].astype(np.int64)
+    low, high = pieces.low, pieces.high
     overlap = np.minimum(high, high[first]) - np.maximum(low, low[first]) + 1
     narrower = np.minimum(high - low, high[first] - low[first]) + 1
     beside = 2 * overlap < narrower
@@ -126,7 +164,7 @@ def _partner(pieces: Pieces, first: int, spacing: Spacing, middle: float) -> int
     return partner if counts[partner] > 0 else None
 
 
-def _join(labels: Labels, numbers: npt.NDArray[np.unsignedinteger], rest: Mask, spacing: Spacing) -> None:
+def _join(labels: Labels, pieces: Pieces, rest: Mask, spacing: Spacing) -> None:
     """Give the pieces marked in ``rest`` to one of the two lungs, in place.
 
     What lies close to a lung has come off it. Anything else belongs to the lung whose side of the chest it lies on: in the
@@ -134,8 +172,8 @@ def _join(labels: Labels, numbers: npt.NDArray[np.unsignedinteger], rest: Mask, 
     """
     steps, coarse_spacing = _coarse(spacing)
     coarse = labels[tuple(slice(None, None, step) for step in steps)]
-    where = np.nonzero(rest[numbers])
-    owners = numbers[where]
+    where = np.unravel_index(np.flatnonzero(pieces.paint(rest)), labels.shape)
+    owners = pieces.numbers[where]
     at = tuple(np.minimum(index // step, size - 1) for index, step, size in zip(where, steps, coarse.shape, strict=True))
     nearest = np.full((3, len(rest)), np.inf, np.float32)
     centres = []
@@ -233,20 +271,26 @@ def _refine(lung: Mask, halves: Labels, steps: tuple[int, ...], spacing: Spacing
     """Bring halves found on the coarse grid to the image's own, with a cut as exact as that allows."""
     everywhere = expand_labels(halves, distance=1e6, spacing=coarse_spacing).astype(np.uint8)
     near_cut = ndimage.maximum_filter(everywhere, 3) != ndimage.minimum_filter(everywhere, 3)
-    index = np.ix_(
-        *(np.minimum((np.arange(size) + step // 2) // step, n - 1) for size, step, n in zip(lung.shape, steps, halves.shape, strict=True))
-    )
-    labels = everywhere[index] * lung
-    band = near_cut[index] & lung
-    found = ndimage.find_objects(band.view(np.uint8))
-    if not found or max(steps) == 1:
+    labels = _enlarge(everywhere, steps, lung.shape) * lung
+    band = _enlarge(near_cut, steps, lung.shape) & lung
+    found = bounding_box(band)
+    if found is None or max(steps) == 1:
         return labels
     margins = [max(2, round(4 * COARSE_MM / step)) for step in spacing]
-    box = tuple(slice(max(0, part.start - margin), part.stop + margin) for part, margin in zip(found[0], margins, strict=True))
+    box = tuple(slice(max(0, part.start - margin), part.stop + margin) for part, margin in zip(found, margins, strict=True))
     part, undecided = np.ascontiguousarray(lung[box]), band[box]
     depth = edt.edt(part, anisotropy=spacing)
-    rim = ndimage.binary_dilation(undecided, ndimage.generate_binary_structure(3, 3)) & part
+    rim = ndimage.maximum_filter(undecided, 3) & part
     cut = _flood(depth, np.where(undecided, 0, labels[box]) * rim, rim, spacing)
     # Specks of the band that touch no decided voxel keep the coarse label.
     labels[box] = np.where(undecided & (cut > 0), cut, labels[box])
     return labels
+
+
+def _enlarge(coarse: npt.NDArray[Any], steps: tuple[int, ...], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Bring an array from the coarse grid to one of a given shape by nearest neighbours."""
+    # The last axis first, while there is the least to gather.
+    for axis in (2, 1, 0):
+        nearest = (np.arange(shape[axis]) + steps[axis] // 2) // steps[axis]
+        coarse = coarse.take(nearest, axis, mode="clip")
+    return coarse

@@ -30,14 +30,13 @@ def test_endings_in_capitals_are_known(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.txt", "a", "a.jpg", "a.gz"])
 def test_an_unknown_ending_is_refused_with_those_that_are_known(tmp_path, name):
-    with pytest.raises(InputError, match=re.escape(".nii, .nii.gz, .nrrd, .mha, .tif, .tiff or .png")):
+    with pytest.raises(InputError, match=re.escape(".nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .tif, .tiff or .png")):
         write(MASK, tmp_path / name)
 
 
-@pytest.mark.parametrize("ending", [".seg.nrrd", ".dcm"])
-def test_formats_to_come_say_so(tmp_path, ending):
+def test_formats_to_come_say_so(tmp_path):
     with pytest.raises(InputError, match="not supported yet"):
-        write(MASK, tmp_path / f"a{ending}")
+        write(MASK, tmp_path / "a.dcm")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,17 +6,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from napari.layers import Labels, Layer
 from napari.utils.notifications import notification_manager
 from phantom import chest, chest_model
-from qtpy.QtCore import Qt, QThreadPool
+from qtpy.QtCore import QPoint, Qt, QThreadPool
 
-from napari_lungseg.model import FOLDER_VARIABLE, save_model
+from napari_lungseg.model import FOLDER_VARIABLE as LIBRARY_VARIABLE
+from napari_lungseg.model import save_model
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.controls import Controls
+from napari_lungseg.widgets.correct import CorrectWidget
+from napari_lungseg.widgets.correct_controls import CorrectControls
 from napari_lungseg.widgets.layers import volume_to_layer
 from napari_lungseg.widgets.segment import SegmentWidget
+from napari_lungseg.widgets.session import Session
+from napari_lungseg.workspace import FOLDER_VARIABLE
 
 #: Milliseconds after which something that should happen soon has not happened; generous, for slow and busy machines.
 SOON = 30_000
@@ -31,6 +37,10 @@ class Desk:
     @property
     def controls(self) -> Controls:
         return self.widget.controls
+
+    @property
+    def correct(self) -> CorrectWidget:
+        return self.dock.open("Correct")
 
     @property
     def image(self) -> Layer:
@@ -71,6 +81,20 @@ class Desk:
         self.qtbot.waitUntil(condition, timeout=SOON)
 
 
+@pytest.fixture(autouse=True)
+def workspace_folder(tmp_path, monkeypatch) -> Path:
+    """An empty workspace for each test."""
+    folder = tmp_path / "workspace"
+    monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def nobody_to_ask(monkeypatch) -> None:
+    """A window that closes with unsaved work asks the person; here there is none."""
+    monkeypatch.setattr(Session, "_ask", lambda session: True)
+
+
 @pytest.fixture(scope="session")
 def phantom_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a model that finds the phantom's lungs, in a library of its own."""
@@ -80,7 +104,7 @@ def phantom_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def open_desk(make_napari_viewer_proxy, qtbot, monkeypatch, phantom_model) -> Iterator[Callable[..., Desk]]:
     """Opens the dock on a viewer of its own, with the phantom's model chosen."""
-    monkeypatch.setenv(FOLDER_VARIABLE, str(phantom_model.parent))
+    monkeypatch.setenv(LIBRARY_VARIABLE, str(phantom_model.parent))
 
     def call(*volumes: Volume, model: str = "phantom", **viewer_settings: Any) -> Desk:
         viewer = make_napari_viewer_proxy(**viewer_settings)
@@ -113,3 +137,74 @@ def messages() -> Iterator[list[str]]:
     notification_manager.notification_ready.connect(collect)
     yield told
     notification_manager.notification_ready.disconnect(collect)
+
+
+class Bench:
+    """A viewer with the phantom, a mask that no model made, and the Correct module on it."""
+
+    def __init__(self, viewer: Any, widget: CorrectWidget, lungs: Labels, qtbot: Any) -> None:
+        self.viewer, self.widget, self.lungs, self.qtbot = viewer, widget, lungs, qtbot
+
+    @property
+    def controls(self) -> CorrectControls:
+        return self.widget.controls
+
+    @property
+    def status(self) -> str:
+        return self.controls.tools.status.text()
+
+    def choose(self, tool: str, scope: str | None = None, **values: Any) -> None:
+        form = self.controls.tools
+        form.tool.value = tool
+        if scope is not None:
+            form.where.value = scope
+        for name, value in values.items():
+            form.parameters()[name].value = value
+
+    def press(self) -> None:
+        self.qtbot.mouseClick(self.controls.tools.apply.native, Qt.MouseButton.LeftButton)
+
+    def apply(self, tool: str, scope: str | None = None, **values: Any) -> str:
+        """Choose a tool, press the button and wait for the end; gives what went wrong, empty if nothing did."""
+        self.choose(tool, scope, **values)
+        with self.qtbot.waitSignal(self.widget.idle, timeout=SOON) as end:
+            self.press()
+        return end.args[0]
+
+    def drag(self, *places: tuple[float, ...], button: Any = Qt.MouseButton.LeftButton) -> None:
+        """Press the mouse on the first voxel, move it to the others, and let it go."""
+        canvas = self.viewer.window._qt_viewer.canvas.native
+        spots = [self.spot(place) for place in places]
+        self.qtbot.mouseMove(canvas, spots[0])
+        self.qtbot.mousePress(canvas, button, pos=spots[0])
+        for spot in spots[1:]:
+            self.qtbot.mouseMove(canvas, spot)
+        self.qtbot.mouseRelease(canvas, button, pos=spots[-1])
+
+    def spot(self, place: tuple[float, ...]) -> QPoint:
+        """Where a voxel is seen on the canvas."""
+        camera, canvas = self.viewer.camera, self.viewer.window._qt_viewer.canvas.native
+        y, x = (np.array(self.lungs.data_to_world(place)) - self._centre())[list(self.viewer.dims.displayed)] * camera.zoom
+        return QPoint(round(canvas.width() / 2 + x), round(canvas.height() / 2 + y))
+
+    def _centre(self) -> Any:
+        centre = np.zeros(self.viewer.dims.ndim)
+        centre[list(self.viewer.dims.displayed)] = self.viewer.camera.center[-2:]
+        return centre
+
+
+@pytest.fixture
+def open_bench(make_napari_viewer_proxy, qtbot) -> Iterator[Callable[..., Bench]]:
+    """Opens the Correct module on an image and a mask of its own."""
+
+    def call(volume: Volume, labels: Any, **viewer_settings: Any) -> Bench:
+        viewer = make_napari_viewer_proxy(**viewer_settings)
+        data, keywords = volume_to_layer(volume)
+        viewer.add_image(data, name="ct", **keywords)
+        lungs = viewer.add_labels(labels, name="lungs", **keywords)
+        _, widget = viewer.window.add_plugin_dock_widget("napari-lungseg", "Correct")
+        qtbot.wait(50)  # the canvas makes room for the dock
+        return Bench(viewer, widget, lungs, qtbot)
+
+    yield call
+    QThreadPool.globalInstance().waitForDone(SOON)

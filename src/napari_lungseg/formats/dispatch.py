@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats import dicom, itk, picture, tiff
+from napari_lungseg.formats import dicom, itk, picture, segnrrd, tiff
 from napari_lungseg.volume import Volume
 
 _READERS: dict[str, Callable[[Path], Volume]] = {
     ".nii": itk.read_nifti,
     ".nii.gz": itk.read_nifti,
     ".nrrd": itk.read_nrrd,
+    ".seg.nrrd": segnrrd.read_segmentation,
     ".nhdr": itk.read_nrrd,
     ".mha": itk.read_meta,
     ".mhd": itk.read_meta,
@@ -30,6 +32,7 @@ _WRITERS: dict[str, Callable[[Volume, Path], None]] = {
     ".nii": itk.write_nifti,
     ".nii.gz": itk.write_nifti,
     ".nrrd": itk.write_itk,
+    ".seg.nrrd": segnrrd.write_segmentation,
     ".mha": itk.write_itk,
     ".tif": tiff.write_tiff,
     ".tiff": tiff.write_tiff,
@@ -108,19 +111,36 @@ def write(volume: Volume, path: str | Path) -> Path:
     """
     path = Path(path).expanduser()
     ending = _ending(path, WRITABLE)
-    for later in (".seg.nrrd", ".dcm"):
-        if path.name.lower().endswith(later):
-            raise InputError(f"Writing {later} is not supported yet ({path}); use {_list(WRITABLE)}.")
+    if path.name.lower().endswith(".dcm"):
+        raise InputError(f"Writing .dcm is not supported yet ({path}); use {_list(WRITABLE)}.")
     if ending is None:
         raise InputError(f"{path} does not end in a format that can be written; use {_list(WRITABLE)}.")
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a file name in it.")
     if not path.parent.is_dir():
         raise InputError(f"The folder {path.parent} does not exist; make it first or choose another.")
+    with whole_file(path, ending) as temporary:
+        _WRITERS[ending](volume, temporary)
+    return path
+
+
+@contextmanager
+def whole_file(path: Path, ending: str = "") -> Iterator[Path]:
+    """A temporary name in the same folder, whose file gets the right one when it is whole and on disk.
+
+    Raises
+    ------
+    InputError
+        When it was not written; an older file of that name is as it was.
+    """
     temporary = path.with_name(f".{uuid.uuid4().hex}{ending}")
     try:
-        _WRITERS[ending](volume, temporary)
+        yield temporary
+        _flush(temporary, os.O_RDWR)
         os.replace(temporary, path)
+        # The new name too, where folders can be flushed.
+        with suppress(OSError):
+            _flush(path.parent, os.O_RDONLY)
     except InputError as error:
         raise InputError(f"{path} was not written: {error}") from error
     except (OSError, RuntimeError) as error:
@@ -128,7 +148,14 @@ def write(volume: Volume, path: str | Path) -> Path:
         raise InputError(f"{path} could not be written: {reason}.") from error
     finally:
         temporary.unlink(missing_ok=True)
-    return path
+
+
+def _flush(path: Path, flags: int) -> None:
+    number = os.open(path, flags)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def scans_in(folder: str | Path) -> list[Path]:

@@ -98,6 +98,12 @@ def write_nifti(volume: Volume, path: Path) -> None:
 
 def write_itk(volume: Volume, path: Path) -> None:
     """Write what SimpleITK knows by its ending, compressed where the format can."""
+    with quiet():
+        sitk.WriteImage(to_image(volume), str(path), useCompression=path.suffix != ".nii")
+
+
+def to_image(volume: Volume) -> Any:
+    """The volume as a SimpleITK image."""
     array = np.ascontiguousarray(volume.array)
     if array.dtype == bool:
         array = array.astype(np.uint8)
@@ -114,8 +120,7 @@ def write_itk(volume: Volume, path: Path) -> None:
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(affine[:axes, 3].tolist())
     image.SetDirection((linear / spacing).ravel().tolist())
-    with quiet():
-        sitk.WriteImage(image, str(path), useCompression=path.suffix != ".nii")
+    return image
 
 
 def _check_nifti(path: Path) -> None:

@@ -7,18 +7,16 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, cast
 
-from magicgui.widgets import CheckBox, ComboBox, PushButton, Slider, SpinBox, create_widget
+from magicgui.widgets import ComboBox, PushButton, Slider, SpinBox, create_widget
 from magicgui.widgets.bases import ValueWidget
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QHBoxLayout, QLabel, QProgressBar, QScrollArea, QVBoxLayout, QWidget
-from superqt import QCollapsible
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.volume import Unit
+from napari_lungseg.widgets.forms import emphasise, folded, form, replace_choices, scrolled
 from napari_lungseg.widgets.worker import Look
 
 WIDTH = 350
-LABEL_WIDTH = 116
 
 #: Label and tooltip of each step of the post-processing; a step is a field of MaskSettings.
 STEPS = {
@@ -136,9 +134,7 @@ class Controls(QWidget):
         for combo in (self.image, self.model):
             # Long names are cut, rather than widen the dock.
             combo.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        run = self.run.native
-        run.setMinimumHeight(34)
-        run.setStyleSheet("font-weight: bold")
+        emphasise(self.run.native)
         self.status.setWordWrap(True)
         self.status.setMinimumWidth(1)  # a long path does not widen the dock either
         self.tell("")
@@ -150,7 +146,7 @@ class Controls(QWidget):
         layout = QVBoxLayout(inner)
         layout.setContentsMargins(8, 4, 8, 4)
         layout.setSpacing(6)
-        layout.addLayout(_form(self.image, self.model, self.device, self.slices))
+        layout.addWidget(form(self.image, self.model, self.device, self.slices))
         span = QWidget()
         between = QHBoxLayout(span)
         between.setContentsMargins(0, 0, 0, 0)
@@ -158,59 +154,18 @@ class Controls(QWidget):
             between.addWidget(part, stretch=not isinstance(part, QLabel))
         span.setVisible(False)
         self.slices.changed.connect(lambda value: span.setVisible(value == "range"))
-        for part in (span, run, self.progress, self.status):
+        for part in (span, self.run.native, self.progress, self.status):
             layout.addWidget(part)
         layout.addSpacing(4)
-        layout.addLayout(_form(self.threshold))
-        layout.addWidget(_folded("Post-processing", *self.steps.values()))
-        layout.addWidget(_folded("More", self.unit, self.axis, self.probability))
+        layout.addWidget(form(self.threshold))
+        layout.addWidget(folded("Post-processing", form(*self.steps.values())))
+        layout.addWidget(folded("More", form(self.unit, self.axis, self.probability)))
         layout.addWidget(note)
         layout.addStretch()
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(inner)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        outer.addWidget(scrolled(inner))
         self.setMinimumWidth(WIDTH)
-
-
-def labelled_form() -> QFormLayout:
-    """Rows of a label and a control, as in the whole dock."""
-    form = QFormLayout()
-    form.setContentsMargins(0, 0, 0, 0)
-    form.setVerticalSpacing(6)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    return form
-
-
-def add_row(form: QFormLayout, widget: ValueWidget) -> None:
-    """Add a control under its label."""
-    # A check box says itself what it is for.
-    label = QLabel("" if isinstance(widget, CheckBox) else widget.label)
-    label.setToolTip(widget.tooltip)
-    label.setMinimumWidth(LABEL_WIDTH)
-    form.addRow(label, widget.native)
-
-
-def _form(*widgets: ValueWidget) -> QFormLayout:
-    form = labelled_form()
-    for widget in widgets:
-        add_row(form, widget)
-    return form
-
-
-def _folded(title: str, *widgets: ValueWidget) -> QCollapsible:
-    section = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
-    section.setDuration(0)
-    section.layout().setContentsMargins(0, 0, 0, 0)
-    content = QWidget()
-    content.setLayout(_form(*widgets))
-    section.addWidget(content)
-    section.content().layout().setContentsMargins(0, 0, 0, 4)
-    return section
 
 
 def _units(told: Unit | None) -> list[tuple[str, str]]:
@@ -220,14 +175,6 @@ def _units(told: Unit | None) -> list[tuple[str, str]]:
 def _axes(look: Look | None) -> list[tuple[str, str | int]]:
     told = f"automatic (axis {look.axis})" if look else "automatic"
     return [(told, "auto"), *((f"axis {axis}", axis) for axis in range(3))]
-
-
-def replace_choices(combo: ComboBox, choices: list[Any], value: Any) -> None:
-    """Give a combo box other choices in the order given; nobody hears of it."""
-    with combo.changed.blocked():
-        combo.choices = []  # else those that stay come first
-        combo.choices = choices
-        combo.value = value
 
 
 def _clock(seconds: float) -> str:

@@ -58,7 +58,7 @@ def run(screenshot: Path | None = None) -> Path | None:
     if linux:
         _check_libraries()
     if linux and screenshot is not None and (shutil.which("Xvfb") or not display):
-        with _virtual_display():
+        with virtual_display():
             return _show(screenshot)
     return _show(screenshot)
 
@@ -121,7 +121,8 @@ def _loads(library: str) -> bool:
 
 
 @contextmanager
-def _virtual_display() -> Iterator[None]:
+def virtual_display() -> Iterator[None]:
+    """A display that nobody sees, for as long as the context lasts."""
     xvfb = shutil.which("Xvfb")
     if xvfb is None:
         raise InputError("There is no display, and no Xvfb to make a virtual one; on Debian or Ubuntu run: sudo apt-get install xvfb")

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import ComboBox
 from qtpy.QtWidgets import QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
-from napari_lungseg.widgets.controls import add_row, labelled_form
+from napari_lungseg.widgets.correct import CorrectWidget
+from napari_lungseg.widgets.forms import add_row, labelled_form
+from napari_lungseg.widgets.review import ReviewWidget
 from napari_lungseg.widgets.segment import SegmentWidget
+from napari_lungseg.widgets.session import session_of
+from napari_lungseg.widgets.workspace_bar import WorkspaceBar
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
 #: Every module: its name and its widget, in the order of work.
 MODULES: dict[str, type[QWidget]] = {
     "Segment": SegmentWidget,
+    "Correct": CorrectWidget,
+    "Review": ReviewWidget,
 }
 
 
@@ -43,6 +49,8 @@ class LungSegmentation(QWidget):
         add_row(form, self.module)
         layout.addLayout(form)
         layout.addWidget(self._stack, stretch=1)
+        self.workspace = WorkspaceBar(session_of(viewer, self))
+        layout.addWidget(self.workspace)
         self.module.changed.connect(self.open)
         self.open(self.module.value)
 

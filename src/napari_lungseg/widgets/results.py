@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from napari.layers import Image, Labels, Layer
 from psygnal import Signal
 from skimage.segmentation import expand_labels
 
-from napari_lungseg.corrections import MODEL, Corrections, as_box
+from napari_lungseg.corrections import MODEL, PERSON, Corrections, as_box
 from napari_lungseg.errors import InputError
 from napari_lungseg.mask import MaskSettings, apply_threshold
 from napari_lungseg.steps import Box, Step
@@ -21,6 +22,7 @@ from napari_lungseg.widgets.layers import layer_geometry
 from napari_lungseg.widgets.remask import Remasker
 from napari_lungseg.widgets.stretches import Stretches
 from napari_lungseg.widgets.view import voxel_shape
+from napari_lungseg.workspace import Saved, Source
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -52,6 +54,16 @@ class Frame:
     predicted: bool = False
 
 
+class _Results:
+    """All results of this process."""
+
+    #: A result has a mask now, or another one.
+    begun = Signal(object)
+
+
+RESULTS = _Results()
+
+
 class Result:
     """What was made from one image layer.
 
@@ -76,11 +88,15 @@ class Result:
         self.lungs: Labels | None = None
         self.probability: Layer | None = None
         self.settings = MaskSettings()
+        self.made_by: Source | None = None
+        #: Where brush, fill and polygon may change labels, given a box and the labels in it; None for everywhere.
+        self.allowed: Callable[[Box, Array], npt.NDArray[np.bool_]] | None = None
         self._percent = np.zeros(shape, np.uint8)
         self.corrections = Corrections(self._percent)
         self.remasker = Remasker(self)
         self._editing = Stretches(self.remasker)
         self._edit: Step | None = None
+        self._announced: tuple[Box | None] | None = None
         self._frames: dict[tuple[int, ...], Frame] = {}
 
     # ---- frames and layers
@@ -105,30 +121,70 @@ class Result:
         """Whether the mask is still in the viewer, with voxels of the right shape."""
         return self.lungs is not None and self.lungs in viewer.layers and self._fits()
 
-    def show(self, viewer: napari.viewer.Viewer, *, as_image: bool) -> None:
-        """Add the layers that are not there (any more), above the image, and put all in its own place."""
+    def show(self, viewer: napari.viewer.Viewer) -> None:
+        """Add the mask, if it is not there (any more), above the image, and put it in the image's own place."""
         geometry = layer_geometry(self.image)
-        name = f"{self.image.name} probability"
-        before: Layer | None = self.probability
-        probability: Any = before
-        if before not in viewer.layers or isinstance(before, Image) is not as_image:
-            add = add_probability_image if as_image else add_probability_labels
-            probability = self.probability = add(viewer, self._percent, name, geometry)
-            probability.metadata[KEY] = "probability"
         if not self.has_lungs(viewer):
             lungs = add_lungs(viewer, np.zeros(self.shape, np.uint8), f"{self.image.name} lungs", geometry)
             self.take(lungs, Corrections(lungs.data, self._percent))
-        assert self.lungs is not None
-        if before is not probability and before in viewer.layers:
-            # Only now, as whoever hears of it looks whether the layers are there.
-            viewer.layers.remove(before)
-            probability.name = name
-        for layer in (probability, self.lungs):
-            _place(layer, geometry)
-        here, above = viewer.layers.index(probability), viewer.layers.index(self.lungs)
+        _place(self.lungs, geometry)
+        viewer.layers.selection.active = self.lungs
+
+    def show_probability(self, viewer: napari.viewer.Viewer, *, as_image: bool) -> None:
+        """Add the probability, if it is not there (any more), below the mask, and put it in the image's own place."""
+        geometry = layer_geometry(self.image)
+        name = f"{self.image.name} probability"
+        before, selected = self.probability, viewer.layers.selection.active
+        if before not in viewer.layers or isinstance(before, Image) is not as_image:
+            add = add_probability_image if as_image else add_probability_labels
+            self.probability = add(viewer, self._percent, name, geometry)
+            self.probability.metadata[KEY] = "probability"
+            if before in viewer.layers:
+                # Only now, as whoever hears of it looks whether the layers are there.
+                viewer.layers.remove(before)
+                self.probability.name = name
+        _place(self.probability, geometry)
+        here, above = viewer.layers.index(self.probability), viewer.layers.index(self.lungs)
         if here > above:
             viewer.layers.move(here, above)
-        viewer.layers.selection.active = self.lungs
+        viewer.layers.selection.active = selected
+
+    def restore(self, viewer: napari.viewer.Viewer, step: tuple[int, ...], volume: Volume, saved: Saved) -> None:
+        """Show a mask, and its probability if there is one, as they were saved."""
+        frame = self.frame(step, volume)
+        if saved.percent is not None:
+            self._percent[step] = saved.percent
+            frame.predicted = True
+        self.show(viewer)
+        if saved.percent is not None:
+            self.show_probability(viewer, as_image=False)
+        assert self.lungs is not None
+        if saved.labels.max(initial=0) > np.iinfo(self.lungs.data.dtype).max:
+            self.lungs.data = self.lungs.data.astype(saved.labels.dtype)
+        origin = self.corrections.origin
+        self.lungs.data[step], origin[step] = saved.labels, saved.origin
+        self.made_by = saved.source
+        if saved.source is not None and saved.source.settings:
+            self.settings = MaskSettings(**saved.source.settings)
+        self.take(self.lungs, Corrections(self.lungs.data, self._percent, origin))
+        self.refresh()
+        self.offer_painting(viewer)
+
+    @property
+    def source(self) -> Source | None:
+        """What made the model's mask as it is now."""
+        return None if self.made_by is None else replace(self.made_by, settings=asdict(self.settings))
+
+    def start_from(self, viewer: napari.viewer.Viewer, step: tuple[int, ...], volume: Volume, mask: Array, name: str) -> None:
+        """Show a mask that was made elsewhere, to be corrected."""
+        foreign = (mask < 0) | (mask > MODEL)
+        origin = np.where(foreign, PERSON, mask).astype(np.uint8)
+        self.restore(viewer, step, volume, Saved(mask, origin, None, Source(name, kind="imported")))
+        self.changed.emit(as_box(step, self.shape), "import")
+
+    def adopt(self, lungs: Labels) -> None:
+        """Make a label layer that came from elsewhere the mask of this image, to start from."""
+        self.take(lungs, Corrections(lungs.data, self._percent))
 
     def take(self, lungs: Labels, corrections: Corrections) -> None:
         """Make a label layer the mask of this image.
@@ -138,9 +194,12 @@ class Result:
         """
         self.lungs, self.corrections = lungs, corrections
         corrections.changed = self.changed.emit
-        lungs.undo, lungs.redo = self.undo, self.redo
-        lungs.events.paint.connect(self._painted)
-        lungs.events.data.connect(lambda: self.sync("data replaced"))
+        if lungs.undo != self.undo:
+            lungs.undo, lungs.redo = self.undo, self.redo
+            lungs.events.paint.connect(self._painted)
+            lungs.events.labels_update.connect(self._written)
+            lungs.events.data.connect(lambda: self.sync("data replaced"))
+        RESULTS.begun.emit(self)
 
     # ---- a person's edits
 
@@ -149,15 +208,27 @@ class Result:
         if self.lungs is not None and self._fits():
             self.corrections.sync(self.lungs.data, box, cause)
 
-    def edit(self, box: Box, before: Array, after: Array, cause: str, done: Callable[[], None]) -> None:
-        """Write what a tool made of the labels in a box, as a person's, without halting the window; one step to undo."""
+    def edit_now(self, box: Box, before: Array, after: Array, cause: str) -> None:
+        """As :meth:`edit`, at once: for a slice."""
+        assert self.lungs is not None
+        self.corrections.edit(self.lungs.data, box, before, after, Step(cause))
+        self.refresh()
+
+    def edit(self, box: Box, before: Array, after: Array, cause: str, done: Callable[[], None]) -> Step:
+        """Write what a tool made of the labels in a box, as a person's, without halting the window; one step to undo.
+
+        ``done`` is called when all is written; not if the step is undone before.
+        """
         step = self._edit = Step(cause)
+        # Of a time series the first axis has one step only.
+        axis = next((axis for axis, part in enumerate(box) if part.stop - part.start > 1), 0)
 
         def write() -> Iterator[None]:
             assert self.lungs is not None
-            for index in range(box[0].start, box[0].stop):
-                here = slice(index - box[0].start, index + 1 - box[0].start)
-                self.corrections.edit(self.lungs.data, (slice(index, index + 1), *box[1:]), before[here], after[here], step)
+            for index in range(box[axis].start, box[axis].stop):
+                here = (slice(None),) * axis + (slice(index - box[axis].start, index + 1 - box[axis].start),)
+                part = (*box[:axis], slice(index, index + 1), *box[axis + 1 :])
+                self.corrections.edit(self.lungs.data, part, before[here], after[here], step)
                 yield
 
         def written() -> None:
@@ -165,6 +236,7 @@ class Result:
             done()
 
         self._editing.start(write(), written)
+        return step
 
     def give_back(self, box: Box) -> bool:
         """Make a person's voxels in a box the model's again; tells whether there were any."""
@@ -191,13 +263,31 @@ class Result:
             return
         self.settings = (step.after if forward else step.before) or self.settings
         self.remasker.forget(step)
-        if step is self._edit:
-            self._editing.stop()
+        if step is self._edit and self._editing.stop():
+            self.corrections.forget_undone()
         self.stepped.emit(step, forward)
         self.refresh()
 
     def _painted(self, event: Any) -> None:
-        self.sync("paint", _box_of(event.value, self.shape))
+        box = _box_of(event.value, self.shape)
+        # Of strokes napari tells when they are over, of polygons and of calls of its functions before it writes them.
+        self._announced = None if self._take_up(box) else (box,)
+
+    def _written(self) -> None:
+        if self._announced is not None:
+            (box,), self._announced = self._announced, None
+            self._take_up(box)
+
+    def _take_up(self, box: Box | None) -> bool:
+        """Take up what was painted in a box, where that is allowed; tells whether there was anything."""
+        if self.lungs is None or not self._fits():
+            return False
+        limit = self.allowed
+        if limit is None:
+            return bool(self.corrections.sync(self.lungs.data, box, "paint"))
+        found = self.corrections.sync(self.lungs.data, box, "paint", allowed=lambda part: limit(part, self.corrections.seen(part)))
+        self.lungs.refresh(extent=False)
+        return bool(found)
 
     def _fits(self) -> bool:
         return self.lungs is not None and isinstance(self.lungs.data, np.ndarray) and self.lungs.data.shape == self.shape
@@ -284,8 +374,13 @@ def result_with(viewer: napari.viewer.Viewer, lungs: Labels) -> Result:
     image = free[-1] if free else lungs
     result = Result(image, lungs.data.shape)
     image.metadata[KEY] = result
-    result.take(lungs, Corrections(lungs.data))
+    result.adopt(lungs)
     return result
+
+
+def is_mask(layer: Layer) -> bool:
+    """Whether a layer's labels can be corrected: not those that only show a probability or what was changed."""
+    return isinstance(layer, Labels) and layer.metadata.get(KEY) not in ("probability", "changes")
 
 
 def is_image(layer: Layer) -> bool:

@@ -106,10 +106,12 @@ class Run(QObject):
         layer = self.job.layer
         self.result = result_for(layer, voxel_shape(layer))
         self.new_layers = not self.result.complete(self._viewer)
-        self.result.show(self._viewer, as_image=self._as_image)
-        self.frame = self.result.frame(self.job.step, ready.volume)
-        if self.frame.predicted and not self.new_layers:
+        if self.result.has_lungs(self._viewer):
             self.step = self.result.begin("segment again")
+        self.result.show(self._viewer)
+        self.result.show_probability(self._viewer, as_image=self._as_image)
+        self.frame = self.result.frame(self.job.step, ready.volume)
+        self.result.made_by = ready.made_by
         self.result.stepped.connect(self._stepped)
         self.told.emit("Segmenting …")
         self._began = time.perf_counter()

@@ -18,10 +18,12 @@ from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
 from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.steps import Step
 from napari_lungseg.volume import Array
-from napari_lungseg.widgets.controls import Controls, replace_choices
+from napari_lungseg.widgets.controls import Controls
+from napari_lungseg.widgets.forms import replace_choices
 from napari_lungseg.widgets.remask import Wish
-from napari_lungseg.widgets.results import Frame, Result, is_image, result_of
+from napari_lungseg.widgets.results import RESULTS, Frame, Result, is_image, result_of
 from napari_lungseg.widgets.run import Run, is_running
+from napari_lungseg.widgets.session import session_of
 from napari_lungseg.widgets.view import displayed_slice, displayed_step, displayed_voxel
 from napari_lungseg.widgets.worker import Choices, Failed, Job, Look, list_choices, look
 
@@ -76,6 +78,8 @@ class SegmentWidget(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.controls)
+        # From now on all masks are saved, whatever module they are changed in.
+        session_of(viewer, self).fresh.connect(self._segment_case)
         self._connect()
         self._follow()
         self._image_changed()
@@ -96,6 +100,7 @@ class SegmentWidget(QWidget):
         ]
         for event, callback in events:
             event.connect(callback)
+        RESULTS.begun.connect(self._listen)
         # Not a method of self: those are disconnected before they could hear of the end.
         self.destroyed.connect(partial(_release, self, events))
 
@@ -167,6 +172,12 @@ class SegmentWidget(QWidget):
         replace_choices(model, [*labelled, FOLDER_CHOICE], self._model)
 
     # ---- running
+
+    def _segment_case(self, layer: Layer) -> None:
+        """Segment the next case of a folder, which was opened by itself."""
+        if self._run is None and layer in self.controls.image.choices:
+            self.controls.image.value = layer
+            self._pressed()
 
     def _pressed(self) -> None:
         if self._run is not None:
@@ -268,11 +279,13 @@ class SegmentWidget(QWidget):
         self.controls.tell("Making the mask …")
         result.remasker.request(Wish(frame, self.controls.mask_settings(), first, step, done))
 
-    def _listen(self) -> None:
+    def _listen(self, _: Any = None) -> None:
         """Hear of what is undone in the mask of the chosen image."""
         layer = self.controls.image.value
         result = result_of(layer) if layer is not None else None
         if result is self._heard:
+            if result is not None:
+                self.controls.show_settings(result.settings)
             return
         if self._heard is not None:
             self._heard.stepped.disconnect(self._stepped)
@@ -310,6 +323,7 @@ def _release(widget: SegmentWidget, events: list[tuple[Any, Any]], *_: Any) -> N
     """Let go of the viewer once the window or the dock is closed."""
     for event, callback in events:
         event.disconnect(callback)
+    RESULTS.begun.disconnect(widget._listen)
     if widget._heard is not None:
         widget._heard.stepped.disconnect(widget._stepped)
     if widget._run is not None:

@@ -35,10 +35,11 @@ class Stretches(QObject):
         self._work, self._done = work, done
         self._timer.start()
 
-    def stop(self) -> None:
-        """Leave the rest undone."""
-        self._work = None
+    def stop(self) -> bool:
+        """Leave the rest undone; tells whether there was any."""
+        there_was, self._work = self._work is not None, None
         self._timer.stop()
+        return there_was
 
     def _do_some(self) -> None:
         end = time.perf_counter() + STRETCH

@@ -42,6 +42,20 @@ def is_shown(viewer: napari.viewer.Viewer, layer: Layer, axis: int, index: int) 
     return len(voxel) == 2 or _is_on_canvas(viewer, axis) or voxel[axis] == index
 
 
+def show_slice(viewer: napari.viewer.Viewer, layer: Layer, axis: int, index: int) -> None:
+    """Go to a slice along an axis of the layer's volume; the canvas is turned to it if it shows the volume another way."""
+    if layer.ndim < 3:
+        return
+    axis += viewer.dims.ndim - 3
+    if axis in viewer.dims.displayed:
+        viewer.dims.ndisplay = 2
+        rest = [dim for dim in range(viewer.dims.ndim) if dim != axis]
+        viewer.dims.order = (*rest[:-2], axis, *rest[-2:])
+    voxel = np.array(layer.world_to_data(viewer.dims.point))
+    voxel[axis - viewer.dims.ndim] = index
+    viewer.dims.set_point(axis, layer.data_to_world(voxel)[axis - viewer.dims.ndim])
+
+
 def _is_on_canvas(viewer: napari.viewer.Viewer, axis: int) -> bool:
     return viewer.dims.ndim - 3 + axis in viewer.dims.displayed
 

@@ -14,6 +14,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.mask import MaskSettings, make_mask
 from napari_lungseg.volume import Array, Unit, Volume
 from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.workspace import Source
 
 if TYPE_CHECKING:
     from napari_lungseg.predict import Notice, PredictedSlice
@@ -64,9 +65,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Ready:
-    """The image has been read."""
+    """Image and model have been read."""
 
     volume: Volume
+    made_by: Source
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def segmenting(job: Job) -> Iterator[Stage | Ready | PredictedSlice | Notice | F
         axis = volume.axial_axis if job.axis is None else job.axis
         first = job.displayed[axis] if volume.ndim == 3 else 0
         start, stop = _range(job, volume, first)
-        yield Ready(volume)
+        yield Ready(volume, Source(model.card.name, model.card.weights_sha256))
         settings = PredictSettings(device=job.device, axis=job.axis, first=first, start=start, stop=stop)
         yield from predict(volume, model, settings)
     except Exception as error:

@@ -1,0 +1,131 @@
+"""The scans of a folder, one case after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari.qt.threading import create_worker
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFileDialog, QLabel, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
+
+from napari_lungseg.formats import scans_in
+from napari_lungseg.widgets.results import result_of
+from napari_lungseg.widgets.session import Session
+from napari_lungseg.widgets.worker import Failed, sentence
+from napari_lungseg.workspace import CaseSummary
+
+#: Milliseconds after something was saved until the list is brought up to date.
+REFRESH_MS = 500
+NO_FOLDER = "Open a folder of scans to go through them: the next one opens by itself when all slices are reviewed."
+
+
+class Cases(QWidget):
+    """The list of a folder's scans, and how far each has come.
+
+    Parameters
+    ----------
+    session : Session
+        Whose workspace knows that.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.list = QListWidget()
+        self.list.setMaximumHeight(130)
+        self.choose = QPushButton("Open a folder …")
+        self._hint = QLabel(NO_FOLDER)
+        self._hint.setWordWrap(True)
+        self._session = session
+        self._paths: list[Path] = []
+        self._open: Path | None = None
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self._hint, self.list, self.choose):
+            layout.addWidget(widget)
+        self.list.setVisible(False)
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(REFRESH_MS)
+        self._later.timeout.connect(self._show)
+        session.saved.connect(self._saved)
+        self.choose.clicked.connect(self._choose)
+        self.list.itemActivated.connect(lambda item: self.go(self.list.row(item)))
+
+    def _saved(self) -> None:
+        if self._paths:
+            self._later.start()
+
+    def _choose(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "A folder of scans")
+        if folder:
+            self.open_folder(Path(folder))
+
+    def open_folder(self, folder: Path) -> None:
+        """List the scans of a folder and open the first that is not reviewed."""
+        worker = create_worker(_scans, folder, _start_thread=False)
+        worker.returned.connect(self._listed)
+        worker.start()
+
+    def _listed(self, paths: list[Path] | Failed) -> None:
+        if isinstance(paths, Failed):
+            show_error(paths.text)
+            return
+        self._paths, self._open = paths, None
+        self.next()
+
+    def next(self) -> bool:
+        """Open the first scan after this one that is not wholly reviewed; tells whether there is one."""
+        done = [_done(summary) for summary in self._summaries()]
+        start = self._paths.index(self._open) + 1 if self._open in self._paths else 0
+        order = [*range(start, len(self._paths)), *range(start)]
+        waiting = next((index for index in order if not done[index] and self._paths[index] != self._open), None)
+        if waiting is None:
+            self._show()
+            return False
+        self.go(waiting)
+        return True
+
+    def go(self, index: int) -> None:
+        """Put the open case away, which is saved, and open another one."""
+        self._put_away()
+        self._open = self._paths[index]
+        self._session.go_on(self._open)
+        self._show()
+
+    def _put_away(self) -> None:
+        layers = self._session.viewer.layers
+        for image in [layer for layer in layers if layer.source.path and Path(layer.source.path) == self._open]:
+            result = result_of(image)
+            parts = [] if result is None else [result.lungs, result.probability]
+            for layer in (*parts, image):
+                if layer in layers:
+                    layers.remove(layer)
+
+    def _summaries(self) -> list[CaseSummary | None]:
+        workspace = self._session.workspace
+        known = {summary.case.path: summary for summary in (workspace.cases() if workspace is not None else [])}
+        return [known.get(path) for path in self._paths]
+
+    def _show(self) -> None:
+        self._hint.setVisible(not self._paths)
+        self.list.setVisible(bool(self._paths))
+        self.list.clear()
+        for path, summary in zip(self._paths, self._summaries(), strict=True):
+            far = "not begun" if summary is None else f"{summary.reviewed} of {summary.case.slices} reviewed"
+            mark = "✓ " if _done(summary) else ""
+            item = QListWidgetItem(f"{mark}{path.name}: {far}")
+            self.list.addItem(item)
+            if path == self._open:
+                self.list.setCurrentItem(item)
+
+
+def _done(summary: CaseSummary | None) -> bool:
+    return summary is not None and summary.reviewed == summary.case.slices
+
+
+def _scans(folder: Path) -> list[Path] | Failed:
+    try:
+        return scans_in(folder)
+    except Exception as error:
+        return Failed(sentence(error))

@@ -1,0 +1,104 @@
+"""The overlay "what I changed": where the mask differs from the model's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_lungseg.corrections import as_box
+from napari_lungseg.steps import Box
+from napari_lungseg.widgets.layers import layer_geometry
+from napari_lungseg.widgets.results import KEY, Result
+from napari_lungseg.widgets.stretches import Stretches
+from napari_lungseg.widgets.view import displayed_slice, displayed_step
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+COLOURS = {0: "transparent", 1: "#3ddc4a", 2: "#ff4b4b", 3: "#ffd93b", None: "transparent"}
+MEANINGS = {"index": [0, 1, 2, 3], "change": [None, "added", "removed", "relabelled"]}
+
+
+class Changes(QObject):
+    """A layer that shows one result's changes, for as long as it is wanted.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where it is shown.
+    result : Result
+        Whose changes.
+    parent : QObject
+        With which it ends.
+    """
+
+    #: The layer was removed by the person.
+    removed = Signal()
+
+    def __init__(self, viewer: napari.viewer.Viewer, result: Result, parent: QObject) -> None:
+        super().__init__(parent)
+        self._viewer, self._result = viewer, result
+        self._filling = Stretches(self)
+        self._refresh = QTimer(self)
+        self._refresh.setSingleShot(True)
+        self._refresh.timeout.connect(self._show)
+        assert result.lungs is not None
+        geometry = layer_geometry(result.lungs)
+        active = viewer.layers.selection.active
+        self._layer: Labels = viewer.add_labels(
+            np.zeros(result.shape, np.uint8),
+            name=f"{result.image.name} changes",
+            colormap=DirectLabelColormap(color_dict=COLOURS),
+            features=MEANINGS,
+            opacity=0.8,
+            **geometry | {"metadata": geometry.get("metadata", {}) | {KEY: "changes"}},
+        )
+        self._layer.editable = False
+        viewer.layers.selection.active = active
+        viewer.layers.events.removed.connect(self._check)
+        result.changed.connect(self._update)
+        self.fill()
+
+    def fill(self) -> None:
+        """Compare everything, the displayed slice at once."""
+        where = displayed_slice(self._viewer, self._layer)
+        if where is not None:
+            self._update(as_box((*displayed_step(self._viewer, self._layer), *where), self._result.shape))
+        self._filling.start(self._compare(), self._show)
+
+    def close(self) -> None:
+        """Take the layer away."""
+        self._filling.stop()
+        self._refresh.stop()
+        self._result.changed.disconnect(self._update)
+        self._viewer.layers.events.removed.disconnect(self._check)
+        if self._layer in self._viewer.layers:
+            self._viewer.layers.remove(self._layer)
+        self.deleteLater()
+
+    def _compare(self) -> Iterator[None]:
+        leading = self._result.shape[:-2]
+        for number in range(math.prod(leading)):
+            self._update(as_box(tuple(np.unravel_index(number, leading)) if leading else (), self._result.shape))
+            yield
+
+    def _update(self, box: Box, _: str = "") -> None:
+        lungs = self._result.lungs
+        if lungs is None or lungs.data.shape != self._layer.data.shape:
+            return
+        self._layer.data[box] = self._result.corrections.difference(lungs.data, box)
+        if not self._refresh.isActive():
+            self._refresh.start(0)
+
+    def _show(self) -> None:
+        self._layer.refresh(extent=False)
+
+    def _check(self, _: Any = None) -> None:
+        if self._layer not in self._viewer.layers:
+            self.removed.emit()

@@ -1,0 +1,279 @@
+"""The Correct module: mend a mask by brush and by tools, and see what was changed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels, Layer, Shapes
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+
+from napari_lungseg.corrections import as_box
+from napari_lungseg.errors import InputError
+from napari_lungseg.steps import Box
+from napari_lungseg.volume import Array
+from napari_lungseg.widgets.brush import Brush
+from napari_lungseg.widgets.changes import Changes
+from napari_lungseg.widgets.correct_apply import Applying
+from napari_lungseg.widgets.correct_controls import NEW, CorrectControls
+from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.widgets.limits import EditableRange
+from napari_lungseg.widgets.results import RESULTS, Result, is_mask, result_with
+from napari_lungseg.widgets.view import displayed_slice, displayed_step
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+#: What a person did with a voxel, by the numbers of ``Corrections.difference`` from 1 on.
+WHAT = ("added", "removed", "relabelled")
+
+
+class CorrectWidget(QWidget):
+    """Correct a label layer, slice by slice or as a whole.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Given by napari.
+    """
+
+    #: A tool has ended. The text says what went wrong, and is empty if nothing did.
+    idle = Signal(str)
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.controls = CorrectControls(self._masks, self._others, self._shapes)
+        self._result: Result | None = None
+        self._lungs: Labels | None = None
+        self._labels = {1, 2}
+        self._range: EditableRange | None = None
+        self._changes: Changes | None = None
+        self._brush = Brush(viewer, self.controls.modes, self.controls.diameter, self.controls.sphere)
+        self._applying = Applying(viewer, self.controls)
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.timeout.connect(self._show_state)
+        # Else napari puts a stretch below, which takes most of the height from the second dock on.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.controls)
+        self._connect()
+        self._follow()
+        self._mask_changed()
+
+    def _connect(self) -> None:
+        controls, layers, dims = self.controls, self.viewer.layers, self.viewer.dims
+        controls.mask.changed.connect(self._mask_changed)
+        controls.label.changed.connect(self._choose_label)
+        for control in (controls.limited, controls.low, controls.high, controls.inside):
+            control.changed.connect(self._limit)
+        controls.show_changes.changed.connect(self._toggle_changes)
+        controls.give_back.changed.connect(self._give_back)
+        controls.undo.changed.connect(lambda: self._lungs is not None and self._lungs.undo())
+        controls.redo.changed.connect(lambda: self._lungs is not None and self._lungs.redo())
+        self._applying.ended.connect(self._tool_ended)
+        events = [
+            *((getattr(layers.events, name), self._layers_changed) for name in ("inserted", "removed", "reordered", "renamed")),
+            (layers.selection.events.active, self._follow),
+            *((getattr(dims.events, name), self._state_changed) for name in ("current_step", "order", "ndisplay")),
+        ]
+        for event, callback in events:
+            event.connect(callback)
+        RESULTS.begun.connect(self._begun)
+        # Not a method of self: those are disconnected before they could hear of the end.
+        self.destroyed.connect(partial(_release, self, events))
+
+    # ---- which mask
+
+    def _masks(self, _: Any = None) -> list[Layer]:
+        return [layer for layer in self.viewer.layers if is_mask(layer)]
+
+    def _others(self, _: Any = None) -> list[Layer]:
+        return [layer for layer in self.viewer.layers if is_mask(layer) and layer is not self._lungs]
+
+    def _shapes(self, _: Any = None) -> list[Layer]:
+        return [layer for layer in self.viewer.layers if isinstance(layer, Shapes)]
+
+    def _layers_changed(self) -> None:
+        before = self.controls.mask.value
+        self.controls.reset_layers()
+        if self.controls.mask.value is not before:
+            self._mask_changed()
+
+    def _follow(self) -> None:
+        active = self.viewer.layers.selection.active
+        if not self._applying.busy and active is not None and active in self.controls.mask.choices:
+            self.controls.mask.value = active
+
+    def _mask_changed(self) -> None:
+        """Let go of one mask and take up another."""
+        self._let_go()
+        layer, text = self.controls.mask.value, ""
+        if layer is None:
+            text = "Segment an image first, or add a labels layer."
+        else:
+            try:
+                self._take(result_with(self.viewer, layer), layer)
+            except InputError as error:
+                text = str(error)
+        self.controls.show_mask(self._lungs is not None)
+        self.controls.tools.tell(text)
+        self._show_state()
+
+    def _take(self, result: Result, lungs: Labels) -> None:
+        self._result, self._lungs, self._labels = result, lungs, {1, 2}
+        result.changed.connect(self._state_changed)
+        lungs.events.selected_label.connect(self._show_labels)
+        self._brush.hold(lungs)
+        self._applying.hold(result)
+        self.controls.tools.reset_layers()
+        self._show_image(result)
+        self._limit()
+        self._toggle_changes()
+        self._list_labels()
+
+    def _let_go(self) -> None:
+        self._brush.hold(None)
+        self._applying.hold(None)
+        if self._result is None:
+            return
+        assert self._lungs is not None
+        self._result.changed.disconnect(self._state_changed)
+        self._lungs.events.selected_label.disconnect(self._show_labels)
+        if self._range is not None:
+            self._range.detach()
+        if self._changes is not None:
+            self._changes.close()
+        self._result = self._lungs = self._range = self._changes = None
+
+    def _begun(self, result: Result) -> None:
+        """A mask has been taken up anew, with other labels in it."""
+        if result is self._result and self._changes is not None:
+            self._changes.fill()
+
+    # ---- which label
+
+    def _list_labels(self) -> None:
+        """Look in the background for labels other than those of the displayed slice."""
+        assert self._lungs is not None
+        worker = create_worker(_labels_in, self._lungs.data, _start_thread=False)
+        worker.returned.connect(partial(self._labels_listed, self._lungs))
+        worker.start()
+
+    def _labels_listed(self, lungs: Labels, found: set[int]) -> None:
+        if lungs is self._lungs:
+            self._labels |= found
+            self._show_labels()
+
+    def _show_labels(self) -> None:
+        if self._lungs is not None:
+            chosen = int(self._lungs.selected_label)
+            self.controls.show_labels(sorted(self._labels | {chosen}), chosen)
+
+    def _choose_label(self, label: int) -> None:
+        if self._lungs is None or label is None:
+            return
+        highest = np.iinfo(self._lungs.data.dtype).max
+        if label == NEW:
+            label = min(set(range(1, min(len(self._labels) + 2, highest + 1))) - self._labels, default=int(highest))
+            self._labels.add(label)
+        self._lungs.selected_label = label
+        self._show_labels()
+
+    # ---- the editable range
+
+    def _show_image(self, result: Result) -> None:
+        if result.image is result.lungs:
+            self.controls.show_image("arbitrary", whole=True, window=None)
+            return
+        data = result.image.data[0] if result.image.multiscale else result.image.data
+        low, high = result.image.contrast_limits or (0, 255)
+        unit = volume_from_layer(result.image).unit
+        self.controls.show_image(unit, whole=np.issubdtype(data.dtype, np.integer), window=(float(low), float(high)))
+
+    def _limit(self) -> None:
+        try:
+            limits = self.controls.limits()
+        except InputError as error:
+            # What was set before holds on.
+            self.controls.tools.tell(str(error))
+            return
+        if self._range is not None:
+            self._range.detach()
+            self._range = None
+        if limits is not None and self._result is not None:
+            self._range = EditableRange(self.viewer, self._result, limits)
+            self._range.attach()
+        self.controls.show_limited(limits is not None)
+
+    # ---- what I changed
+
+    def _toggle_changes(self) -> None:
+        if self.controls.show_changes.value and self._changes is None and self._result is not None:
+            self._changes = Changes(self.viewer, self._result, self)
+            self._changes.removed.connect(lambda: setattr(self.controls.show_changes, "value", False))
+        elif not self.controls.show_changes.value and self._changes is not None:
+            self._changes.close()
+            self._changes = None
+
+    def _displayed(self) -> Box | None:
+        """The displayed slice as a box of the mask; None in 3-D, or without one."""
+        if self._lungs is None or self._result is None or not self._result.has_lungs(self.viewer):
+            return None
+        where = displayed_slice(self.viewer, self._lungs)
+        return None if where is None else as_box((*displayed_step(self.viewer, self._lungs), *where), self._result.shape)
+
+    def _give_back(self) -> None:
+        box = self._displayed()
+        if self._result is not None and box is not None and self._result.give_back(box):
+            self.controls.tools.tell("The slice is the model's again; Undo brings your changes back.")
+
+    # ---- what is shown
+
+    def _tool_ended(self, why: str) -> None:
+        # Those of the displayed slice are looked for with every change.
+        if self._lungs is not None and self.controls.tools.where.value == "volume":
+            self._list_labels()
+        self.idle.emit(why)
+
+    def _state_changed(self, *_: Any) -> None:
+        # Many slices change at once: look when there is time.
+        if not self._later.isActive():
+            self._later.start(0)
+
+    def _show_state(self) -> None:
+        result, box, controls = self._result, self._displayed(), self.controls
+        corrections = result.corrections if result else None
+        controls.show_history(corrections.undo_cause if corrections else None, corrections.redo_cause if corrections else None)
+        if result is None or self._lungs is None or box is None:
+            controls.show_numbers("", given=False)
+            return
+        self._labels |= _labels_in(self._lungs.data[box])
+        self._show_labels()
+        counts = np.bincount(result.corrections.difference(self._lungs.data, box).ravel(), minlength=4)
+        volume = volume_from_layer(self._lungs, (), "arbitrary")
+        amounts = [f"{count * volume.voxel_ml:.2f} mL" if volume.spacing_known else f"{count} voxels" for count in counts]
+        parts = [f"{what} {amounts[number]}" for number, what in enumerate(WHAT, start=1) if counts[number]]
+        controls.show_numbers(
+            f"This slice: {', '.join(parts)}." if parts else "This slice: as the model left it.", given=result.corrections.is_touched(box)
+        )
+
+
+def _labels_in(data: Array) -> set[int]:
+    """All labels, slice by slice, so that no large temporary array is made."""
+    if data.ndim > 2:
+        return set().union(*(_labels_in(part) for part in data))
+    return {int(label) for label in np.unique(data)} - {0}
+
+
+def _release(widget: CorrectWidget, events: list[tuple[Any, Any]], *_: Any) -> None:
+    """Let go of the viewer once the window or the dock is closed."""
+    for event, callback in events:
+        event.disconnect(callback)
+    RESULTS.begun.disconnect(widget._begun)
+    widget._let_go()

@@ -1,0 +1,164 @@
+"""The button Apply: a tool on a slice at once, on a volume in the background, after a click where one is needed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.utils.notifications import show_warning
+from qtpy.QtCore import QObject, Signal
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.steps import Step
+from napari_lungseg.widgets.correct_controls import CorrectControls
+from napari_lungseg.widgets.correct_pick import Picker
+from napari_lungseg.widgets.correct_run import ToolRun
+from napari_lungseg.widgets.correct_work import gather
+from napari_lungseg.widgets.results import Result
+from napari_lungseg.widgets.tool import Change, Tool, carry_out
+from napari_lungseg.widgets.worker import Failed
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+
+class Applying(QObject):
+    """Runs the chosen tool on a result's mask, one at a time.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        What is displayed.
+    controls : CorrectControls
+        What is chosen.
+    """
+
+    #: A tool has ended. The text says what went wrong, and is empty if nothing did.
+    ended = Signal(str)
+
+    def __init__(self, viewer: napari.viewer.Viewer, controls: CorrectControls) -> None:
+        super().__init__(controls)
+        self._viewer, self._label, self._form = viewer, controls.label, controls.tools
+        self._result: Result | None = None
+        self._picker: Picker | None = None
+        self._run: ToolRun | None = None
+        self._written: Step | None = None
+        self._form.apply.changed.connect(self._pressed)
+        self._form.tool.changed.connect(self.disarm)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a tool is at work."""
+        return self._run is not None
+
+    def hold(self, result: Result | None) -> None:
+        """Work on another result; what is running ends without a word."""
+        self.disarm()
+        if self._run is not None:
+            self._run.cancel()
+            self._end("", "")
+        if self._result is not None:
+            self._result.stepped.disconnect(self._stepped)
+        self._result = result
+        if result is not None:
+            result.stepped.connect(self._stepped)
+
+    def disarm(self) -> None:
+        """Wait for no click any more."""
+        if self._picker is not None:
+            self._picker.close()
+            self._picked(None)
+
+    def _pressed(self) -> None:
+        if self._run is not None:
+            if self._written is None:
+                self._run.cancel()
+                self._end("Cancelled.", "Cancelled.")
+            return
+        if self._picker is not None:
+            self.disarm()
+            return
+        if self._result is None or self._result.lungs is None:
+            return
+        tool = self._form.chosen
+        if not tool.picks:
+            self._apply(tool)
+        elif self._viewer.dims.ndisplay == 3:
+            self._refuse("The canvas shows the volume in 3-D; show slices to click on one.")
+        else:
+            self._picker = Picker(self._viewer, self._result.lungs, self._picked)
+            self._form.apply.text = "Cancel"
+            self._form.tell("Click on the part that is meant; Escape ends.")
+
+    def _picked(self, voxel: tuple[int, ...] | None) -> None:
+        self._picker = None
+        self._form.apply.text = "Apply"
+        self._form.tell("")
+        if voxel is not None:
+            self._apply(self._form.chosen, voxel)
+
+    def _apply(self, tool: Tool, at: tuple[int, ...] | None = None) -> None:
+        result, form = self._result, self._form
+        assert result is not None
+        try:
+            work, step = gather(self._viewer, result, tool, form.where.value, self._label.value, form.values(), at)
+            if work.labels.ndim == 2:
+                self._made(tool, carry_out(tool, work, step, result.allowed))
+                return
+        except InputError as error:
+            self._refuse(str(error))
+            return
+        self._run = ToolRun(tool, work, step, result.allowed)
+        self._run.progressed.connect(form.show_progress)
+        self._run.ended.connect(self._computed)
+        form.show_running(True)
+        form.tell(f"{tool.label} …")
+        self._run.start()
+
+    def _made(self, tool: Tool, change: Change | None) -> None:
+        """Write what was made of a slice."""
+        assert self._result is not None
+        if change is not None:
+            self._result.edit_now(change.box, change.before, change.after, tool.label)
+        self._end(_told(tool, change), "")
+
+    def _computed(self, made: Change | Failed | None) -> None:
+        """Write what was made of a volume."""
+        run, result = self._run, self._result
+        assert run is not None
+        assert result is not None
+        if not result.has_lungs(self._viewer):
+            self._end("", "")
+        elif isinstance(made, Failed):
+            self._refuse(made.text)
+        elif made is None:
+            self._end(_told(run.tool, None), "")
+        else:
+            self._form.show_progress(0, 0)
+            self._written = result.edit(made.box, made.before, made.after, run.tool.label, partial(self._all_written, run, made))
+
+    def _all_written(self, run: ToolRun, change: Change) -> None:
+        if run is self._run:
+            self._end(_told(run.tool, change), "")
+
+    def _stepped(self, step: Step, forward: bool) -> None:
+        if step is self._written:
+            self._end("", "")
+        self._form.tell(f"{'Done again' if forward else 'Undone'}: {step.cause}.")
+
+    def _refuse(self, sentence: str) -> None:
+        show_warning(sentence)
+        self._end(sentence, sentence)
+
+    def _end(self, text: str, why: str) -> None:
+        self._run = self._written = None
+        self._form.show_running(False)
+        self._form.tell(text)
+        self.ended.emit(why)
+
+
+def _told(tool: Tool, change: Change | None) -> str:
+    if change is None:
+        return f"{tool.label}: nothing to change."
+    return f"{tool.label}: {np.count_nonzero(change.before != change.after):,} voxels changed."

@@ -1,0 +1,235 @@
+"""The form of the Correct module: what can be chosen, and nothing of what happens then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, PushButton
+from qtpy.QtWidgets import QAbstractSpinBox, QFormLayout, QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_lungseg.edit import Limits
+from napari_lungseg.volume import Unit
+from napari_lungseg.widgets.controls import WIDTH
+from napari_lungseg.widgets.forms import LABEL_WIDTH, add_row, folded, form, labelled_form, replace_choices, scrolled
+from napari_lungseg.widgets.tool_form import ToolForm, shorten
+
+#: napari's modes that are offered, and what their buttons say.
+MODES = {
+    "paint": ("Paint", "Paint the label; with the right button draw round what is then filled."),
+    "erase": ("Erase", "Paint background."),
+    "fill": ("Fill", "Give the label to the connected part that is clicked."),
+    "polygon": ("Polygon", "Click the corners; a double click closes the polygon and fills it."),
+    "pan_zoom": ("Move", "Move the image, and look."),
+}
+#: Ranges by name, in HU.
+PRESETS_HU = {"lung": (-1024.0, -300.0), "soft tissue": (-200.0, 200.0), "bone": (200.0, 3071.0), "air": (-1024.0, -950.0)}
+AS_SHOWN, OWN = "contrast limits", "own numbers"
+#: Values of entries that are no label.
+ANYWHERE = NEW = -1
+NAMES = {0: "background", 1: "right", 2: "left"}
+
+
+class CorrectControls(QWidget):
+    """Every control of the Correct module.
+
+    Parameters
+    ----------
+    masks, others, shapes : callable
+        Give the layers that can be chosen: to correct, to combine with, and to find rectangles in.
+    """
+
+    def __init__(
+        self,
+        masks: Callable[[Any], list[Any]],
+        others: Callable[[Any], list[Any]],
+        shapes: Callable[[Any], list[Any]],
+    ) -> None:
+        super().__init__()
+        self._window: tuple[float, float] | None = None
+        self.mask = ComboBox(label="Mask", choices=masks, tooltip="The labels to correct; follows the layer that is selected.")
+        self.label = ComboBox(label="Label", choices=[], tooltip="What brush and tools work on.")
+        self.modes = {mode: _mode_button(*texts) for mode, texts in MODES.items()}
+        self.diameter = FloatSpinBox(
+            value=8.0, min=0.1, max=500.0, step=0.5, tooltip="Diameter; the brush is round in the image's spacing."
+        )
+        self.sphere = CheckBox(text="Sphere", tooltip="Paint the neighbouring slices too.")
+        self.limited = CheckBox(text="Only from", tooltip="Brush and tools change only voxels with these intensities.")
+        low, high = PRESETS_HU["lung"]
+        self.low = FloatSpinBox(value=low, min=-1e6, max=1e6, step=10.0)
+        self.high = FloatSpinBox(value=high, min=-1e6, max=1e6, step=10.0)
+        self.preset = ComboBox(label="Range", choices=[OWN], tooltip="Ranges by name.")
+        self.inside = ComboBox(
+            label="Only inside", choices=[("anywhere", ANYWHERE)], tooltip="Brush and tools change only voxels that have this label."
+        )
+        self.tools = ToolForm({"other": others, "shapes": shapes})
+        self.show_changes = CheckBox(text="Show what I changed", tooltip="Green: added; red: removed; yellow: another label.")
+        self.numbers = QLabel()
+        self.give_back = PushButton(text="Give this slice back to the model", tooltip="The slice becomes what the model made of it.")
+        self.undo = PushButton(text="Undo")
+        self.redo = PushButton(text="Redo")
+        self._unit = QLabel()
+        self._lay_out()
+        self.preset.changed.connect(self._take_preset)
+        for control in (self.low, self.high):
+            control.changed.connect(self._own_numbers)
+
+    def limits(self) -> Limits | None:
+        """The editable range; None while nothing is limited.
+
+        Raises
+        ------
+        InputError
+            When no intensity lies in it.
+        """
+        inside = None if self.inside.value == ANYWHERE else self.inside.value
+        if self.limited.value:
+            return Limits(self.low.value, self.high.value, inside)
+        return None if inside is None else Limits(inside_label=inside)
+
+    def reset_layers(self) -> None:
+        """Offer the layers that there are now."""
+        self.mask.reset_choices()
+        self.tools.reset_layers()
+
+    def show_mask(self, there: bool) -> None:
+        """Let be done what can be done with a mask, or without one."""
+        for control in (self.label, self.inside, self.tools.apply, self.show_changes):
+            control.enabled = there
+
+    def show_labels(self, labels: list[int], chosen: int) -> None:
+        """Offer these labels, with one of them chosen; nobody hears of it."""
+        if list(self.label.choices) != [*labels, NEW]:
+            replace_choices(self.label, [*_named(labels), ("new", NEW)], chosen)
+            places = sorted({0, *labels})
+            inside = self.inside.value if self.inside.value in places else ANYWHERE
+            replace_choices(self.inside, [("anywhere", ANYWHERE), *_named(places)], inside)
+        with self.label.changed.blocked():
+            self.label.value = chosen
+
+    def show_image(self, unit: Unit, *, whole: bool, window: tuple[float, float] | None) -> None:
+        """Offer the ranges that make sense for an image.
+
+        Parameters
+        ----------
+        unit : {"HU", "arbitrary"}
+            What its numbers mean.
+        whole : bool
+            Whether they are whole numbers.
+        window : (float, float) or None
+            Its contrast limits; None if there is no image.
+        """
+        self._window = window
+        for control in (self.limited, self.low, self.high, self.preset):
+            control.enabled = window is not None
+        if window is None:
+            self.limited.value = False
+            return
+        presets = list(PRESETS_HU) if unit == "HU" else []
+        self._unit.setText("HU" if unit == "HU" else "")
+        replace_choices(self.preset, [*presets, AS_SHOWN, OWN], self.preset.value if self.preset.value in presets else OWN)
+        for control in (self.low, self.high):
+            control.native.setDecimals(0 if whole else 3)
+            control.step = 10.0 if whole else (window[1] - window[0]) / 100
+        if unit != "HU" and not self.limited.value:
+            self._set_range(window)
+
+    def show_limited(self, limited: bool) -> None:
+        """Say, also while it is folded, whether anything is limited."""
+        self._range.setText("Editable range (on)" if limited else "Editable range")
+
+    def show_numbers(self, text: str, *, given: bool) -> None:
+        """Show what was changed on the slice, and whether any of it can be given back."""
+        self.numbers.setText(text)
+        self.give_back.enabled = given
+
+    def show_history(self, undo: str | None, redo: str | None) -> None:
+        """Show what can be undone and done again."""
+        for button, what, cause in ((self.undo, "Undo", undo), (self.redo, "Redo", redo)):
+            button.enabled = cause is not None
+            button.tooltip = f"{what}: {cause}" if cause else ""
+
+    def _take_preset(self, name: str) -> None:
+        values = self._window if name == AS_SHOWN else PRESETS_HU.get(name)
+        if values is not None:
+            self._set_range(values)
+            self.limited.value = True
+            self.high.changed.emit(values[1])
+
+    def _set_range(self, values: tuple[float, float]) -> None:
+        with self.low.changed.blocked(), self.high.changed.blocked():
+            self.low.value, self.high.value = values
+
+    def _own_numbers(self) -> None:
+        values = self._window if self.preset.value == AS_SHOWN else PRESETS_HU.get(self.preset.value)
+        if values != (self.low.value, self.high.value):
+            with self.preset.changed.blocked():
+                self.preset.value = OWN
+
+    def _lay_out(self) -> None:
+        for combo in (self.mask, self.label, self.preset, self.inside):
+            shorten(combo)
+        self.diameter.native.setDecimals(1)
+        for number in (self.low.native, self.high.native):
+            number.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+            number.setStyleSheet("min-width: 40px")  # napari's is too wide for two in a row
+        self.numbers.setWordWrap(True)
+        brush = labelled_form()
+        label = QLabel("Brush (mm)")
+        label.setMinimumWidth(LABEL_WIDTH)
+        brush.addRow(label, _holding(_row(self.diameter.native, self.sphere.native)))
+        span = labelled_form()
+        span.addRow(self.limited.native, _holding(_row(self.low.native, QLabel("to"), self.high.native, self._unit)))
+        add_row(span, self.preset)
+        add_row(span, self.inside)
+        self._range = folded("Editable range", _holding(span))
+
+        inner = QWidget()
+        layout = QVBoxLayout(inner)
+        layout.setContentsMargins(8, 4, 8, 4)
+        layout.setSpacing(6)
+        layout.addWidget(form(self.mask, self.label))
+        layout.addLayout(_row(*self.modes.values()))
+        layout.addLayout(brush)
+        for part in (self._range, _line(), self.tools, _line(), self.show_changes.native, self.numbers, self.give_back.native):
+            layout.addWidget(part)
+        layout.addLayout(_row(self.undo.native, self.redo.native))
+        layout.addStretch()
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scrolled(inner))
+        self.setMinimumWidth(WIDTH)
+
+
+def _named(labels: list[int]) -> list[tuple[str, int]]:
+    return [(f"{label} {NAMES.get(label, '')}".strip(), label) for label in labels]
+
+
+def _mode_button(text: str, tooltip: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tooltip)
+    button.setCheckable(True)
+    button.setMinimumWidth(1)
+    button.setStyleSheet("padding: 4px 2px")
+    return button
+
+
+def _row(*widgets: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setContentsMargins(0, 0, 0, 0)
+    row.setSpacing(4)
+    for widget in widgets:
+        row.addWidget(widget, stretch=not isinstance(widget, QLabel))
+    return row
+
+
+def _holding(layout: QHBoxLayout | QFormLayout) -> QWidget:
+    widget = QWidget()
+    widget.setLayout(layout)
+    return widget
+
+
+def _line() -> QFrame:
+    line = QFrame()
+    line.setFrameShape(QFrame.Shape.HLine)
+    return line

@@ -1,0 +1,134 @@
+"""What a tool is given, gathered from the viewer: labels, image, another layer, a rectangle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels, Layer, Shapes
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.steps import Box
+from napari_lungseg.volume import Volume
+from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.widgets.results import Result
+from napari_lungseg.widgets.tool import Scope, Tool, Work, visible
+from napari_lungseg.widgets.view import displayed_slice, displayed_step, displayed_voxel, voxel_shape
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+#: Part of a voxel by which two grids may be apart and still count as one.
+TOLERANCE = 0.01
+
+
+def gather(
+    viewer: napari.viewer.Viewer,
+    result: Result,
+    tool: Tool,
+    scope: Scope,
+    label: int,
+    values: Mapping[str, Any],
+    at: tuple[int, ...] | None,
+) -> tuple[Work, tuple[int, ...]]:
+    """What a tool is given on the displayed slice or time step.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        What is displayed.
+    result : Result
+        Whose mask is corrected.
+    tool : Tool
+        Which.
+    scope : {"slice", "volume"}
+        Where.
+    label : int
+        On which label.
+    values : mapping
+        The tool's parameters.
+    at : tuple of int or None
+        Index of the clicked voxel in the layer.
+
+    Returns
+    -------
+    work : Work
+        Views on the layers, not copies.
+    step : tuple of int
+        The displayed time step.
+
+    Raises
+    ------
+    InputError
+        When what the tool needs is not there.
+    """
+    lungs = result.lungs
+    assert lungs is not None
+    if label == 0:
+        raise InputError("Label 0 is the background; choose a label to work on.")
+    step, shown = displayed_step(viewer, lungs), displayed_slice(viewer, lungs)
+    if shown is None and (scope == "slice" or tool.picks):
+        raise InputError("The canvas shows the volume in 3-D; show slices, so that it is clear which one is meant.")
+    volume = volume_from_layer(lungs, step, "arbitrary")
+    where = shown if scope == "slice" and shown is not None else ()
+    axis = len(shown) - 1 if shown else volume.axial_axis
+    work = Work(
+        volume=volume,
+        where=where,
+        labels=volume.array[where],
+        axis=axis,
+        index=displayed_voxel(viewer, lungs)[axis] if shown else None,
+        label=label,
+        values=values,
+        image=_image(result, lungs, step).array[where] if tool.needs_image else None,
+        other=_on_the_same_grid(lungs, volume, values["other"], step).array[where] if values.get("other") is not None else None,
+        at=None if at is None else visible(where, at[-volume.ndim :]),
+        region=_rectangle(viewer, lungs, shown, values["shapes"], where) if values.get("shapes") is not None else None,
+    )
+    return work, step
+
+
+def _image(result: Result, lungs: Labels, step: tuple[int, ...]) -> Volume:
+    if result.image is lungs:
+        raise InputError(f"No image lies on the voxels of '{lungs.name}'; open the one that it belongs to first.")
+    return volume_from_layer(result.image, step, "arbitrary")
+
+
+def _on_the_same_grid(lungs: Labels, volume: Volume, other: Layer, step: tuple[int, ...]) -> Volume:
+    different = InputError(
+        f"'{other.name}' does not lie on the same voxels as '{lungs.name}' (shapes {voxel_shape(other)} and {lungs.data.shape}, or their "
+        "places differ); choose a layer of the same image."
+    )
+    if voxel_shape(other) != lungs.data.shape:
+        raise different
+    theirs = volume_from_layer(other, step, "arbitrary")
+    corners = np.array([[*corner, 1.0] for corner in np.ndindex(2, 2, 2)]) * (*_last(volume), 1.0)
+    apart = np.abs(corners @ (theirs.affine - volume.affine).T).max()
+    if apart > TOLERANCE * min(volume.spacing):
+        raise different
+    return theirs
+
+
+def _last(volume: Volume) -> tuple[int, ...]:
+    return tuple(size - 1 for size in (1,) * (3 - volume.ndim) + volume.shape)
+
+
+def _rectangle(
+    viewer: napari.viewer.Viewer, lungs: Labels, shown: tuple[Any, ...] | None, shapes: Shapes, where: tuple[Any, ...]
+) -> Box | None:
+    """The box that a shape encloses, over all slices where the part to work on has more than one; None without a shape."""
+    if not shapes.data:
+        return None
+    number = max(shapes.selected_data) if shapes.selected_data else len(shapes.data) - 1
+    # A shape of fewer axes lies on whichever slice is shown.
+    point = np.tile(viewer.dims.point, (len(shapes.data[number]), 1))
+    point[:, viewer.dims.ndim - shapes.ndim :] = [shapes.data_to_world(corner) for corner in shapes.data[number]]
+    corners = np.array([lungs.world_to_data(corner) for corner in point])[:, -3:]
+    shape = lungs.data.shape[-3:]
+    lower, upper = np.ceil(corners.min(axis=0)).astype(int), np.floor(corners.max(axis=0)).astype(int) + 1
+    hidden = len(shown) - 1 if shown else None
+    box = tuple(
+        slice(0, size) if axis == hidden else slice(int(low), int(high)) for axis, (size, low, high) in enumerate(zip(shape, lower, upper))
+    )
+    return visible(where, box)

@@ -1,0 +1,75 @@
+"""How forms are laid out in all modules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from magicgui.widgets import CheckBox, ComboBox
+from magicgui.widgets.bases import ValueWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QPushButton, QScrollArea, QWidget
+from superqt import QCollapsible
+
+LABEL_WIDTH = 116
+
+
+def labelled_form() -> QFormLayout:
+    """Rows of a label and a control, as in the whole dock."""
+    form = QFormLayout()
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setVerticalSpacing(6)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    return form
+
+
+def add_row(form: QFormLayout, widget: ValueWidget) -> None:
+    """Add a control under its label."""
+    # A check box says itself what it is for.
+    label = QLabel("" if isinstance(widget, CheckBox) else widget.label)
+    label.setToolTip(widget.tooltip)
+    label.setMinimumWidth(LABEL_WIDTH)
+    form.addRow(label, widget.native)
+
+
+def form(*widgets: ValueWidget) -> QWidget:
+    """Controls below each other, each with its label."""
+    content = QWidget()
+    layout = labelled_form()
+    for widget in widgets:
+        add_row(layout, widget)
+    content.setLayout(layout)
+    return content
+
+
+def folded(title: str, content: QWidget) -> QCollapsible:
+    """A part of a module that is closed until it is wanted."""
+    section = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
+    section.setDuration(0)
+    section.layout().setContentsMargins(0, 0, 0, 0)
+    section.addWidget(content)
+    section.content().layout().setContentsMargins(0, 0, 0, 4)
+    return section
+
+
+def scrolled(content: QWidget) -> QScrollArea:
+    """A module that is scrolled up and down where the window is too low for it."""
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(content)
+    return area
+
+
+def emphasise(button: QPushButton) -> None:
+    """Make a button the module's main one."""
+    button.setMinimumHeight(34)
+    button.setStyleSheet("font-weight: bold")
+
+
+def replace_choices(combo: ComboBox, choices: list[Any], value: Any) -> None:
+    """Give a combo box other choices in the order given; nobody hears of it."""
+    with combo.changed.blocked():
+        combo.choices = []  # else those that stay come first
+        combo.choices = choices
+        combo.value = value

@@ -1,0 +1,91 @@
+"""The editable range at work: only voxels of some intensities, or inside a label, can be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Labels
+
+from napari_lungseg import edit
+from napari_lungseg.corrections import as_box
+from napari_lungseg.steps import Box
+from napari_lungseg.volume import Array
+from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.widgets.results import Result
+from napari_lungseg.widgets.view import displayed_slice, displayed_step
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+
+class EditableRange:
+    """Keeps one result's mask within limits while it is painted.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where it is painted.
+    result : Result
+        Whose mask.
+    limits : Limits
+        What a voxel must be like to be changed.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer, result: Result, limits: edit.Limits) -> None:
+        self._viewer, self._result, self._limits = viewer, result, limits
+        assert result.lungs is not None
+        self._lungs: Labels = result.lungs
+
+    def attach(self) -> None:
+        """Begin."""
+        self._result.allowed = self.allowed
+        self._lungs.events.mode.connect(self._come_last)
+        self._come_last()
+
+    def detach(self) -> None:
+        """End."""
+        if self._result.allowed == self.allowed:
+            self._result.allowed = None
+        self._lungs.events.mode.disconnect(self._come_last)
+        if self._while_dragging in self._lungs.mouse_drag_callbacks:
+            self._lungs.mouse_drag_callbacks.remove(self._while_dragging)
+
+    def allowed(self, box: Box, labels: Array) -> npt.NDArray[np.bool_]:
+        """Where the limits allow edits, in a box of the layer that holds ``labels`` before the edit."""
+        return edit.allowed(self._limits, self._intensities(box), labels)
+
+    def _intensities(self, box: Box) -> Array | None:
+        if self._result.image is self._lungs or (self._limits.low is None and self._limits.high is None):
+            return None
+        step = tuple(part.start for part in box[:-3])
+        volume = volume_from_layer(self._result.image, step, "arbitrary")
+        part = np.asarray(volume.array[box[-3:]])
+        return part.reshape([one.stop - one.start for one in box])
+
+    def _come_last(self) -> None:
+        """After napari's own brush, which is added anew with every change of the mode."""
+        callbacks = self._lungs.mouse_drag_callbacks
+        if self._while_dragging in callbacks:
+            callbacks.remove(self._while_dragging)
+        callbacks.append(self._while_dragging)
+
+    def _while_dragging(self, lungs: Labels, event: Any) -> Iterator[None]:
+        """Put back on the displayed slice, at each move of the mouse, what may not be changed."""
+        where = displayed_slice(self._viewer, lungs)
+        if where is None:
+            return
+        box = as_box((*displayed_step(self._viewer, lungs), *where), lungs.data.shape)
+        refused = ~self.allowed(box, self._result.corrections.seen(box))
+        while True:
+            # Not kept from the first move, as the model's mask may change meanwhile.
+            before, now = self._result.corrections.seen(box), lungs.data[box]
+            wrong = refused & (now != before)
+            if wrong.any():
+                now[wrong] = before[wrong]
+                lungs.refresh(extent=False)
+            yield
+            if event.type != "mouse_move":
+                return

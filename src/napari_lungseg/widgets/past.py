@@ -1,0 +1,79 @@
+"""Earlier states of a slice: to look at, and to bring back."""
+
+from __future__ import annotations
+
+from napari.utils.notifications import show_error
+from qtpy.QtWidgets import QLabel, QListWidget, QPushButton, QVBoxLayout, QWidget
+
+from napari_lungseg.widgets.autosave import Track
+from napari_lungseg.widgets.session import Session
+from napari_lungseg.widgets.worker import sentence
+from napari_lungseg.workspace import Revision
+
+NONE_YET = "None yet: a state is kept whenever the slice changes."
+
+
+class Past(QWidget):
+    """The list of a slice's states in the workspace, the latest first.
+
+    Parameters
+    ----------
+    session : Session
+        Whose workspace it is.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.list = QListWidget()
+        self.list.setMaximumHeight(110)
+        self.bring_back = QPushButton("Bring this state back")
+        self.bring_back.setToolTip("The slice becomes what it was; undo takes that back.")
+        self._none = QLabel(NONE_YET)
+        self._session = session
+        self._track: Track | None = None
+        self._index = 0
+        self._revisions: list[Revision] = []
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self._none, self.list, self.bring_back):
+            layout.addWidget(widget)
+        self.bring_back.clicked.connect(self._bring_back)
+        self.list.currentRowChanged.connect(lambda row: self.bring_back.setEnabled(row >= 0))
+        session.saved.connect(self._saved)
+        self._read()
+
+    def show_slice(self, track: Track, index: int) -> None:
+        """List the states of a slice."""
+        if (track, index) != (self._track, self._index):
+            self._track, self._index = track, index
+            self._read()
+
+    def _saved(self, track: Track, indices: list[int]) -> None:
+        if track is self._track and self._index in indices:
+            self._read()
+
+    def _read(self) -> None:
+        workspace, track = self._session.workspace, self._track
+        self._revisions = []
+        if workspace is not None and track is not None and track.case is not None:
+            self._revisions = workspace.revisions(track.case, self._index)[::-1]
+        self.list.clear()
+        for revision in self._revisions:
+            self.list.addItem(f"{revision.at.astimezone():%d %b %H:%M:%S}  {revision.cause}  ({revision.user})")
+        for widget in (self.list, self.bring_back):
+            widget.setVisible(bool(self._revisions))
+        self._none.setVisible(not self._revisions)
+        self.bring_back.setEnabled(False)
+
+    def _bring_back(self) -> None:
+        workspace, track, row = self._session.workspace, self._track, self.list.currentRow()
+        if workspace is None or track is None or row < 0:
+            return
+        try:
+            labels, _ = workspace.slice_at(self._revisions[row].id)
+        except Exception as error:
+            show_error(sentence(error))
+            return
+        box = track.box(self._index)
+        before = track.lungs.data[box].copy()
+        track.result.edit(box, before, labels.astype(before.dtype).reshape(before.shape), "brought back", lambda: None)

@@ -1,0 +1,331 @@
+"""The Review module: one slice after the other, the most doubtful first."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from magicgui.widgets import ComboBox
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QHideEvent, QKeySequence, QShortcut, QShowEvent
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_lungseg.widgets.cases import Cases
+from napari_lungseg.widgets.forms import emphasise, folded, form, scrolled
+from napari_lungseg.widgets.past import Past
+from napari_lungseg.widgets.preferences import preferences
+from napari_lungseg.widgets.results import RESULTS, Result, is_image, result_of
+from napari_lungseg.widgets.review_strip import COLOURS, Strip
+from napari_lungseg.widgets.reviewing import Reviewing
+from napari_lungseg.widgets.session import session_of
+from napari_lungseg.widgets.view import displayed_step, displayed_voxel, show_slice
+from napari_lungseg.widgets.windows import FROM_DATA, WINDOWS, set_window
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+NOTHING = "Segment an image first, or start from a mask in a file (Workspace, below)."
+#: What each shortcut does, by its key in the preferences.
+SHORTCUTS = {
+    "accept": "Accept this slice and go to the next",
+    "flag": "Flag it for later",
+    "previous": "Back to the slice before",
+    "skip": "Next unreviewed slice",
+}
+
+
+class ReviewWidget(QWidget):
+    """Look at the slices in the order of their doubt, and accept or flag them.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Given by napari.
+    """
+
+    #: All slices are reviewed.
+    finished = Signal()
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.session = session_of(viewer, self)
+        self.reviewing: Reviewing | None = None
+        self.mask = ComboBox(label="Mask", choices=self._masks, tooltip="The mask to review; follows the layer that is selected.")
+        self.strip = Strip(self._describe)
+        self.progress = QLabel()
+        self.accept = QPushButton("Accept, next slice")
+        self.flag = QPushButton("Flag")
+        self.skip = QPushButton("Skip")
+        self.previous = QPushButton("Back")
+        self.reopen = QPushButton("Open again")
+        self.note = QLineEdit(placeholderText="A note, if you flag it")
+        self.windows = {name: QPushButton(name) for name in (*WINDOWS, FROM_DATA)}
+        self.past = Past(self.session)
+        self.cases = Cases(self.session)
+        self.shortcuts: dict[str, QShortcut] = {}
+        self._been: list[int] = []
+        self._key_list = QLabel()
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self._lay_out()
+        self._connect()
+        self._mask_chosen()
+
+    def _lay_out(self) -> None:
+        inner = QWidget()
+        layout = QVBoxLayout(inner)
+        layout.setContentsMargins(8, 4, 8, 4)
+        layout.setSpacing(6)
+        layout.addWidget(form(self.mask))
+        layout.addWidget(self.strip)
+        legend = QLabel(" ".join(f'<span style="color:{colour}">■</span> {state}' for state, colour in COLOURS.items()))
+        layout.addWidget(legend)
+        self.progress.setWordWrap(True)
+        layout.addWidget(self.progress)
+        # Long names are cut, rather than widen the dock.
+        self.mask.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.progress.setMinimumWidth(1)
+        emphasise(self.accept)
+        layout.addWidget(self.accept)
+        layout.addLayout(_row(self.previous, self.skip, self.flag, self.reopen))
+        layout.addWidget(self.note)
+        layout.addLayout(_row(*self.windows.values()))
+        layout.addWidget(folded("Earlier states of this slice", self.past))
+        layout.addWidget(folded("Cases of a folder", self.cases))
+        layout.addWidget(folded("Shortcuts", self._key_list))
+        layout.addStretch()
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scrolled(inner))
+
+    def _connect(self) -> None:
+        self.mask.changed.connect(self._mask_chosen)
+        self.strip.clicked.connect(self.go)
+        for button, slot in (
+            (self.accept, self.accept_slice),
+            (self.flag, self.flag_slice),
+            (self.skip, self.skip_slice),
+            (self.previous, self.go_back),
+            (self.reopen, self.reopen_slice),
+        ):
+            button.clicked.connect(slot)
+        for name, button in self.windows.items():
+            button.clicked.connect(partial(self._set_window, name))
+        layers = self.viewer.layers
+        self._events: list[tuple[Any, Any]] = [
+            *((getattr(layers.events, name), self._layers_changed) for name in ("inserted", "removed", "renamed")),
+            (layers.selection.events.active, self._follow),
+            (self.viewer.dims.events.current_step, self._slice_changed),
+        ]
+        for event, callback in self._events:
+            event.connect(callback)
+        RESULTS.begun.connect(self._layers_changed)
+        self.destroyed.connect(partial(_release, self))
+        actions = {"accept": self.accept_slice, "flag": self.flag_slice, "previous": self.go_back, "skip": self.skip_slice}
+        for name, slot in actions.items():
+            shortcut = self.shortcuts[name] = QShortcut(self)
+            shortcut.activated.connect(partial(self._pressed, slot))
+            getattr(preferences().review.events, name).connect(self._set_keys)
+        self._set_keys()
+
+    # ---- which mask
+
+    def _masks(self, _: Any = None) -> list[tuple[str, Result]]:
+        results = [result for layer in self.viewer.layers if (result := result_of(layer)) is not None and result.has_lungs(self.viewer)]
+        return [(result.lungs.name, result) for result in results if result.lungs is not None]
+
+    def _layers_changed(self, _: Any = None) -> None:
+        self.mask.reset_choices()
+        result, track = self.mask.value, self.reviewing.track if self.reviewing else None
+        # A mask that was made anew, or came back from the workspace, keeps its result.
+        if (None if result is None else result.corrections) is not (None if track is None else track.corrections):
+            self._mask_chosen()
+
+    def _follow(self) -> None:
+        active = self.viewer.layers.selection.active
+        for _, result in self._masks():
+            if active is not None and (active == result.lungs or active == result.image):
+                self.mask.value = result
+
+    def _mask_chosen(self) -> None:
+        if self.reviewing is not None:
+            self.reviewing.end()
+            self.reviewing = None
+        result = self.mask.value
+        self._been = []
+        if result is not None:
+            step = displayed_step(self.viewer, result.lungs)
+            self.reviewing = Reviewing(self.session, self.session.track(result, step))
+            self.reviewing.changed.connect(self._show)
+        self._show()
+
+    # ---- what a person does
+
+    def accept_slice(self) -> None:
+        """Stand for the displayed slice and go to the one that is most worth a look."""
+        if self.reviewing is None:
+            return
+        self._go_on(self.reviewing.accept(self._here()))
+
+    def flag_slice(self) -> None:
+        """Leave the displayed slice for later, with the note, and go on."""
+        if self.reviewing is None:
+            return
+        self.reviewing.flag(self._here(), self.note.text())
+        self._go_on(self.reviewing.next())
+
+    def reopen_slice(self) -> None:
+        """Stand for the displayed slice no longer."""
+        if self.reviewing is not None:
+            self.reviewing.reopen(self._here())
+
+    def skip_slice(self) -> None:
+        """Go to the next slice that nobody has reviewed, in their order."""
+        if self.reviewing is None:
+            return
+        count, here = self.reviewing.track.slices, self._here()
+        order = [(here + 1 + ahead) % count for ahead in range(count - 1)]
+        self._go_on(next((index for index in order if self.reviewing.state(index) != "reviewed"), None))
+
+    def go_back(self) -> None:
+        """Back to the slice that was looked at before."""
+        if self._been:
+            index = self._been.pop()
+            self._go(index)
+
+    def go(self, index: int) -> None:
+        """Go to a slice."""
+        if self.reviewing is not None and index != self._here():
+            self._been.append(self._here())
+            self._go(index)
+
+    def _go_on(self, index: int | None) -> None:
+        if index is None:
+            self._show()
+            if self.reviewing is not None and len(self.reviewing.reviewed) == self.reviewing.track.slices:
+                self.finished.emit()
+                self.cases.next()
+            return
+        self.go(index)
+
+    def _go(self, index: int) -> None:
+        assert self.reviewing is not None
+        track = self.reviewing.track
+        show_slice(self.viewer, track.lungs, track.axis, index)
+
+    def _pressed(self, slot: Any) -> None:
+        # While a person writes a note, the key belongs to the note.
+        if not isinstance(QApplication.focusWidget(), QLineEdit | QAbstractSpinBox):
+            slot()
+
+    def _set_window(self, name: str) -> None:
+        image = self.mask.value.image if self.mask.value is not None else self.viewer.layers.selection.active
+        if image is not None and is_image(image):
+            set_window(image, name)
+
+    # ---- what is shown
+
+    def _here(self) -> int:
+        assert self.reviewing is not None
+        track = self.reviewing.track
+        return displayed_voxel(self.viewer, track.lungs)[track.axis] if track.lungs.ndim > 2 else 0
+
+    def _slice_changed(self) -> None:
+        reviewing = self.reviewing
+        if reviewing is None:
+            return
+        if displayed_step(self.viewer, reviewing.track.lungs) != reviewing.track.step:
+            self._mask_chosen()
+            return
+        self._show()
+
+    def _show(self) -> None:
+        reviewing = self.reviewing
+        for widget in (self.accept, self.flag, self.skip, self.previous, self.reopen, self.note):
+            widget.setEnabled(reviewing is not None)
+        if reviewing is None:
+            self.strip.show_slices(np.zeros(0), {}, -1)
+            self.progress.setText(NOTHING)
+            return
+        here = self._here()
+        reviewing.look_at(here)
+        self.strip.show_slices(reviewing.scores, reviewing.states, here)
+        self.reopen.setEnabled(reviewing.state(here) in ("reviewed", "flagged"))
+        self.previous.setEnabled(bool(self._been))
+        if not self.note.hasFocus():
+            self.note.setText(reviewing.notes.get(here, ""))
+        self.progress.setText(_progress(reviewing))
+        self.past.show_slice(reviewing.track, here)
+
+    def _describe(self, index: int) -> str:
+        assert self.reviewing is not None
+        note = self.reviewing.notes.get(index, "")
+        doubt = f"about {self.reviewing.scores[index]:.0f} mm² in doubt"
+        return f"Slice {index}: {self.reviewing.state(index)}, {doubt}" + (f"\n{note}" if note else "")
+
+    # ---- keys
+
+    def _set_keys(self, _: Any = None) -> None:
+        keys = preferences().review
+        for name, shortcut in self.shortcuts.items():
+            shortcut.setKey(QKeySequence(getattr(keys, name)))
+        rows = "".join(f"<tr><td><b>{getattr(keys, name)}</b>&nbsp;&nbsp;</td><td>{text}</td></tr>" for name, text in SHORTCUTS.items())
+        self._key_list.setText(f"<table>{rows}</table>Change them in Preferences, under Lung segmentation.")
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """The keys work while the module is seen."""
+        super().showEvent(event)
+        for shortcut in self.shortcuts.values():
+            # Also over the canvas, whose window this is.
+            shortcut.setParent(self.window())
+            shortcut.setEnabled(True)
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+        """And no longer."""
+        super().hideEvent(event)
+        for shortcut in self.shortcuts.values():
+            shortcut.setEnabled(False)
+
+
+def _row(*buttons: QPushButton) -> QHBoxLayout:
+    row = QHBoxLayout()
+    for button in buttons:
+        # Else the texts of four buttons are wider than the dock.
+        button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        button.setStyleSheet("padding: 5px 1px")
+        row.addWidget(button)
+    row.setSpacing(4)
+    return row
+
+
+def _progress(reviewing: Reviewing) -> str:
+    count, done = reviewing.track.slices, len(reviewing.reviewed)
+    flagged = sum(state == "flagged" for state in reviewing.states.values())
+    text = f"{done} of {count} slices reviewed"
+    if flagged:
+        text += f", {flagged} flagged"
+    if done and reviewing.spent_s >= 1:
+        each = reviewing.spent_s / done
+        text += f" · {each:.0f} s a slice · about {each * (count - done) / 60:.0f} min left"
+    return text + ("." if done < count else ": all done.")
+
+
+def _release(widget: ReviewWidget, *_: Any) -> None:
+    """Let go of the viewer once the window or the dock is closed."""
+    for event, callback in widget._events:
+        event.disconnect(callback)
+    RESULTS.begun.disconnect(widget._layers_changed)
+    if widget.reviewing is not None:
+        widget.reviewing.end()

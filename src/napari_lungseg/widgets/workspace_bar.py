@@ -1,0 +1,213 @@
+"""The line below the modules: whether all is saved, what was found again, and what can be done with the workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from napari.layers import Labels
+from napari.qt.threading import create_worker
+from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
+
+from napari_lungseg.formats import write
+from napari_lungseg.volume import Array, Volume
+from napari_lungseg.widgets.autosave import Status
+from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.widgets.preferences import preferences
+from napari_lungseg.widgets.results import is_image, result_for, result_of
+from napari_lungseg.widgets.session import Session
+from napari_lungseg.widgets.view import displayed_step, voxel_shape
+from napari_lungseg.widgets.worker import Failed, sentence
+from napari_lungseg.workspace import Workspace, export_nnunet, import_mask
+
+UNSAVED = "color: #ff6b6b; font-weight: bold"
+MASK_FILES = "Masks (*.nii.gz *.nii *.nrrd *.seg.nrrd *.mha *.tif *.png);;All files (*)"
+LABEL_FILES = "3D Slicer segmentation (*.seg.nrrd);;NIfTI (*.nii.gz);;NRRD (*.nrrd)"
+
+
+class WorkspaceBar(QWidget):
+    """How saving stands, and the workspace's menu.
+
+    Parameters
+    ----------
+    session : Session
+        Of the viewer.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.status = QLabel()
+        self.offer_text = QLabel()
+        self.restore = QPushButton("Restore")
+        self.leave = QPushButton("Not now")
+        self.menu = QMenu(self)
+        for text, slot in (
+            ("Choose another workspace …", self._choose),
+            ("Export the mask …", self._export),
+            ("Export all as an nnU-Net data set …", self._export_all),
+            ("Start from a mask in a file …", self._import),
+        ):
+            self.menu.addAction(text, slot)
+        self._offer_box = QWidget()
+        self._lay_out()
+        self.restore.clicked.connect(self._take_up)
+        self.leave.clicked.connect(self._leave)
+        session.told.connect(self._tell)
+        session.offers_changed.connect(self._show_offer)
+        self._tell(session.status)
+        self._show_offer()
+
+    def _lay_out(self) -> None:
+        for label in (self.status, self.offer_text):
+            label.setWordWrap(True)
+            label.setMinimumWidth(1)
+        button = QToolButton()
+        button.setText("Workspace")
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        button.setMenu(self.menu)
+        answers = QHBoxLayout()
+        answers.addWidget(self.restore)
+        answers.addWidget(self.leave)
+        answers.addStretch()
+        offer = QVBoxLayout(self._offer_box)
+        offer.setContentsMargins(0, 0, 0, 0)
+        offer.addWidget(self.offer_text)
+        offer.addLayout(answers)
+        line = QHBoxLayout()
+        line.addWidget(self.status, stretch=1)
+        line.addWidget(button, alignment=Qt.AlignmentFlag.AlignTop)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 2, 8, 6)
+        layout.addWidget(self._offer_box)
+        layout.addLayout(line)
+
+    # ---- what is shown
+
+    def _tell(self, status: Status) -> None:
+        self.status.setText(status.text)
+        self.status.setToolTip(status.text)
+        self.status.setStyleSheet("" if status.safe else UNSAVED)
+
+    def _show_offer(self) -> None:
+        offers, unfinished = self.session.offers, self.session.unfinished
+        self._offer_box.setVisible(bool(offers or unfinished))
+        if offers:
+            self.offer_text.setText(f"{offers[0].text} Restore it?")
+        elif unfinished:
+            self.offer_text.setText(f"napari ended unexpectedly. Your work on {unfinished[0].name} is saved; open it again?")
+        self.restore.setText("Restore" if offers else "Open")
+
+    def _take_up(self) -> None:
+        if self.session.offers:
+            self.session.accept(self.session.offers[0])
+        elif self.session.unfinished and self.session.unfinished[0].path is not None:
+            self.session.go_on(self.session.unfinished[0].path)
+
+    def _leave(self) -> None:
+        if self.session.offers:
+            self.session.decline(self.session.offers[0])
+        else:
+            self.session.pass_over()
+
+    # ---- the menu
+
+    def _choose(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "A folder to keep the work in")
+        if folder:
+            preferences().workspace.folder = folder
+            self.session.choose(Path(folder))
+
+    def _export(self) -> None:
+        lungs = self._mask()
+        if lungs is None:
+            return
+        path, _ = QFileDialog.getSaveFileName(self, f"Export {lungs.name}", f"{lungs.name}.seg.nrrd", LABEL_FILES)
+        if path:
+            self._do(_export, Path(path), lungs, displayed_step(self.session.viewer, lungs))
+
+    def _export_all(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "An empty folder for the data set")
+        workspace = self.session.workspace
+        if folder and workspace is not None:
+            self._do(_export_all, workspace, Path(folder), self._open_images())
+
+    def _import(self) -> None:
+        viewer = self.session.viewer
+        active = viewer.layers.selection.active
+        images = [layer for layer in viewer.layers if is_image(layer)]
+        image = active if active in images else images[-1] if images else None
+        if image is None:
+            show_warning("Open the image first that the mask belongs to.")
+            return
+        path, _ = QFileDialog.getOpenFileName(self, f"A mask of {image.name}", "", MASK_FILES)
+        if path:
+            self._do(_read_mask, Path(path), image, displayed_step(viewer, image), done=self._imported)
+
+    def _imported(self, read: tuple[Any, Volume, Array, str]) -> None:
+        image, volume, mask, name = read
+        viewer = self.session.viewer
+        if image not in viewer.layers:
+            return
+        result = result_of(image)
+        if result is not None and result.has_lungs(viewer):
+            show_warning(f"{image.name} has a mask already; remove that layer first. The file was not taken.")
+            return
+        step = displayed_step(viewer, image)
+        result_for(image, voxel_shape(image)).start_from(viewer, step, volume, mask, name)
+        show_info(f"{name} is the mask of {image.name} now.")
+
+    def _mask(self) -> Labels | None:
+        viewer = self.session.viewer
+        active = viewer.layers.selection.active
+        masks = [result.lungs for layer in viewer.layers if (result := result_of(layer)) is not None and result.has_lungs(viewer)]
+        if active in masks:
+            return active
+        if not masks:
+            show_warning("There is no mask yet: segment an image first.")
+            return None
+        return masks[-1]
+
+    def _open_images(self) -> dict[str, Volume]:
+        """Images that are open, by their content; the files of the others are read."""
+        known = [(track.case, track) for track in self.session.tracks if track.case is not None]
+        return {case.content: volume_from_layer(track.result.image, track.step) for case, track in known}
+
+    def _do(self, function: Callable[..., Any], *args: Any, done: Callable[[Any], None] | None = None) -> None:
+        """Work on files in the background."""
+
+        def finished(outcome: Any) -> None:
+            if isinstance(outcome, Failed):
+                show_error(outcome.text)
+            elif done is not None:
+                done(outcome)
+            else:
+                show_info(outcome)
+
+        worker = create_worker(_try, function, *args, _start_thread=False)
+        worker.returned.connect(finished)
+        worker.start()
+
+
+def _try(function: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return function(*args)
+    except Exception as error:
+        return Failed(sentence(error))
+
+
+def _export(path: Path, lungs: Labels, step: tuple[int, ...]) -> str:
+    write(volume_from_layer(lungs, step, "arbitrary"), path)
+    return f"Saved {path}."
+
+
+def _export_all(workspace: Workspace, folder: Path, images: dict[str, Volume]) -> str:
+    return export_nnunet(workspace, folder, images=images).text
+
+
+def _read_mask(path: Path, image: Any, step: tuple[int, ...]) -> tuple[Any, Volume, Array, str]:
+    volume = volume_from_layer(image, step)
+    return image, volume, import_mask(path, volume), path.name

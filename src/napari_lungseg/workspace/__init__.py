@@ -1,0 +1,39 @@
+"""The annotator's folder: a journal of every correction, review and mask, and its exports."""
+
+from napari_lungseg.workspace.content import content_hash
+from napari_lungseg.workspace.masks import export_labels, import_mask
+from napari_lungseg.workspace.nnunet import ExportReport, export_nnunet
+from napari_lungseg.workspace.records import (
+    Case,
+    CaseSummary,
+    Event,
+    Labelled,
+    Revision,
+    Saved,
+    SliceState,
+    Source,
+    State,
+)
+from napari_lungseg.workspace.trouble import WorkspaceError
+from napari_lungseg.workspace.workspace import FOLDER_VARIABLE, Workspace, default_folder
+
+__all__ = [
+    "FOLDER_VARIABLE",
+    "Case",
+    "CaseSummary",
+    "Event",
+    "ExportReport",
+    "Labelled",
+    "Revision",
+    "Saved",
+    "SliceState",
+    "Source",
+    "State",
+    "Workspace",
+    "WorkspaceError",
+    "content_hash",
+    "default_folder",
+    "export_labels",
+    "export_nnunet",
+    "import_mask",
+]

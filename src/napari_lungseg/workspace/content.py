@@ -1,0 +1,72 @@
+"""What an image and a slice are as bytes: the hash that a case is known by, and compressed planes."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import zlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.volume import Array
+
+#: Bytes of an image that are held at once while it is hashed.
+_SLAB_BYTES = 1 << 24
+
+
+def content_hash(array: Any) -> str:
+    """SHA-256 of an image's shape, type and voxels: the name under which it is known, wherever its file lies.
+
+    Parameters
+    ----------
+    array : array
+        Of one axis or more; anything that slices like numpy (dask, zarr, memory map). It is read in slabs along the first axis.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits. Byte order and memory layout make no difference, the type does.
+    """
+    little = np.dtype(array.dtype).newbyteorder("<")
+    digest = hashlib.sha256(f"{tuple(array.shape)} {little.str}".encode())
+    depth = _slab_depth(array)
+    for start in range(0, array.shape[0], depth):
+        digest.update(np.ascontiguousarray(array[start : start + depth], dtype=little).data)
+    return digest.hexdigest()
+
+
+def _slab_depth(array: Any) -> int:
+    """Planes that are read together: about ``_SLAB_BYTES``, in whole chunks, so that none of a lazy array is made twice."""
+    depth = max(1, _SLAB_BYTES // max(1, math.prod(array.shape[1:]) * array.dtype.itemsize))
+    chunk = (getattr(array, "chunks", None) or (1,))[0]
+    chunk = max(1, chunk[0] if isinstance(chunk, tuple) else chunk)
+    return max(chunk, depth // chunk * chunk)
+
+
+def plain_labels(labels: Array) -> Array:
+    """Labels in the smallest unsigned type that holds them.
+
+    Raises
+    ------
+    InputError
+        Where they are not whole numbers from 0 on.
+    """
+    labels = np.asarray(labels)
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and np.array_equal(labels, np.trunc(labels)):
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind not in "bui" or labels.min(initial=0) < 0:
+        raise InputError("These are no labels: they must be whole numbers from 0 on, one for each structure.")
+    return labels.astype(np.min_scalar_type(int(labels.max(initial=0))), copy=False)
+
+
+def pack(plane: Array) -> bytes:
+    """A plane's numbers, little-endian in C order, compressed."""
+    return zlib.compress(np.ascontiguousarray(plane, dtype=plane.dtype.newbyteorder("<")).data, 1)
+
+
+def unpack(packed: bytes, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> Array:
+    """The plane that was packed."""
+    return np.frombuffer(zlib.decompress(packed), dtype).reshape(shape)

@@ -1,0 +1,351 @@
+"""The journal: one SQLite file that is written in whole transactions or not at all.
+
+It is a write-ahead log with ``synchronous=FULL``: what was committed is on disk, whatever happens to the process or the power.
+One thread writes at a time; every read has a connection of its own, and so waits for no write.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sqlite3
+import threading
+import uuid
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from napari_lungseg.workspace import schema, trouble
+from napari_lungseg.workspace.lock import FolderLock
+from napari_lungseg.workspace.records import EventKind
+from napari_lungseg.workspace.trouble import DamagedError, DiskFullError, WorkspaceError
+
+JOURNAL = "journal.sqlite"
+#: Seconds that a connection waits for another one, where there is no write-ahead log.
+_BUSY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is being written in one transaction.
+
+    Attributes
+    ----------
+    db : Connection
+        For all that is not an event.
+    session_id : int
+        Who writes.
+    at : datetime
+        When it happened.
+    """
+
+    db: sqlite3.Connection
+    session_id: int
+    at: datetime
+
+    def event(self, kind: EventKind, details: dict[str, Any], case_id: int | None = None, index: int | None = None) -> int:
+        """Add to the record; gives the event's number."""
+        row = (self.session_id, self.at.astimezone(UTC).isoformat(timespec="milliseconds"), kind, case_id, index, json.dumps(details))
+        added = self.db.execute("INSERT INTO events (session_id, at, kind, case_id, slice, details) VALUES (?, ?, ?, ?, ?, ?)", row)
+        assert added.lastrowid is not None
+        return added.lastrowid
+
+
+class Journal:
+    """The journal of a folder, opened or begun.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    user : str
+        Who works.
+
+    Attributes
+    ----------
+    why_read_only : str
+        One sentence, or "" if it can be written.
+    holder : str or None
+        Who else has it open for writing.
+    told : str
+        One sentence on what was found amiss and mended while opening, or "".
+    session_id : int or None
+        This session, once it has written anything.
+
+    Raises
+    ------
+    WorkspaceError
+        When the folder cannot be made, or the journal is of a later version or not ours.
+    """
+
+    def __init__(self, folder: Path, user: str) -> None:
+        self.folder, self.path = folder, folder / JOURNAL
+        self.why_read_only, self.told = "", ""
+        self.holder: str | None = None
+        self.session_id: int | None = None
+        self._user, self._key = user, uuid.uuid4().hex
+        self._turn = threading.Lock()
+        self._lock = FolderLock(folder)
+        self._db: sqlite3.Connection | None = None
+        self._place: tuple[int, int] | None = None
+        self._all_saved = True
+        self._unsaved_since = datetime.now().astimezone()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if not folder.is_dir():
+                raise WorkspaceError(
+                    f"The folder {folder} cannot be made ({error.strerror}); choose another one for the workspace."
+                ) from error
+        try:
+            try:
+                self._open()
+            except DamagedError:
+                self._put_aside()
+                self._open()
+        except DiskFullError:
+            pass  # every write tries again, and says so
+        except sqlite3.Error as error:
+            self._let_go()
+            if trouble.is_refusal(error, folder):
+                self.why_read_only = _refused(folder, str(error))
+            # Else as with a full disk.
+        if self.why_read_only:
+            with self.reading():
+                pass
+
+    # ---- reading and writing
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees one state of the journal; from any thread.
+
+        Raises
+        ------
+        WorkspaceError
+            When the journal cannot be read.
+        """
+        try:
+            db = self._reader()
+            try:
+                yield db
+            finally:
+                db.close()
+        except (sqlite3.Error, zlib.error) as error:
+            raise trouble.not_read(error, self.folder) from error
+
+    @contextmanager
+    def writing(self, at: datetime | None = None) -> Iterator[Entry]:
+        """One transaction: all of it is on disk when this ends, or nothing and an error is raised; from any thread.
+
+        Raises
+        ------
+        WorkspaceError
+            When nothing could be written.
+        """
+        with self._turn:
+            if self.why_read_only:
+                raise WorkspaceError(self.why_read_only)
+            at = at or datetime.now().astimezone()
+            if self._all_saved:
+                self._all_saved, self._unsaved_since = False, at
+            try:
+                db = self._writer()
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    entry = Entry(db, self.session_id or self._begin(db), at)
+                    if self.session_id is None:
+                        entry.event("began", {})
+                    yield entry
+                    db.execute("COMMIT")
+                finally:
+                    if db.in_transaction:
+                        db.execute("ROLLBACK")
+                self._check_place()
+            except sqlite3.Error as error:
+                if not trouble.is_passing(error):
+                    self._let_go()
+                raise trouble.not_written(error, self.folder, self._unsaved_since) from error
+            self.session_id = entry.session_id
+            self._all_saved = True
+
+    def close(self) -> None:
+        """End the session and let others write; never raises."""
+        if self.session_id is not None and not self.why_read_only:
+            with suppress(WorkspaceError), self.writing() as entry:
+                entry.event("ended", {})
+        with self._turn:
+            self._let_go()
+            self.why_read_only = self.why_read_only or "This workspace was closed; open it again."
+
+    # ---- connections
+
+    def _open(self) -> None:
+        """Take the lock and prepare the connection that writes; without the lock, the journal is read-only."""
+        try:
+            mine = self._lock.take(self._user)
+        except OSError as error:
+            if trouble.is_no_room(error):
+                raise trouble.full(self.folder, self._unsaved_since) from error
+            self.why_read_only = _refused(self.folder, error.strerror or str(error))
+            return
+        if not mine:
+            self.holder = self._lock.holder()
+            self.why_read_only = (
+                f"The workspace {self.folder} is open elsewhere ({self.holder}): what you change here is not saved; "
+                "close the other window or choose another workspace."
+            )
+            return
+        db = self._connect("mode=rw" if self._place else "mode=rwc")
+        try:
+            self._prepare(db)
+        except BaseException as error:
+            db.close()
+            if isinstance(error, sqlite3.Error) and trouble.is_damage(error):
+                raise DamagedError from error
+            if not isinstance(error, sqlite3.Error | DamagedError):
+                self._lock.give_back()
+            raise
+        self._db, self._place = db, _place(self.path)
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        try:
+            version = schema.version(db)
+        except sqlite3.OperationalError:
+            # Where the disk cannot share memory, as many network drives, a write-ahead log opens only for one alone.
+            db.execute("PRAGMA locking_mode=EXCLUSIVE")
+            db.execute("PRAGMA journal_mode=DELETE")
+            db.execute("PRAGMA locking_mode=NORMAL")
+            version = schema.version(db)
+        self._check_version(version)
+        # It stays a rollback journal, which is as safe and slower, where the disk can do no better.
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA fullfsync=ON")
+        if version == 0:
+            schema.create(db)
+        elif db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+            raise DamagedError
+        # Fails here where the file may be read but not written, as opening it does not.
+        db.execute("BEGIN IMMEDIATE")
+        db.execute(f"PRAGMA user_version = {schema.VERSION}")
+        db.execute("ROLLBACK")
+
+    def _check_version(self, version: int) -> None:
+        if version > schema.VERSION:
+            raise WorkspaceError(
+                f"The journal in {self.folder} is of a later version of napari-lungseg; update it, or choose another workspace."
+            )
+        if version < 0:
+            raise WorkspaceError(f"{self.path} belongs to another program; choose another folder for the workspace.")
+
+    def _connect(self, options: str) -> sqlite3.Connection:
+        # As SQLite wants it, also for drive letters and network shares.
+        path = quote(self.path.absolute().as_posix())
+        uri = f"file://{path if path.startswith('/') else '/' + path}?{options}"
+        return sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+
+    def _reader(self) -> sqlite3.Connection:
+        if not self.path.exists():
+            if self._place is not None:
+                raise trouble.not_read(FileNotFoundError("it is gone"), self.folder)
+            return _empty()
+        log = self.path.with_name(f"{JOURNAL}-wal")
+        # The second for a folder in which nothing can be written, not even what readers share.
+        for options in ("mode=ro", "mode=ro&immutable=1"):
+            db = self._connect(options)
+            try:
+                db.execute("BEGIN")
+                version = schema.version(db)
+                self._check_version(version)
+            except sqlite3.OperationalError:
+                db.close()
+                if "immutable" in options or (log.exists() and log.stat().st_size):
+                    raise
+            except BaseException:
+                db.close()
+                raise
+            else:
+                break
+        if version > 0:
+            return db
+        db.close()
+        return _empty()
+
+    def _writer(self) -> sqlite3.Connection:
+        """The connection that writes, opened again if it was let go."""
+        if self._db is None:
+            if self._place is not None and not self.path.exists():
+                raise trouble.vanished(self.folder, self._unsaved_since)
+            try:
+                self._open()
+            except DamagedError as error:
+                raise trouble.damaged(self.folder, self._unsaved_since) from error
+            if self.why_read_only:
+                raise WorkspaceError(self.why_read_only)
+        self._check_place()
+        assert self._db is not None
+        if self.session_id is not None and not self._db.execute("SELECT 1 FROM sessions WHERE key = ?", (self._key,)).fetchone():
+            self._let_go()
+            raise trouble.vanished(self.folder, self._unsaved_since)
+        return self._db
+
+    def _check_place(self) -> None:
+        """Make sure that what is written is where the next start will look for it, and not in a file that was deleted."""
+        assert self._db is not None
+        (mode,) = self._db.execute("PRAGMA journal_mode").fetchone()
+        if _place(self.path) != self._place or (mode == "wal" and not self.path.with_name(f"{JOURNAL}-wal").exists()):
+            self._let_go()
+            raise trouble.vanished(self.folder, self._unsaved_since)
+
+    def _begin(self, db: sqlite3.Connection) -> int:
+        row = (self._key, self._user, platform.node())
+        session_id = db.execute("INSERT INTO sessions (key, user, host) VALUES (?, ?, ?)", row).lastrowid
+        assert session_id is not None
+        return session_id
+
+    def _let_go(self) -> None:
+        if self._db is not None:
+            with suppress(sqlite3.Error):
+                self._db.close()
+            self._db = None
+        self._lock.give_back()
+
+    def _put_aside(self) -> None:
+        """Rename a damaged journal, so that a new one can begin and the old one still be rescued by an expert."""
+        aside = f"journal.damaged-{datetime.now():%Y%m%d-%H%M%S}.sqlite"
+        try:
+            for end in ("-wal", "-shm", ""):
+                with suppress(FileNotFoundError):
+                    os.rename(f"{self.path}{end}", self.folder / f"{aside}{end}")
+        except OSError as error:
+            self._let_go()
+            raise WorkspaceError(
+                f"The journal in {self.folder} is damaged and cannot be put aside ({error.strerror}); choose another workspace."
+            ) from error
+        self.told = f"The journal in {self.folder} was damaged: it was put aside as {aside}, and a new one was begun."
+
+
+def _empty() -> sqlite3.Connection:
+    """A journal in which nothing was written yet."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    schema.create(db)
+    return db
+
+
+def _place(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _refused(folder: Path, reason: str) -> str:
+    return f"The workspace {folder} cannot be written ({reason}): what you change is not saved; choose another workspace."

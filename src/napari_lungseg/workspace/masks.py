@@ -1,0 +1,104 @@
+"""A case's mask as a file, and masks that were made elsewhere as a start."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.formats import read, write
+from napari_lungseg.volume import SAME_GRID, Affine, Array, Volume
+from napari_lungseg.workspace.content import plain_labels
+from napari_lungseg.workspace.records import Case
+from napari_lungseg.workspace.workspace import Workspace
+
+
+def export_labels(workspace: Workspace, case: Case, path: str | Path) -> Path:
+    """Write a case's mask as it was saved last, on its image's grid.
+
+    Parameters
+    ----------
+    workspace, case
+        Which mask.
+    path : path
+        As for :func:`napari_lungseg.write`; ``.seg.nrrd`` is 3D Slicer's, with names and colours.
+
+    Returns
+    -------
+    path : Path
+        What was written.
+
+    Raises
+    ------
+    InputError
+        When the case has no mask, or the file cannot be written.
+    """
+    saved = workspace.load(case)
+    if saved is None:
+        raise InputError(f"{case.name} has no mask in the workspace yet; there is nothing to export.")
+    return write(Volume(saved.labels, case.affine), path)
+
+
+def import_mask(path: str | Path, like: Volume) -> Array:
+    """Read a mask and bring it onto an image's grid.
+
+    A mask whose voxels lie on the image's is taken over exactly, also if its axes are stored in another order or direction
+    or it covers only a part (as 3D Slicer writes it). Any other is resampled to the nearest voxel: a start that a person
+    corrects anyway may be half a voxel off.
+
+    Parameters
+    ----------
+    path : path
+        In any format that :func:`napari_lungseg.read` knows.
+    like : Volume
+        The image.
+
+    Returns
+    -------
+    array of uint
+        Labels in the image's shape, 0 where the mask does not reach.
+
+    Raises
+    ------
+    InputError
+        When it holds no labels, or none of them within the image; where the size of voxels is not known, also when its
+        shape is not the image's.
+    """
+    mask = read(path)
+    try:
+        labels = plain_labels(np.asarray(mask.array))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    if not (mask.spacing_known and like.spacing_known):
+        flat = [tuple(size for size in shape if size > 1) for shape in (mask.shape, like.shape)]
+        if flat[0] != flat[1]:
+            raise InputError(f"{path} has the shape {mask.shape} and the image {like.shape}; give the mask of this image.")
+        return np.ascontiguousarray(labels.reshape(like.shape))
+    shape = (1,) * (3 - like.ndim) + like.shape
+    labels = labels[None] if labels.ndim == 2 else labels
+    placed = _place(labels, np.linalg.inv(like.affine) @ mask.affine, shape)
+    if labels.any() and not placed.any():
+        raise InputError(f"Nothing in {path} lies within the image; give the mask of this image.")
+    return placed.reshape(like.shape)
+
+
+def _place(labels: Array, index: Affine, shape: tuple[int, ...]) -> Array:
+    """Labels on another grid; ``index`` maps their voxels to its."""
+    exact = np.rint(index)
+    corners = np.array([(*corner, 1.0) for corner in product(*((0.0, size - 1.0) for size in labels.shape))])
+    turn = exact[:3, :3]
+    if not np.array_equal(np.abs(turn) @ np.ones(3), np.ones(3)) or np.abs(corners @ (index - exact).T).max() > SAME_GRID:
+        back = np.linalg.inv(index)
+        return ndimage.affine_transform(labels, back[:3, :3], back[:3, 3], shape, order=0, mode="grid-constant")
+    # The axis of the labels that runs along each axis of the image, and which of them run backwards there.
+    order = np.abs(turn).argmax(axis=1)
+    turned = np.flip(labels.transpose(order), tuple(axis for axis in range(3) if turn[axis, order[axis]] < 0))
+    starts = (corners @ exact.T).min(axis=0).astype(int)[:3]
+    placed = np.zeros(shape, labels.dtype)
+    there = tuple(slice(max(0, start), max(0, start + size)) for start, size in zip(starts, turned.shape, strict=True))
+    here = tuple(slice(max(0, -start), max(0, whole - start)) for start, whole in zip(starts, shape, strict=True))
+    placed[there] = turned[here]
+    return placed

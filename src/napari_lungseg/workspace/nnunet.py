@@ -1,0 +1,153 @@
+"""The workspace as an nnU-Net raw data set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.formats import read, write
+from napari_lungseg.formats.dispatch import whole_file
+from napari_lungseg.volume import Array, Volume
+from napari_lungseg.workspace.content import content_hash
+from napari_lungseg.workspace.records import Case
+from napari_lungseg.workspace.workspace import Workspace
+
+#: nnU-Net wants the label that is not to be learnt from to be the highest.
+IGNORE = 3
+LABELS = {"background": 0, "right lung": 1, "left lung": 2, "ignore": IGNORE}
+ENDING = ".nii.gz"
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What came of an export.
+
+    Attributes
+    ----------
+    folder : Path
+        The data set.
+    written : dict
+        Name of the image by the name of its case in the data set.
+    left_out : list of (str, str)
+        Name of the image, and why it is not in the data set.
+    """
+
+    folder: Path
+    written: dict[str, str]
+    left_out: list[tuple[str, str]]
+
+    @property
+    def text(self) -> str:
+        """For the person."""
+        saved = f"Saved {len(self.written)} case{'' if len(self.written) == 1 else 's'} in {self.folder}."
+        return f"{saved} Left out: {self.reasons}." if self.left_out else saved
+
+    @property
+    def reasons(self) -> str:
+        """What was left out and why, in one line."""
+        return "; ".join(f"{name} ({reason})" for name, reason in self.left_out)
+
+
+def export_nnunet(
+    workspace: Workspace,
+    out: str | Path,
+    *,
+    images: Mapping[str, Volume] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ExportReport:
+    """Write all reviewed slices of a workspace as an nnU-Net raw data set.
+
+    Each case with a reviewed slice becomes ``imagesTr/CASE_0000.nii.gz`` and ``labelsTr/CASE.nii.gz`` on the image's own grid;
+    slices that nobody has reviewed are *ignore*. CASE comes from the image's content and so does not name the patient.
+    ``dataset.json`` is written last: a folder without it is an export that was broken off.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        What to export.
+    out : path
+        A folder that is empty or not there.
+    images : mapping, optional
+        Images that are at hand, by their content; the others are read from their files.
+    progress : callable, optional
+        Called with the numbers of cases done and of all.
+
+    Returns
+    -------
+    ExportReport
+        Names the cases that were left out, and why.
+
+    Raises
+    ------
+    InputError
+        When the folder cannot be used, or there is nothing to export.
+    """
+    folder = Path(out).expanduser().absolute()
+    try:
+        if folder.is_dir() and not all(entry.is_dir() for entry in folder.rglob("*")):
+            raise InputError(f"{folder} is not empty; choose a new folder for the data set.")
+        for part in ("imagesTr", "labelsTr"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {folder} cannot be used ({error.strerror}); choose another one for the data set.") from error
+    report = ExportReport(folder, {}, [])
+    cases = [summary.case for summary in workspace.cases()]
+    for done, case in enumerate(cases):
+        if progress is not None:
+            progress(done, len(cases))
+        name = f"case_{case.content[:12]}"
+        try:
+            labels = _labels(workspace, case)
+            image = _image(case, images or {})
+            # In this order, as nnU-Net takes every image for a case.
+            write(image.with_array(labels.reshape(image.shape)), folder / "labelsTr" / f"{name}{ENDING}")
+            write(image, folder / "imagesTr" / f"{name}_0000{ENDING}")
+        except InputError as error:
+            report.left_out.append((case.name, str(error).rstrip(".")))
+        else:
+            report.written[name] = case.name
+    if not report.written:
+        raise InputError(f"There is nothing to export: {report.reasons or 'the workspace is empty'}; review some slices first.")
+    description = {
+        "channel_names": {"0": "CT"},
+        "labels": LABELS,
+        "numTraining": len(report.written),
+        "file_ending": ENDING,
+    }
+    with whole_file(folder / "dataset.json") as temporary:
+        temporary.write_text(json.dumps(description, indent=2) + "\n")
+    if progress is not None:
+        progress(len(cases), len(cases))
+    return report
+
+
+def _labels(workspace: Workspace, case: Case) -> Array:
+    """Labels of the reviewed slices, all others as ignore."""
+    reviewed = [index for index, known in workspace.states(case).items() if known.state == "reviewed"]
+    saved = workspace.load(case)
+    if saved is None or not reviewed:
+        raise InputError("no slice was reviewed")
+    dense = case.planes(saved.labels)[reviewed]
+    if dense.max() >= IGNORE:
+        raise InputError(f"it has a label {dense.max()} beside the right and the left lung")
+    labels = np.full(case.shape, IGNORE, np.uint8)
+    case.planes(labels)[reviewed] = dense
+    return labels
+
+
+def _image(case: Case, images: Mapping[str, Volume]) -> Volume:
+    """The image, as a volume of three axes."""
+    image = images.get(case.content)
+    if image is None:
+        if case.path is None:
+            raise InputError("its file is not known; open the image first")
+        image = read(case.path)
+        if content_hash(image.array) != case.content:
+            raise InputError(f"{case.path} holds another image now")
+    array = np.asarray(image.array)
+    return replace(image, array=array[None] if array.ndim == 2 else array)

@@ -1,0 +1,219 @@
+"""The values that a workspace takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_lungseg.volume import Affine, Array, Unit
+
+State = Literal["unseen", "flagged", "corrected", "reviewed"]
+STATES: tuple[State, ...] = get_args(State)
+
+EventKind = Literal["began", "ended", "added", "moved", "made", "saved", "state"]
+
+
+class Labelled(NamedTuple):
+    """One slice of a mask.
+
+    Attributes
+    ----------
+    labels : (H, W) array of int
+        0 background, 1 right lung, 2 left lung; any other number from 0 on.
+    origin : (H, W) array of uint8
+        The model's own label (low 7 bits), and 0x80 where a person set the voxel.
+    """
+
+    labels: Array
+    origin: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image volume.
+
+    Attributes
+    ----------
+    id : int
+        Its number in this workspace.
+    content : str
+        Hash of its voxels; cases are equal when this is.
+    name : str
+        What it is called in the window.
+    path : Path or None
+        Where it was opened last.
+    shape : tuple of int
+        (Z, Y, X) or (Y, X).
+    affine : (4, 4) array
+        From array index to LPS mm, as in :class:`~napari_lungseg.volume.Volume`.
+    axis : int
+        Array axis along which its slices are counted; fixed when the case was added. A 2-D image is one slice, index 0.
+    unit : {"HU", "arbitrary"}
+        What its numbers mean.
+    """
+
+    id: int = field(compare=False)
+    content: str
+    name: str = field(compare=False)
+    path: Path | None = field(compare=False)
+    shape: tuple[int, ...] = field(compare=False)
+    affine: Affine = field(compare=False)
+    axis: int = field(compare=False)
+    unit: Unit = field(compare=False)
+
+    @property
+    def slices(self) -> int:
+        """How many slices it has."""
+        return self.shape[self.axis] if len(self.shape) == 3 else 1
+
+    @property
+    def plane_shape(self) -> tuple[int, ...]:
+        """Shape of one slice."""
+        return self.shape[: self.axis] + self.shape[self.axis + 1 :] if len(self.shape) == 3 else self.shape
+
+    def planes(self, array: Array) -> Array:
+        """View of an array of the case's shape as (slice, row, column)."""
+        return np.moveaxis(array, self.axis, 0) if array.ndim == 3 else array[None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What made a mask.
+
+    Attributes
+    ----------
+    model : str
+        The model's name; the file's, if the mask was imported.
+    weights_sha256 : str
+        Hash of the model's weights.
+    settings : mapping
+        Threshold, post-processing and the like; what JSON can hold.
+    kind : {"model", "imported"}
+        A model's run, or a file from elsewhere.
+    """
+
+    model: str
+    weights_sha256: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    kind: Literal["model", "imported"] = "model"
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """A case's mask as it was saved last.
+
+    Attributes
+    ----------
+    labels : array of uint
+        In the case's shape; 0 in slices that were never saved.
+    origin : array of uint8
+        As in :class:`Labelled`.
+    percent : array of uint8 or None
+        The model's probability, if there is one.
+    source : Source or None
+        What made the mask last.
+    """
+
+    labels: Array
+    origin: npt.NDArray[np.uint8]
+    percent: npt.NDArray[np.uint8] | None
+    source: Source | None
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One saved state of a slice.
+
+    Attributes
+    ----------
+    id : int
+        For :meth:`Workspace.slice_at`.
+    at : datetime
+        When, with its time zone.
+    user : str
+        Who worked then.
+    cause : str
+        What had changed it.
+    by_person : int
+        Voxels that a person had set.
+    """
+
+    id: int
+    at: datetime
+    user: str
+    cause: str
+    by_person: int
+
+
+@dataclass(frozen=True)
+class SliceState:
+    """How far the work on a slice has come.
+
+    Attributes
+    ----------
+    state : {"unseen", "flagged", "corrected", "reviewed"}
+        As it was set, or "corrected" where a person set a voxel since.
+    note : str
+        The last one.
+    seconds : float
+        Time spent on the slice in all.
+    """
+
+    state: State
+    note: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class CaseSummary:
+    """A case and how far the work on it has come.
+
+    Attributes
+    ----------
+    case : Case
+        Which one.
+    saved, corrected, reviewed, flagged : int
+        How many of its slices were saved, and how many are in these states.
+    changed : datetime
+        When anything about it was written last, with its time zone.
+    """
+
+    case: Case
+    saved: int
+    corrected: int
+    reviewed: int
+    flagged: int
+    changed: datetime
+
+
+@dataclass(frozen=True)
+class Event:
+    """One entry of the record.
+
+    Attributes
+    ----------
+    at : datetime
+        When, with its time zone.
+    user : str
+        Who worked then.
+    kind : str
+        "began" and "ended" (a session), "added" and "moved" (a case: its place, name or geometry), "made" (a mask, by what),
+        "saved" (slices), "state" (of a slice).
+    content : str or None
+        Hash of the case.
+    details : mapping
+        What else is known: ``path``, ``name``, ``weights_sha256``, ``settings``, ``cause``, ``slices``, ``slice``, ``state``,
+        ``note``, ``seconds`` ...
+    """
+
+    at: datetime
+    user: str
+    kind: EventKind
+    content: str | None
+    details: Mapping[str, Any]

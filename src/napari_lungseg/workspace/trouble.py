@@ -1,0 +1,99 @@
+"""What can go wrong with a journal, as sentences for a person."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import sqlite3
+from datetime import datetime
+from pathlib import Path
+
+from napari_lungseg.errors import InputError
+
+#: Bytes below which a disk that refuses to write is taken for full.
+_FULL_BYTES = 1 << 20
+
+
+class WorkspaceError(InputError):
+    """Something was not saved, or cannot be read; the message says what and what to do."""
+
+
+class DiskFullError(WorkspaceError):
+    """There is no room; it can be tried again."""
+
+
+class DamagedError(Exception):
+    """The journal's file is not what was written."""
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file is at fault."""
+    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_refusal(error: sqlite3.Error, folder: Path) -> bool:
+    """Whether the file may not be written, now or later."""
+    refused = _code(error) in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN)
+    return refused and not _is_full(folder)
+
+
+def is_passing(error: sqlite3.Error) -> bool:
+    """Whether the connection is still good."""
+    return _code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def full(folder: Path, since: datetime) -> DiskFullError:
+    """There is no room for more."""
+    return DiskFullError(f"The disk of {folder} is full; {_in_memory(since)}; free some space or choose another workspace.")
+
+
+def is_no_room(error: OSError) -> bool:
+    """Whether a file could not be made for want of room."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def damaged(folder: Path, since: datetime) -> WorkspaceError:
+    """The journal broke while it was open."""
+    return WorkspaceError(f"The journal in {folder} is damaged; {_in_memory(since)}; open the workspace again or choose another one.")
+
+
+def vanished(folder: Path, since: datetime) -> WorkspaceError:
+    """The journal is not where it was."""
+    return WorkspaceError(
+        f"The journal in {folder} has vanished (it was deleted, replaced, or its drive is gone); {_in_memory(since)}; "
+        "bring it back or choose another workspace."
+    )
+
+
+def not_written(error: sqlite3.Error, folder: Path, since: datetime) -> WorkspaceError:
+    """A transaction was rolled back."""
+    if _code(error) == sqlite3.SQLITE_FULL or (_code(error) in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _is_full(folder)):
+        return full(folder, since)
+    if is_damage(error):
+        return damaged(folder, since)
+    if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return WorkspaceError(f"Another program is using the journal in {folder}; {_in_memory(since)}; close that program.")
+    return WorkspaceError(
+        f"The journal in {folder} cannot be written ({error}); {_in_memory(since)}; check the disk or choose another workspace."
+    )
+
+
+def not_read(error: Exception, folder: Path) -> WorkspaceError:
+    """A query failed."""
+    return WorkspaceError(f"The journal in {folder} cannot be read ({error}); check the disk, or open the workspace again.")
+
+
+def _in_memory(since: datetime) -> str:
+    return f"corrections since {since.astimezone():%H:%M} are only in memory"
+
+
+def _code(error: sqlite3.Error) -> int:
+    # Without the part that tells variants apart. Errors of the module itself carry no code.
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _FULL_BYTES
+    except OSError:
+        return False

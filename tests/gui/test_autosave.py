@@ -1,0 +1,125 @@
+"""Nobody needs to save: every change is in the journal within a second, and comes back with its image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from phantom import chest
+
+from napari_lungseg.widgets.session import session_of
+from napari_lungseg.workspace import Workspace, content_hash
+
+CT, LUNGS = chest()
+PLACE = (4, 60, 48)
+
+
+def saved(desk) -> np.ndarray:
+    """The labels in the journal, read as another program would."""
+    with Workspace(session_of(desk.viewer).workspace.folder) as other:
+        case = other.find(content_hash(CT.array))
+        return np.zeros(CT.shape, np.uint8) if case is None or other.load(case) is None else other.load(case).labels
+
+
+@pytest.fixture
+def segmented(desk):
+    desk.viewer.dims.set_current_step(0, PLACE[0])
+    assert desk.segment() == ""
+    desk.wait(lambda: np.array_equal(saved(desk), desk.lungs.data))
+    return desk
+
+
+def reopened(open_desk, before):
+    """A new window, after the first was closed, with the image opened in it."""
+    session_of(before.viewer).close()
+    before.viewer.layers.clear()
+    desk = open_desk(CT)
+    desk.wait(lambda: bool(session_of(desk.viewer).offers))
+    return desk
+
+
+def test_a_stroke_is_on_disk_within_a_second(segmented):
+    for number in range(3):
+        segmented.lungs.paint((number, *PLACE[1:]), 2)
+        segmented.qtbot.wait(1000)
+        np.testing.assert_array_equal(saved(segmented), segmented.lungs.data)
+
+
+def test_edits_from_the_console_are_found_and_saved(segmented):
+    segmented.lungs.data[PLACE] = 2
+    segmented.wait(lambda: saved(segmented)[PLACE] == 2)
+    segmented.lungs.undo()
+    segmented.wait(lambda: saved(segmented)[PLACE] == 0)
+
+
+def test_undo_threshold_and_tools_are_saved_too(segmented):
+    segmented.lungs.paint(PLACE, 2)
+    segmented.lungs.undo()
+    segmented.set_threshold(99)
+    segmented.wait(lambda: np.array_equal(saved(segmented), segmented.lungs.data))
+
+
+def test_work_comes_back_with_its_image(segmented, open_desk):
+    segmented.switch("split_sides", False)
+    segmented.lungs.paint(PLACE, 2)
+    labels, percent = segmented.lungs.data.copy(), segmented.probability.data.copy()
+    desk = reopened(open_desk, segmented)
+    desk.dock.workspace.restore.click()
+    desk.wait(lambda: "ct lungs" in desk.viewer.layers)
+    np.testing.assert_array_equal(desk.lungs.data, labels)
+    np.testing.assert_array_equal(desk.probability.data, percent)
+    assert not desk.controls.steps["split_sides"].value
+    desk.set_threshold(99)
+    assert desk.lungs.data[PLACE] == 2  # still known to be the person's
+    desk.lungs.undo()
+    np.testing.assert_array_equal(desk.lungs.data, labels)
+
+
+def test_work_that_is_not_wanted_now_stays_in_the_workspace(segmented, open_desk):
+    segmented.lungs.paint(PLACE, 2)
+    desk = reopened(open_desk, segmented)
+    desk.dock.workspace.leave.click()
+    assert not session_of(desk.viewer).offers
+    assert "ct lungs" not in desk.viewer.layers
+    assert saved(desk)[PLACE] == 2
+
+
+def test_another_image_of_the_same_name_is_not_taken_for_it(segmented, open_desk):
+    session_of(segmented.viewer).close()
+    segmented.viewer.layers.clear()
+    desk = open_desk(chest(seed=1)[0])
+    desk.qtbot.wait(1000)
+    assert not session_of(desk.viewer).offers
+
+
+def test_a_second_window_is_told_and_writes_nothing(segmented, open_desk, messages):
+    second = open_desk(CT)
+    second.wait(lambda: session_of(second.viewer).workspace is not None)
+    assert session_of(second.viewer).workspace.read_only
+    second.wait(lambda: any("not saved" in message for message in messages))
+    assert not session_of(second.viewer).status.safe
+    before = saved(segmented)
+    assert second.segment() == ""
+    second.lungs.paint(PLACE, 2)
+    second.qtbot.wait(1500)
+    np.testing.assert_array_equal(saved(segmented), before)
+
+
+def test_another_workspace_gets_all_that_is_in_the_window(segmented, tmp_path):
+    segmented.lungs.paint(PLACE, 2)
+    session = session_of(segmented.viewer)
+    session.choose(tmp_path / "other")
+    segmented.wait(lambda: session.workspace is not None and np.array_equal(saved(segmented), segmented.lungs.data))
+    assert session.workspace.folder == tmp_path / "other"
+
+
+def test_a_workspace_that_cannot_be_made_is_told_and_work_goes_on(segmented, tmp_path, messages):
+    (tmp_path / "file").write_text("no folder")
+    session = session_of(segmented.viewer)
+    session.choose(tmp_path / "file")
+    segmented.wait(lambda: not session.status.safe)
+    assert any("file" in message for message in messages)
+    segmented.lungs.paint(PLACE, 2)
+    segmented.lungs.undo()
+    session.choose(tmp_path / "good")
+    segmented.wait(lambda: session.status.safe and session.workspace is not None)
+    segmented.wait(lambda: np.array_equal(saved(segmented), segmented.lungs.data))
