@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from phantom import chest
 
-from napari_lungseg.widgets.session import session_of
+from napari_lungseg.formats import write
+from napari_lungseg.volume import Volume
+from napari_lungseg.widgets.session import Session, session_of
 from napari_lungseg.workspace import Workspace, content_hash
 
 CT, LUNGS = chest()
@@ -123,3 +127,49 @@ def test_a_workspace_that_cannot_be_made_is_told_and_work_goes_on(segmented, tmp
     session.choose(tmp_path / "good")
     segmented.wait(lambda: session.status.safe and session.workspace is not None)
     segmented.wait(lambda: np.array_equal(saved(segmented), segmented.lungs.data))
+
+
+def test_a_folder_that_vanishes_is_told_at_once_and_nothing_is_lost(segmented, tmp_path, messages):
+    session = session_of(segmented.viewer)
+    shutil.move(session.workspace.folder, tmp_path / "away")
+    segmented.lungs.paint(PLACE, 2)
+    segmented.wait(lambda: not session.status.safe)
+    assert any("memory" in message for message in messages)
+    segmented.lungs.paint((1, *PLACE[1:]), 1)
+    shutil.move(tmp_path / "away", session.workspace.folder)
+    segmented.wait(lambda: session.status.safe)
+    segmented.wait(lambda: np.array_equal(saved(segmented), segmented.lungs.data))
+
+
+def test_a_window_with_unsaved_work_asks_before_it_closes(segmented, tmp_path, monkeypatch):
+    session = session_of(segmented.viewer)
+    asked = []
+    monkeypatch.setattr(Session, "_ask", lambda session: bool(asked.append(session.status.text)))
+    shutil.rmtree(session.workspace.folder)
+    segmented.lungs.paint(PLACE, 2)
+    segmented.wait(lambda: not session.status.safe)
+    window = segmented.widget.window()
+    assert not window.close()
+    assert len(asked) == 1
+    session.choose(tmp_path / "elsewhere")
+    segmented.wait(lambda: session.status.safe and np.array_equal(saved(segmented), segmented.lungs.data))
+
+
+def test_a_mask_from_a_file_is_where_to_start_and_corrections_are_told_from_it(desk, tmp_path):
+    mask = np.flip(LUNGS, 0).astype(np.uint8) * 2
+    affine = CT.affine.copy()
+    affine[:, 3] += affine[:, 0] * (CT.shape[0] - 1)
+    affine[:, 0] *= -1
+    path = write(Volume(np.ascontiguousarray(mask), affine), tmp_path / "mask.nii.gz")
+    session = session_of(desk.viewer)
+    desk.wait(lambda: session.workspace is not None)
+    desk.dock.workspace.start_from(path, desk.image)
+    desk.wait(lambda: "ct lungs" in desk.viewer.layers)
+    np.testing.assert_array_equal(desk.lungs.data, LUNGS * 2)
+    desk.lungs.paint(PLACE, 1)
+    desk.wait(lambda: np.array_equal(saved(desk), desk.lungs.data))
+    with Workspace(session.workspace.folder) as workspace:
+        loaded = workspace.load(workspace.find(content_hash(CT.array)))
+    assert (loaded.source.kind, loaded.source.model) == ("imported", "mask.nii.gz")
+    assert (loaded.origin[PLACE] & 0x80) != 0
+    assert np.count_nonzero(loaded.origin & 0x80) == np.count_nonzero(desk.lungs.data != LUNGS * 2)

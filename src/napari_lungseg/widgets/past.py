@@ -29,6 +29,7 @@ class Past(QWidget):
         self.bring_back = QPushButton("Bring this state back")
         self.bring_back.setToolTip("The slice becomes what it was; undo takes that back.")
         self._none = QLabel(NONE_YET)
+        self._none.setWordWrap(True)
         self._session = session
         self._track: Track | None = None
         self._index = 0

@@ -78,6 +78,7 @@ class ReviewWidget(QWidget):
         self.shortcuts: dict[str, QShortcut] = {}
         self._been: list[int] = []
         self._key_list = QLabel()
+        self._key_list.setWordWrap(True)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._lay_out()
         self._connect()
@@ -305,7 +306,7 @@ def _row(*buttons: QPushButton) -> QHBoxLayout:
         # Else the texts of four buttons are wider than the dock.
         button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         button.setStyleSheet("padding: 5px 1px")
-        row.addWidget(button)
+        row.addWidget(button, stretch=4 + len(button.text()))
     row.setSpacing(4)
     return row
 
@@ -318,7 +319,8 @@ def _progress(reviewing: Reviewing) -> str:
         text += f", {flagged} flagged"
     if done and reviewing.spent_s >= 1:
         each = reviewing.spent_s / done
-        text += f" · {each:.0f} s a slice · about {each * (count - done) / 60:.0f} min left"
+        left = each * (count - done) / 60
+        text += f" · {each:.0f} s a slice" + (f" · about {left:.0f} min left" if left >= 1 else "")
     return text + ("." if done < count else ": all done.")
 
 

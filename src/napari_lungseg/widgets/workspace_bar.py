@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from napari.layers import Labels
+from napari.layers import Labels, Layer
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import Qt
@@ -145,7 +145,11 @@ class WorkspaceBar(QWidget):
             return
         path, _ = QFileDialog.getOpenFileName(self, f"A mask of {image.name}", "", MASK_FILES)
         if path:
-            self._do(_read_mask, Path(path), image, displayed_step(viewer, image), done=self._imported)
+            self.start_from(Path(path), image)
+
+    def start_from(self, path: Path, image: Layer) -> None:
+        """Make the mask in a file the mask of an image."""
+        self._do(_read_mask, path, image, displayed_step(self.session.viewer, image), done=self._imported)
 
     def _imported(self, read: tuple[Any, Volume, Array, str]) -> None:
         image, volume, mask, name = read
