@@ -114,6 +114,7 @@ def heartbeat() -> Iterator[list[float]]:
     timer.timeout.connect(lambda: beats.append(time.perf_counter()))
     timer.start(1)
     yield beats
+    beats.append(time.perf_counter())
     timer.stop()
 
 
@@ -262,7 +263,8 @@ def tools(desk: Desk) -> None:
             if "slice" in tool.scopes:
                 row(f"{title}: slice", [seconds(functools.partial(carry_out, tool, work(index), (), None)) for index in indices])
             if "volume" in tool.scopes:
-                row(f"{title}: volume", [seconds(functools.partial(carry_out, tool, work(None), (), None)) for _ in range(VOLUMES)])
+                whole = functools.partial(carry_out, tool, work(None), (), None)
+                row(f"{title}: volume", [seconds(whole) for _ in range(VOLUMES)])
     change = carry_out(TOOLS["grow"], work_on(desk.ct, volume.array, {"mm": 2.0}, indices[0]), (), None)
     assert change is not None
     there = functools.partial(desk.result.edit_now, change.box, change.before, change.after, "grow")
@@ -286,7 +288,7 @@ def work_on(ct: Volume, labels: Array, values: dict[str, Any], index: int | None
     """What a tool is given on a slice, or on the volume."""
     where = () if index is None else (index,)
     part = labels[where]
-    places = np.argwhere(part == 1)
+    clicked = np.flatnonzero(part == 2)
     inner = tuple(slice(size // 4, 3 * size // 4) for size in part.shape)
     return Work(
         volume=ct.with_array(labels),
@@ -298,7 +300,7 @@ def work_on(ct: Volume, labels: Array, values: dict[str, Any], index: int | None
         values=values,
         image=ct.array[where],
         other=np.roll(part, 5, axis=-1),
-        at=tuple(int(place) for place in places[len(places) // 2]),
+        at=tuple(int(place) for place in np.unravel_index(clicked[len(clicked) // 2], part.shape)),
         region=inner,
     )
 

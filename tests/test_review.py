@@ -11,9 +11,9 @@ from napari_lungseg.review import (
     TWO_OPINIONS,
     SliceMeasures,
     Weights,
-    disagreement_mm2,
-    doubt_mm2,
-    jump_mm2,
+    in_dispute,
+    in_doubt,
+    jumps,
     measure_slices,
     next_slice,
     rank,
@@ -34,40 +34,37 @@ def case(seed: int = 0, shape: tuple[int, ...] = (7, 12, 15)) -> Case:
     return labels, percent, second
 
 
-def test_doubt_is_the_area_between_25_and_75_percent() -> None:
-    percent = np.arange(101, dtype=np.uint8)
-    for value in percent:
-        assert doubt_mm2(np.full((2, 3), value), PIXEL_MM2) == pytest.approx(6 * PIXEL_MM2 if 25 <= value <= 75 else 0)
+def test_a_pixel_is_in_doubt_from_25_to_75_percent() -> None:
+    assert np.array_equal(np.flatnonzero(in_doubt(np.arange(101, dtype=np.uint8))), np.arange(25, 76))
 
 
-def test_disagreement_is_the_area_that_only_one_opinion_calls_lung() -> None:
-    one, other = np.array([[0, 49, 50, 100]] * 4, np.uint8), np.array([[0, 49, 50, 100]] * 4, np.uint8).T
-    assert disagreement_mm2(one, other, PIXEL_MM2) == pytest.approx(8 * PIXEL_MM2)
-    assert disagreement_mm2(one, one, PIXEL_MM2) == 0
+def test_a_pixel_is_in_dispute_where_only_one_opinion_calls_it_lung() -> None:
+    one, other = np.array([0, 49, 49, 50, 50, 100], np.uint8), np.array([49, 0, 50, 49, 100, 0], np.uint8)
+    assert in_dispute(one, other).tolist() == [False, False, True, True, False, True]
 
 
 def test_a_lung_that_grows_steadily_has_no_jump_and_one_that_is_interrupted_has() -> None:
     disc = np.hypot(*np.mgrid[-20:21, -20:21])
     small, middle, large = (np.uint8(disc < radius) for radius in (8, 11, 14))
-    assert jump_mm2(small, middle, large, 1.0) == 0
-    assert jump_mm2(large, middle, small, 1.0) == 0
-    assert jump_mm2(small, large, small, 1.0) == large.sum() - small.sum()
-    assert jump_mm2(middle, np.zeros_like(middle), large, 1.0) == middle.sum()
+    assert not jumps(small, middle, large).any()
+    assert not jumps(large, middle, small).any()
+    assert np.array_equal(jumps(small, large, small), small != large)
+    assert np.array_equal(jumps(middle, np.zeros_like(middle), large), middle > 0)
 
 
 def test_a_lung_that_changes_sides_in_one_slice_is_a_jump() -> None:
     right = np.ones((3, 4), np.uint8)
-    assert jump_mm2(right, 2 * right, right, PIXEL_MM2) == pytest.approx(12 * PIXEL_MM2)
+    assert jumps(right, 2 * right, right).all()
 
 
-def test_each_slice_is_measured_with_its_neighbours() -> None:
+def test_each_slice_is_measured_in_mm2_and_with_its_neighbours() -> None:
     labels, percent, second = case()
     measures = measure_slices(labels, SPACING, percent, second)
     for k in range(7):
-        assert measures.doubt_mm2[k] == pytest.approx(doubt_mm2(percent[k], PIXEL_MM2))
-        assert measures.disagreement_mm2[k] == pytest.approx(disagreement_mm2(percent[k], second[k], PIXEL_MM2))
+        assert measures.doubt_mm2[k] == pytest.approx(in_doubt(percent[k]).sum() * PIXEL_MM2)
+        assert measures.disagreement_mm2[k] == pytest.approx(in_dispute(percent[k], second[k]).sum() * PIXEL_MM2)
     for k in range(1, 6):
-        assert measures.jump_mm2[k] == pytest.approx(jump_mm2(labels[k - 1], labels[k], labels[k + 1], PIXEL_MM2))
+        assert measures.jump_mm2[k] == pytest.approx(jumps(labels[k - 1], labels[k], labels[k + 1]).sum() * PIXEL_MM2)
     assert measures.jump_mm2[0] == measures.jump_mm2[-1] == 0
 
 
@@ -78,6 +75,8 @@ def test_slices_may_lie_along_any_axis(axis: int) -> None:
     spacing = tuple(np.insert(SPACING[1:], axis, SPACING[0]))
     turned = measure_slices(moved[0], spacing, moved[1], moved[2], axis=axis)
     assert turned.expected_error_mm2() == pytest.approx(upright.expected_error_mm2())
+    some = measure_slices(moved[0], spacing, moved[1], moved[2], axis=axis, slices=[6, 1, 4])
+    assert some.expected_error_mm2() == pytest.approx(upright.expected_error_mm2()[[6, 1, 4]])
 
 
 def test_after_a_correction_the_slice_and_its_neighbours_are_enough() -> None:
@@ -93,7 +92,7 @@ def test_after_a_correction_the_slice_and_its_neighbours_are_enough() -> None:
 def test_a_flat_image_is_one_slice() -> None:
     labels, percent, second = (array[0] for array in case())
     measures = measure_slices(labels, SPACING[1:], percent, second)
-    assert measures.doubt_mm2 == pytest.approx([doubt_mm2(percent, PIXEL_MM2)])
+    assert measures.doubt_mm2 == pytest.approx([in_doubt(percent).sum() * PIXEL_MM2])
     assert measures.jump_mm2 == [0]
     assert next_slice(measures.expected_error_mm2(), (), 1.0) == 0
     assert next_slice(measures.expected_error_mm2(), {0}, 1.0) is None
@@ -158,6 +157,8 @@ def test_what_cannot_be_is_refused() -> None:
     labels, percent, second = case()
     with pytest.raises(InputError, match="one grid"):
         measure_slices(labels, SPACING, percent[1:])
+    with pytest.raises(InputError, match="whole percent"):
+        measure_slices(labels, SPACING, percent / np.float32(100))
     with pytest.raises(InputError, match="needs the first"):
         measure_slices(labels, SPACING, second=second)
     for spacing in (SPACING[1:], (0.0, 1.0, 1.0), (math.nan, 1.0, 1.0)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,8 @@ APART_MM = 5.0
 
 Percent = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Weights:
     Attributes
     ----------
     doubt, jump, disagreement : float
-        Of :func:`doubt_mm2`, :func:`jump_mm2` and :func:`disagreement_mm2`.
+        Of the areas in :class:`SliceMeasures`.
 
     Raises
     ------
@@ -62,14 +64,16 @@ TWO_OPINIONS = Weights(doubt=0.27, jump=0.44, disagreement=0.54)
 
 @dataclass(frozen=True, eq=False)
 class SliceMeasures:
-    """What hints at errors, slice by slice.
+    """What hints at errors, slice by slice, in mm².
 
     Attributes
     ----------
     jump_mm2 : (N,) array of float
-        :func:`jump_mm2` of each slice.
-    doubt_mm2, disagreement_mm2 : (N,) array of float, optional
-        :func:`doubt_mm2` and :func:`disagreement_mm2`; None where the probability, or a second one, is missing.
+        Area of :func:`jumps`; 0 in the first slice and the last.
+    doubt_mm2 : (N,) array of float, optional
+        Area :func:`in_doubt`; None without a probability.
+    disagreement_mm2 : (N,) array of float, optional
+        Area :func:`in_dispute`; None without a second probability.
     """
 
     jump_mm2: Floats
@@ -131,45 +135,48 @@ def measure_slices(
     Raises
     ------
     InputError
-        When the arrays differ in shape, a second opinion comes without the first, or a slice, an axis or the spacing cannot be.
+        When the arrays differ in shape, a probability is not in percent, a second opinion comes without the first, or a slice, an
+        axis or the spacing cannot be.
     """
     if second is not None and percent is None:
         raise InputError("A second opinion on a mask needs the first: give the probability of the mask too.")
+    if any(opinion is not None and opinion.dtype != np.uint8 for opinion in (percent, second)):
+        raise InputError("A probability must be given in whole percent (uint8, 0 to 100); multiply fractions by 100 and round them.")
     mask = _stack(labels, labels.shape, axis)
     first = None if percent is None else _stack(percent, labels.shape, axis)
     other = None if second is None else _stack(second, labels.shape, axis)
     if len(spacing) != labels.ndim or not all(math.isfinite(step) and step > 0.0 for step in spacing):
         raise InputError(f"The spacing of labels of shape {labels.shape} must be {labels.ndim} distances above 0 mm, not {spacing}.")
     pixel_mm2 = math.prod(spacing) / (spacing[axis] if labels.ndim == 3 else 1.0)
-    last = len(mask) - 1
-    wanted = range(last + 1) if slices is None else slices
-    if any(not 0 <= index <= last for index in wanted):
-        raise InputError(f"Slices {list(wanted)} cannot be measured: the image has slices 0 to {last}.")
+    last = mask.shape[axis] - 1
+    here = np.arange(last + 1) if slices is None else np.array(slices, np.intp)
+    if ((here < 0) | (here > last)).any():
+        raise InputError(f"Slices {here.tolist()} cannot be measured: the image has slices 0 to {last}.")
+    around = np.maximum(here - 1, 0), here, np.minimum(here + 1, last)
     return SliceMeasures(
-        np.array([jump_mm2(mask[max(k - 1, 0)], mask[k], mask[min(k + 1, last)], pixel_mm2) for k in wanted]),
-        None if first is None else np.array([doubt_mm2(first[k], pixel_mm2) for k in wanted]),
-        None if first is None or other is None else np.array([disagreement_mm2(first[k], other[k], pixel_mm2) for k in wanted]),
+        pixel_mm2 * _count(jumps, [(mask, index) for index in around], axis),
+        None if first is None else pixel_mm2 * _count(in_doubt, [(first, here)], axis),
+        None if first is None or other is None else pixel_mm2 * _count(in_dispute, [(first, here), (other, here)], axis),
     )
 
 
-def doubt_mm2(percent: Percent, pixel_mm2: float) -> float:
-    """Area of a slice whose probability lies from 25 to 75 %, in mm²."""
-    # Below 25 the difference wraps around.
-    return float(np.count_nonzero(percent - np.uint8(DOUBT_FROM) <= DOUBT_TO - DOUBT_FROM)) * pixel_mm2
+def in_doubt(percent: Percent) -> Mask:
+    """Pixels whose probability lies from 25 to 75 %."""
+    return np.asarray((percent >= DOUBT_FROM) & (percent <= DOUBT_TO))
 
 
-def jump_mm2(before: Array, labels: Array, after: Array, pixel_mm2: float) -> float:
-    """Area of a slice whose label is neither that of the slice before nor of the slice after, which agree, in mm².
+def jumps(before: Array, labels: Array, after: Array) -> Mask:
+    """Pixels whose label is that of neither neighbouring slice, where these agree.
 
-    It is half of what the three slices differ more than the two outer ones do, so that a lung that steadily grows or shrinks has
-    no jump. A lung that changes sides has one.
+    They are half of what the slice differs from both neighbours beyond what those differ from each other: a lung that grows or
+    shrinks steadily has no jump, and one that changes sides in a slice has.
     """
-    return float(np.count_nonzero((before == after) & (labels != before))) * pixel_mm2
+    return np.asarray((before == after) & (labels != before))
 
 
-def disagreement_mm2(percent: Percent, second: Percent, pixel_mm2: float) -> float:
-    """Area of a slice that one of two probabilities, but not the other, calls lung at 50 %, in mm²."""
-    return float(np.count_nonzero((percent >= LUNG_FROM) != (second >= LUNG_FROM))) * pixel_mm2
+def in_dispute(percent: Percent, second: Percent) -> Mask:
+    """Pixels that one of two probabilities, but not the other, calls lung, at 50 %."""
+    return np.asarray((percent >= LUNG_FROM) != (second >= LUNG_FROM))
 
 
 def next_slice(score: Floats, reviewed: Collection[int], step_mm: float, apart_mm: float = APART_MM) -> int | None:
@@ -228,9 +235,22 @@ def _ranked(score: Floats, reviewed: Collection[int], step_mm: float, apart_mm: 
 
 
 def _stack(array: Array, shape: tuple[int, ...], axis: int) -> Array:
-    """View of an array with its slices along axis 0 (InputError where it has not the shape or the axis)."""
+    """View with three axes of an array (InputError where it has another shape, or no slices along the axis)."""
     if len(shape) not in (2, 3) or not 0 <= axis < (3 if len(shape) == 3 else 1):
         raise InputError(f"An image of shape {shape} has no slices along axis {axis}.")
     if array.shape != shape:
         raise InputError(f"The labels have shape {shape} but a probability has {array.shape}; both must lie on one grid.")
-    return array[None] if array.ndim == 2 else np.moveaxis(array, axis, 0)
+    return array[None] if array.ndim == 2 else array
+
+
+def _count(test: Callable[..., Mask], parts: list[tuple[Array, Indices]], axis: int) -> Floats:
+    """Pixels of each slice that pass a test, whose arguments are those slices of each array."""
+    if axis < 2:
+        stacks = [(np.moveaxis(array, axis, 0), index) for array, index in parts]
+        count = len(parts[0][1])
+        return np.array([np.count_nonzero(test(*(stack[index[n]] for stack, index in stacks))) for n in range(count)], float)
+    # One by one, slices along the last axis would each read the whole memory.
+    counts = np.zeros(len(parts[0][1]))
+    for row in range(len(parts[0][0])):
+        counts += np.count_nonzero(test(*(array[row][:, index] for array, index in parts)), axis=0)
+    return counts

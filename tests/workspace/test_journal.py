@@ -461,6 +461,14 @@ def test_reading_waits_for_no_write(workspace, volume):
     assert [event.kind for event in workspace.record(case)] == ["added", "saved"]
 
 
+def test_one_read_sees_one_state(workspace, volume):
+    case = add(workspace, volume)
+    with workspace._journal.reading() as db:
+        workspace.set_state(case, 0, "reviewed")
+        assert db.execute("SELECT count(*) FROM events WHERE kind = 'state'").fetchone() == (0,)
+    assert workspace.states(case)[0].state == "reviewed"
+
+
 def test_many_threads_can_write(workspace, volume):
     case = add(workspace, volume)
     threads = [threading.Thread(target=workspace.set_state, args=(case, index, "reviewed")) for index in range(4) for _ in range(5)]

@@ -19,16 +19,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from napari_lungseg.workspace import schema, trouble
+from napari_lungseg.workspace import connection, trouble
 from napari_lungseg.workspace.lock import FolderLock
 from napari_lungseg.workspace.records import EventKind
 from napari_lungseg.workspace.trouble import DamagedError, DiskFullError, WorkspaceError
 
 JOURNAL = "journal.sqlite"
-#: Seconds that a connection waits for another one, where there is no write-ahead log.
-_BUSY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -190,10 +187,10 @@ class Journal:
         """Take the lock and prepare the connection that writes; without the lock, the journal is read-only."""
         try:
             mine = self._lock.take(self._user)
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:  # the latter where the disk knows no locks
             if trouble.is_no_room(error):
                 raise trouble.full(self.folder, self._unsaved_since) from error
-            self.why_read_only = _refused(self.folder, error.strerror or str(error))
+            self.why_read_only = _refused(self.folder, getattr(error, "strerror", None) or str(error))
             return
         if not mine:
             self.holder = self._lock.holder()
@@ -202,9 +199,9 @@ class Journal:
                 "close the other window or choose another workspace."
             )
             return
-        db = self._connect("mode=rw" if self._place else "mode=rwc")
+        db = connection.connect(self.path, "mode=rw" if self._place else "mode=rwc")
         try:
-            self._prepare(db)
+            connection.prepare_for_writing(db, self.path)
         except BaseException as error:
             db.close()
             if isinstance(error, sqlite3.Error) and trouble.is_damage(error):
@@ -212,71 +209,14 @@ class Journal:
             if not isinstance(error, sqlite3.Error | DamagedError):
                 self._lock.give_back()
             raise
-        self._db, self._place = db, _place(self.path)
-
-    def _prepare(self, db: sqlite3.Connection) -> None:
-        try:
-            version = schema.version(db)
-        except sqlite3.OperationalError:
-            # Where the disk cannot share memory, as many network drives, a write-ahead log opens only for one alone.
-            db.execute("PRAGMA locking_mode=EXCLUSIVE")
-            db.execute("PRAGMA journal_mode=DELETE")
-            db.execute("PRAGMA locking_mode=NORMAL")
-            version = schema.version(db)
-        self._check_version(version)
-        # It stays a rollback journal, which is as safe and slower, where the disk can do no better.
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        db.execute("PRAGMA fullfsync=ON")
-        if version == 0:
-            schema.create(db)
-        elif db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-            raise DamagedError
-        # Fails here where the file may be read but not written, as opening it does not.
-        db.execute("BEGIN IMMEDIATE")
-        db.execute(f"PRAGMA user_version = {schema.VERSION}")
-        db.execute("ROLLBACK")
-
-    def _check_version(self, version: int) -> None:
-        if version > schema.VERSION:
-            raise WorkspaceError(
-                f"The journal in {self.folder} is of a later version of napari-lungseg; update it, or choose another workspace."
-            )
-        if version < 0:
-            raise WorkspaceError(f"{self.path} belongs to another program; choose another folder for the workspace.")
-
-    def _connect(self, options: str) -> sqlite3.Connection:
-        # As SQLite wants it, also for drive letters and network shares.
-        path = quote(self.path.absolute().as_posix())
-        uri = f"file://{path if path.startswith('/') else '/' + path}?{options}"
-        return sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        self._db, self._place = db, connection.place(self.path)
 
     def _reader(self) -> sqlite3.Connection:
-        if not self.path.exists():
-            if self._place is not None:
-                raise trouble.not_read(FileNotFoundError("it is gone"), self.folder)
-            return _empty()
-        log = self.path.with_name(f"{JOURNAL}-wal")
-        # The second for a folder in which nothing can be written, not even what readers share.
-        for options in ("mode=ro", "mode=ro&immutable=1"):
-            db = self._connect(options)
-            try:
-                db.execute("BEGIN")
-                version = schema.version(db)
-                self._check_version(version)
-            except sqlite3.OperationalError:
-                db.close()
-                if "immutable" in options or (log.exists() and log.stat().st_size):
-                    raise
-            except BaseException:
-                db.close()
-                raise
-            else:
-                break
-        if version > 0:
-            return db
-        db.close()
-        return _empty()
+        if self.path.exists():
+            return connection.for_reading(self.path)
+        if self._place is not None:
+            raise trouble.not_read(FileNotFoundError("it is gone"), self.folder)
+        return connection.empty()
 
     def _writer(self) -> sqlite3.Connection:
         """The connection that writes, opened again if it was let go."""
@@ -300,7 +240,7 @@ class Journal:
         """Make sure that what is written is where the next start will look for it, and not in a file that was deleted."""
         assert self._db is not None
         (mode,) = self._db.execute("PRAGMA journal_mode").fetchone()
-        if _place(self.path) != self._place or (mode == "wal" and not self.path.with_name(f"{JOURNAL}-wal").exists()):
+        if connection.place(self.path) != self._place or (mode == "wal" and not connection.log_of(self.path).exists()):
             self._let_go()
             raise trouble.vanished(self.folder, self._unsaved_since)
 
@@ -330,21 +270,6 @@ class Journal:
                 f"The journal in {self.folder} is damaged and cannot be put aside ({error.strerror}); choose another workspace."
             ) from error
         self.told = f"The journal in {self.folder} was damaged: it was put aside as {aside}, and a new one was begun."
-
-
-def _empty() -> sqlite3.Connection:
-    """A journal in which nothing was written yet."""
-    db = sqlite3.connect(":memory:", isolation_level=None)
-    schema.create(db)
-    return db
-
-
-def _place(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _refused(folder: Path, reason: str) -> str:

@@ -47,14 +47,24 @@ def full(folder: Path, since: datetime) -> DiskFullError:
     return DiskFullError(f"The disk of {folder} is full; {_in_memory(since)}; free some space or choose another workspace.")
 
 
-def is_no_room(error: OSError) -> bool:
+def is_no_room(error: Exception) -> bool:
     """Whether a file could not be made for want of room."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def damaged(folder: Path, since: datetime) -> WorkspaceError:
     """The journal broke while it was open."""
     return WorkspaceError(f"The journal in {folder} is damaged; {_in_memory(since)}; open the workspace again or choose another one.")
+
+
+def later(folder: Path) -> WorkspaceError:
+    """We are too old for it."""
+    return WorkspaceError(f"The journal in {folder} is of a later version of napari-lungseg; update it, or choose another workspace.")
+
+
+def foreign(path: Path) -> WorkspaceError:
+    """It is no journal."""
+    return WorkspaceError(f"{path} belongs to another program; choose another folder for the workspace.")
 
 
 def vanished(folder: Path, since: datetime) -> WorkspaceError:
