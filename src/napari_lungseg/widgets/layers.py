@@ -111,7 +111,9 @@ def volume_to_layer(volume: Volume) -> tuple[Array, dict[str, Any]]:
     if not turned and moved[0].max() < _NEGLIGIBLE and moved[:, 0].max() < _NEGLIGIBLE and moved.max() >= _NEGLIGIBLE:
         matrix[0, 1:3] = matrix[1:3, 0] = 0.0
         shown = matrix[3 - axes :, 3 - axes :]
-        keywords = {"affine": shown}
+        # napari's brush is round by the scale alone.
+        scale = spacing[3 - axes :]
+        keywords = {"scale": scale, "affine": shown @ np.diag([*1 / scale, 1.0])}
     else:
         signs = np.where(np.diag(matrix)[:3] < 0, -1.0, 1.0) if not turned else np.ones(3)
         centre = (shape - 1) / 2

@@ -30,8 +30,10 @@ class Stretches(QObject):
 
     def start(self, work: Iterator[None], done: Callable[[], None]) -> None:
         """Begin; ``work`` does one bit whenever it is asked for its next. What was begun before is ended first."""
-        for _ in self._work or ():
-            pass
+        if self._work is not None:
+            for _ in self._work:
+                pass
+            self._done()
         self._work, self._done = work, done
         self._timer.start()
 
