@@ -1,6 +1,5 @@
 """The correction tools: functions from labels to new labels, on a slice or a volume, without a window."""
 
-from napari_lungseg.edit.brush import ball, brush, stroke
 from napari_lungseg.edit.interpolate import fill_between
 from napari_lungseg.edit.islands import keep_island, keep_largest, relabel_island, remove_island, remove_small, split_islands
 from napari_lungseg.edit.limits import Limits, allowed, restrict
@@ -12,8 +11,6 @@ from napari_lungseg.edit.smooth import fill_holes, smooth, smooth_joint
 __all__ = [
     "Limits",
     "allowed",
-    "ball",
-    "brush",
     "combine",
     "copy_slice",
     "crop_to_box",
@@ -32,5 +29,4 @@ __all__ = [
     "smooth_joint",
     "split_islands",
     "split_left_right",
-    "stroke",
 ]

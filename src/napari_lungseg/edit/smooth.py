@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, signal
 
-from napari_lungseg.edit.brush import ball
 from napari_lungseg.edit.margin import dilated, eroded
 from napari_lungseg.edit.region import (
+    ROUNDING,
     Labels,
     Mask,
     Progress,
@@ -150,10 +150,17 @@ def smooth_joint(labels: Labels, sigma_mm: float, spacing: Spacing, progress: Pr
 
 
 def _median(mask: Mask, radius_mm: float, spacing: Spacing) -> Mask:
-    element = ball(2 * radius_mm, spacing)
+    element = _ball(radius_mm, spacing)
     padded = np.pad(mask, [(size // 2, size // 2) for size in element.shape], mode="edge").astype(np.float32)
     # By FFT, as a ball has hundreds of voxels. Odd as their number is, no count is nearer to its half than float32 can tell.
     return np.asarray(signal.fftconvolve(padded, element.astype(np.float32), mode="valid") > element.sum() / 2)
+
+
+def _ball(radius_mm: float, spacing: Spacing) -> Mask:
+    """A disc or sphere of odd size: true where a voxel's centre is not further than the radius from the central one's."""
+    away = np.meshgrid(*(np.arange(-margin, margin + 1) for margin in reach(radius_mm, spacing)), indexing="ij", sparse=True)
+    squared = sum((offset * step) ** 2 for offset, step in zip(away, spacing, strict=True))
+    return np.asarray(squared <= (radius_mm * (1 + ROUNDING)) ** 2)
 
 
 def _opening(mask: Mask, radius_mm: float, spacing: Spacing) -> Mask:
