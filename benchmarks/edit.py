@@ -28,7 +28,7 @@ from typing import Any
 import napari
 import numpy as np
 import psutil
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEventLoop, Qt, QTimer
 from qtpy.QtWidgets import QApplication
 from scipy import ndimage
 
@@ -98,11 +98,12 @@ def seconds(call: Callable[[], Any]) -> float:
 def wait(condition: Callable[[], bool]) -> None:
     """Let the window live until something has happened."""
     end = time.perf_counter() + PATIENCE_S
-    while not condition():
-        if time.perf_counter() > end:
-            raise TimeoutError("Something that was waited for did not happen.")
-        QApplication.processEvents()
-        time.sleep(0.0005)
+    loop, timer = QEventLoop(), QTimer()
+    timer.timeout.connect(lambda: loop.quit() if condition() or time.perf_counter() > end else None)
+    timer.start(1)
+    loop.exec()
+    if not condition():
+        raise TimeoutError("Something that was waited for did not happen.")
 
 
 @contextmanager

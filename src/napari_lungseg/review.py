@@ -58,7 +58,7 @@ class Weights:
 MASK_ALONE = Weights(jump=12.8)
 #: For a mask and its probability.
 ONE_OPINION = Weights(doubt=0.36, jump=0.16)
-#: For a second probability besides. It finds 1 or 2 % more in weak masks, nothing more in good ones.
+#: For a second probability besides. It finds 1 to 3 % more in weak masks, no more in good ones.
 TWO_OPINIONS = Weights(doubt=0.27, jump=0.44, disagreement=0.54)
 
 

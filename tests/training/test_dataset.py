@@ -63,3 +63,14 @@ def test_sampler_draws_empty_slices_at_the_share_asked_for(chests: Path) -> None
     rng = np.random.default_rng(0)
     share = np.mean([not sampler.draw(rng).label.any() for _ in range(2000)])
     assert share == pytest.approx(0.25, abs=0.04)
+
+
+def test_slices_that_nobody_has_judged_are_not_learnt_from(chests: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(chests, tmp_path / "chests")
+    description = json.loads((folder / "dataset.json").read_text())
+    description["labels"]["ignore"] = 2
+    (folder / "dataset.json").write_text(json.dumps(description))
+    data = open_dataset(folder)
+    image, labels = data.load("b")
+    labels.array[1] = 2
+    assert [item.index for item in slices_of("b", image, labels, Preprocessing(), data.ignore)] == [0]

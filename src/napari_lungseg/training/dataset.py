@@ -73,6 +73,8 @@ class Dataset:
         File ending of images and labels.
     sources : list
         Where the data come from and under which licence, as ``"sources"`` in ``dataset.json`` says.
+    ignore : int or None
+        Label of voxels that nobody has judged ("ignore" in ``dataset.json``).
     """
 
     folder: Path
@@ -82,6 +84,7 @@ class Dataset:
     held_out: tuple[str, ...]
     ending: str
     sources: list[Any]
+    ignore: int | None = None
 
     def load(self, case: str) -> tuple[Volume, Volume]:
         """Image and labels of one case."""
@@ -137,7 +140,9 @@ def open_dataset(folder: Path | str, validation_share: float = 0.1, seed: int = 
         shared = {patients[case] for case in train} & {patients[case] for case in group}
         if shared:
             raise InputError(f"{folder}: patient {sorted(shared)[0]} is among both the training and the {name} cases; split by patient.")
-    return Dataset(folder, patients, train, validation, held_out, ending, list(description.get("sources", [])))
+    ignore = description.get("labels", {}).get("ignore")
+    sources = list(description.get("sources", []))
+    return Dataset(folder, patients, train, validation, held_out, ending, sources, None if ignore is None else int(ignore))
 
 
 def _labelled(folder: Path, end: str, ending: str) -> tuple[str, ...]:
@@ -145,15 +150,16 @@ def _labelled(folder: Path, end: str, ending: str) -> tuple[str, ...]:
     return tuple(case for case in labels if (folder / f"images{end}" / f"{case}_0000{ending}").exists())
 
 
-def slices_of(case: str, image: Volume, labels: Volume, preprocessing: Preprocessing) -> list[LabelledSlice]:
-    """Axial slices of a case, cropped to one body box for the whole volume."""
+def slices_of(case: str, image: Volume, labels: Volume, preprocessing: Preprocessing, ignore: int | None = None) -> list[LabelledSlice]:
+    """Axial slices of a case, cropped to one body box for the whole volume; those with voxels to ignore are left out."""
     image, _ = image.reorient()
     labels, _ = labels.reorient()
     box = body_box(image)
     spacing = image.spacing[-2:] if image.spacing_known else assumed_spacing(box)
-    values, marked = np.asarray(image.array), np.asarray(labels.array) > 0
+    values, known = np.asarray(image.array), np.asarray(labels.array)
     if values.ndim == 2:
-        values, marked = values[None], marked[None]
+        values, known = values[None], known[None]
+    marked = known > 0
     intensity_range = preprocessing.intensity_range(image)
     return [
         LabelledSlice(
@@ -166,6 +172,7 @@ def slices_of(case: str, image: Volume, labels: Volume, preprocessing: Preproces
             image.unit == "HU",
         )
         for index in range(values.shape[0])
+        if ignore is None or not (known[index] == ignore).any()
     ]
 
 

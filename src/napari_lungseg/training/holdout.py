@@ -68,12 +68,15 @@ def score_case(case: str, patient: str, prediction: Volume, reference: Volume) -
 
 
 def score_cases(model: Model, data: Dataset, cases: Iterable[str], *, postprocess: bool = True) -> list[CaseScore]:
-    """Segment cases of a data set and compare them with their labels."""
+    """Segment cases of a data set and compare them with their labels, except where these are to be ignored."""
     scores = []
     for case in cases:
         image, labels = data.load(case)
-        result = segment(image, model, postprocess=postprocess)
-        scores.append(score_case(case, data.patients[case], result.labels, labels))
+        found = segment(image, model, postprocess=postprocess).labels
+        if data.ignore is not None:
+            ignored = np.asarray(labels.array) == data.ignore
+            found, labels = (volume.with_array(np.where(ignored, 0, volume.array)) for volume in (found, labels))
+        scores.append(score_case(case, data.patients[case], found, labels))
     return scores
 
 

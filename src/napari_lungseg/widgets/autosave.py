@@ -124,6 +124,10 @@ class Track:
         volume = array[self.step]
         return np.array(volume if volume.ndim == 2 else volume.take(index, self.axis))
 
+    def belong(self, case: Case) -> None:
+        """Take the track for that case, whose slices may be counted along another axis, as the geometry was another one then."""
+        self.case, self.axis = case, case.axis
+
     def identify(self, workspace: Workspace) -> Case:
         """The case that the image is, found by its content."""
         image = self.result.image
@@ -296,13 +300,17 @@ class Autosave(QObject):
         self._busy_since = time.monotonic()
         track = (slices or notes)[0][0]
         try:
-            if track.case is None:
-                track.case = track.identify(self.workspace)
+            case = track.case or track.identify(self.workspace)
+            if track.case is None and case.axis != track.axis and slices:
+                cause = next(iter(slices[0][1].values()))
+                track.belong(case)
+                slices[0] = track, dict.fromkeys(range(track.slices), cause)
+            track.belong(case)
             if slices:
-                self._save(track, track.case, slices[0][1])
+                self._save(track, case, slices[0][1])
                 self._say(self.saved, track, sorted(slices.pop(0)[1]))
             else:
-                notes[0][1](self.workspace, track.case)
+                notes[0][1](self.workspace, case)
                 notes.pop(0)
                 self._say(self.saved, track, [])
         except Exception as error:

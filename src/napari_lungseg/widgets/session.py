@@ -229,7 +229,8 @@ class Session(QObject):
             if track is not None:
                 self._autosave.forget(track)
             track = self._tracks[key] = Track.of(result, step)
-            track.case = self._found.get(key)
+            if (case := self._found.get(key)) is not None:
+                track.belong(case)
             self._autosave.watch(track)
         return track
 
