@@ -40,8 +40,9 @@ from napari_lungseg.volume import Array, Volume, bounding_box
 from napari_lungseg.widgets import remask
 from napari_lungseg.widgets.demo import SIZE, virtual_display
 from napari_lungseg.widgets.layers import volume_to_layer
+from napari_lungseg.widgets.lookup import result_for
 from napari_lungseg.widgets.remask import Remasker
-from napari_lungseg.widgets.results import Result, result_for
+from napari_lungseg.widgets.results import Result
 from napari_lungseg.widgets.session import Session, session_of
 from napari_lungseg.widgets.tool import Tool, Work, carry_out
 from napari_lungseg.widgets.tools import METHODS, TOOLS

@@ -13,7 +13,7 @@ from phantom import chest, chest_model
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.segmentation import segment
 from napari_lungseg.volume import Volume
-from napari_lungseg.widgets.results import result_of
+from napari_lungseg.widgets.lookup import result_of
 
 CT, LUNGS = chest(slices=4, rows=36, columns=48)
 SHAPE = CT.shape

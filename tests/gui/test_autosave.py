@@ -108,6 +108,13 @@ def test_a_second_window_is_told_and_writes_nothing(segmented, open_desk, messag
     np.testing.assert_array_equal(saved(segmented), before)
 
 
+def test_a_mask_whose_image_was_removed_is_saved_on(segmented):
+    lungs = segmented.lungs
+    del segmented.viewer.layers["ct"]
+    lungs.paint(PLACE, 2)
+    segmented.wait(lambda: np.array_equal(saved(segmented), lungs.data))
+
+
 def test_another_workspace_gets_all_that_is_in_the_window(segmented, tmp_path):
     segmented.lungs.paint(PLACE, 2)
     session = session_of(segmented.viewer)

@@ -10,7 +10,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QLabel, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.formats import scans_in
-from napari_lungseg.widgets.results import result_of
+from napari_lungseg.widgets.lookup import result_of
 from napari_lungseg.widgets.session import Session
 from napari_lungseg.widgets.worker import Failed, sentence
 from napari_lungseg.workspace import CaseSummary

@@ -21,7 +21,8 @@ from napari_lungseg.widgets.correct_apply import Applying
 from napari_lungseg.widgets.correct_controls import NEW, CorrectControls
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.limits import EditableRange
-from napari_lungseg.widgets.results import RESULTS, Result, is_mask, result_with
+from napari_lungseg.widgets.lookup import is_mask, result_with
+from napari_lungseg.widgets.results import RESULTS, Result
 from napari_lungseg.widgets.view import displayed_slice, displayed_step
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from psygnal import Signal
 from skimage.segmentation import expand_labels
 
 from napari_lungseg.corrections import MODEL, PERSON, Corrections, as_box
-from napari_lungseg.errors import InputError
 from napari_lungseg.mask import MaskSettings, apply_threshold
 from napari_lungseg.steps import Box, Step
 from napari_lungseg.volume import Array, Volume
@@ -21,7 +20,6 @@ from napari_lungseg.widgets.appearance import add_lungs, add_probability_image, 
 from napari_lungseg.widgets.layers import layer_geometry
 from napari_lungseg.widgets.remask import Remasker
 from napari_lungseg.widgets.stretches import Stretches
-from napari_lungseg.widgets.view import voxel_shape
 from napari_lungseg.workspace import Saved, Source
 
 if TYPE_CHECKING:
@@ -185,6 +183,7 @@ class Result:
     def adopt(self, lungs: Labels) -> None:
         """Make a label layer that came from elsewhere the mask of this image, to start from."""
         self.take(lungs, Corrections(lungs.data, self._percent))
+        self.changed.emit(as_box((), self.shape), "import")
 
     def take(self, lungs: Labels, corrections: Corrections) -> None:
         """Make a label layer the mask of this image.
@@ -340,52 +339,6 @@ class Result:
         if viewer.dims.ndisplay == 2:
             self.lungs.selected_label = 1
             self.lungs.mode = "paint"
-
-
-def result_of(image: Layer) -> Result | None:
-    """The result of an image layer, if there is one."""
-    result = image.metadata.get(KEY)
-    # A duplicated layer shares the metadata of its model.
-    return result if isinstance(result, Result) and result.image == image else None
-
-
-def result_for(image: Layer, shape: tuple[int, ...]) -> Result:
-    """The result of an image layer, begun anew if there is none or the image has changed its shape."""
-    result = result_of(image)
-    if result is None or result.shape != shape:
-        result = Result(image, shape)
-        image.metadata[KEY] = result
-    return result
-
-
-def result_with(viewer: napari.viewer.Viewer, lungs: Labels) -> Result:
-    """The result whose mask a label layer is; where it is none's yet, that of the topmost image on the same voxels.
-
-    What such a layer holds then counts as the model's mask, so that the person's changes are told from it.
-    """
-    for layer in viewer.layers:
-        result = result_of(layer)
-        if result is not None and result.lungs == lungs and result.has_lungs(viewer):
-            return result
-    if not isinstance(lungs.data, np.ndarray):
-        raise InputError(f"The labels of '{lungs.name}' lie outside of memory and cannot be corrected; duplicate the layer first.")
-    fitting = [layer for layer in viewer.layers if is_image(layer) and voxel_shape(layer) == lungs.data.shape]
-    free = [layer for layer in fitting if (other := result_of(layer)) is None or not other.has_lungs(viewer)]
-    image = free[-1] if free else lungs
-    result = Result(image, lungs.data.shape)
-    image.metadata[KEY] = result
-    result.adopt(lungs)
-    return result
-
-
-def is_mask(layer: Layer) -> bool:
-    """Whether a layer's labels can be corrected: not those that only show a probability or what was changed."""
-    return isinstance(layer, Labels) and layer.metadata.get(KEY) not in ("probability", "changes")
-
-
-def is_image(layer: Layer) -> bool:
-    """Whether a layer can be segmented: an image, and not one of this plugin's results."""
-    return isinstance(layer, Image) and layer.metadata.get(KEY) != "probability"
 
 
 def _box_of(atoms: Any, shape: tuple[int, ...]) -> Box | None:

@@ -24,9 +24,10 @@ from qtpy.QtWidgets import (
 
 from napari_lungseg.widgets.cases import Cases
 from napari_lungseg.widgets.forms import emphasise, folded, form, scrolled
+from napari_lungseg.widgets.lookup import is_image, result_of
 from napari_lungseg.widgets.past import Past
 from napari_lungseg.widgets.preferences import preferences
-from napari_lungseg.widgets.results import RESULTS, Result, is_image, result_of
+from napari_lungseg.widgets.results import RESULTS, Result
 from napari_lungseg.widgets.review_strip import COLOURS, Strip
 from napari_lungseg.widgets.reviewing import Reviewing
 from napari_lungseg.widgets.session import session_of

@@ -11,7 +11,8 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_lungseg.steps import Step
-from napari_lungseg.widgets.results import Frame, Result, result_for
+from napari_lungseg.widgets.lookup import result_for
+from napari_lungseg.widgets.results import Frame, Result
 from napari_lungseg.widgets.view import is_shown, voxel_shape
 from napari_lungseg.widgets.worker import Failed, Job, Ready, Stage, segmenting
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +20,9 @@ from napari_lungseg.steps import Box
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.autosave import Autosave, Note, Status, Track
 from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.widgets.lookup import is_image, result_for, result_of
 from napari_lungseg.widgets.preferences import user_name, workspace_folder
-from napari_lungseg.widgets.results import RESULTS, Result, is_image, result_for, result_of
+from napari_lungseg.widgets.results import RESULTS, Result
 from napari_lungseg.widgets.view import displayed_step, voxel_shape
 from napari_lungseg.widgets.worker import Failed, sentence
 from napari_lungseg.workspace import Case, CaseSummary, Saved, Workspace, content_hash
@@ -96,6 +98,7 @@ class Session(QObject):
         self._resuming: list[Layer] = []
         # napari's own bookkeeping is not to be kept alive by this.
         self._window: ReferenceType[QWidget] | None = None
+        self._watched: dict[int, tuple[Result, Callable[[Box, str], None]]] = {}
         self._tracks: dict[tuple[int, tuple[int, ...]], Track] = {}
         #: Cases of masks that came back, as :attr:`_tracks`.
         self._found: dict[tuple[int, tuple[int, ...]], Case] = {}
@@ -244,9 +247,10 @@ class Session(QObject):
         return list(self._tracks.values())
 
     def _watch(self, result: Result) -> None:
-        if result.lungs is None or result.lungs not in self.viewer.layers:
-            return
-        result.changed.connect(lambda box, cause: self._changed(result, box, cause))
+        if result.lungs is not None and result.lungs in self.viewer.layers and id(result) not in self._watched:
+            told = partial(self._changed, result)
+            self._watched[id(result)] = result, told
+            result.changed.connect(told)
 
     def _changed(self, result: Result, box: Box, cause: str) -> None:
         for step in steps_in(box):
@@ -260,8 +264,13 @@ class Session(QObject):
 
     def _removed(self, event: Any) -> None:
         layer = event.value
+        # Nothing of a case that was put away stays in memory; what still waits to be saved is with the autosave.
+        for number, (result, told) in list(self._watched.items()):
+            if layer == result.lungs:
+                result.changed.disconnect(told)
+                del self._watched[number]
         for key, track in list(self._tracks.items()):
-            if track.lungs == layer:
+            if layer == track.lungs:
                 self._autosave.forget(track)
                 del self._tracks[key]
                 self._found.pop(key, None)
