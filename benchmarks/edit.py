@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import functools
 import gc
+import multiprocessing
 import os
 import platform
 import statistics
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -207,7 +208,7 @@ def strokes(desk: Desk) -> None:
     row("autosave of a stroke: on the GUI thread", [times[1] for times in painted], "< 5")
     row("autosave of a stroke: from its end until it is in the journal", [times[2] for times in painted], "< 1000")
     row(f"memory of {STROKES} strokes to undo", [corrections.nbytes / 1024], unit="KiB")
-    row("growth of the process meanwhile", [(after - before) / 2**20], unit="MiB")
+    row(f"growth of the process by {STROKES} strokes", [(after - before) / 2**20], unit="MiB")
     row("undo of a stroke", [seconds(desk.result.undo) for _ in range(20)])
     row("redo of a stroke", [seconds(desk.result.redo) for _ in range(20)])
 
@@ -248,7 +249,7 @@ def thresholds(desk: Desk) -> None:
     row("threshold at rest: writing, on the GUI thread in stretches", writing)
     row("threshold at rest: longest time in which the window cannot answer", stretches)
     row(f"memory of {STEPS} thresholds to undo", [desk.result.corrections.nbytes / 2**20], unit="MiB")
-    row("growth of the process meanwhile", [(after - before) / 2**20], unit="MiB")
+    row(f"growth of the process by {STEPS} thresholds", [(after - before) / 2**20], unit="MiB")
     row("undo of a threshold", [seconds(desk.result.undo) for _ in range(10)])
 
 
@@ -342,23 +343,31 @@ def machine() -> str:
     )
 
 
-def main() -> None:
+def measure(folder: Path | None) -> None:
     """Open the window and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path)
-    folder = parser.parse_args().folder
     ct, lungs = (sample_ct(), sample_lungs()) if folder is None else (read(folder / "ct.nii.gz"), read(folder / "lungs.nii.gz"))
-    with ExitStack() as stack:
-        os.environ[FOLDER_VARIABLE] = stack.enter_context(tempfile.TemporaryDirectory())
-        if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")):
-            stack.enter_context(virtual_display())
+    with tempfile.TemporaryDirectory() as workspace:
+        os.environ[FOLDER_VARIABLE] = workspace
         print(f"{machine()}\n\n| what | median | worst | unit | aim | times |\n|{'---|' * 6}", flush=True)
         desk = Desk.open(enlarged(ct), enlarged(lungs))
         strokes(desk)
         thresholds(desk)
         tools(desk)
-        print(f"\n{machine()}")
+        print(f"\n{machine()}", flush=True)
         desk.viewer.close()
+
+
+def main() -> None:
+    """Measure in a process that ends before its display does."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path)
+    folder = parser.parse_args().folder
+    bare = sys.platform.startswith("linux") and not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    with virtual_display() if bare else nullcontext():
+        process = multiprocessing.get_context("spawn").Process(target=measure, args=(folder,))
+        process.start()
+        process.join()
+    raise SystemExit(process.exitcode)
 
 
 if __name__ == "__main__":

@@ -180,3 +180,43 @@ def test_a_mask_from_a_file_is_where_to_start_and_corrections_are_told_from_it(d
     assert (loaded.source.kind, loaded.source.model) == ("imported", "mask.nii.gz")
     assert (loaded.origin[PLACE] & 0x80) != 0
     assert np.count_nonzero(loaded.origin & 0x80) == np.count_nonzero(desk.lungs.data != LUNGS * 2)
+
+
+def test_each_time_step_is_a_case_of_its_own(open_desk):
+    later = chest(seed=5)[0]
+    desk = open_desk()
+    image = desk.viewer.add_image(np.stack([CT.array, later.array]), name="ct", scale=(1, 6, 4, 4), units=("s", "mm", "mm", "mm"))
+    desk.viewer.layers.selection.active = image
+    desk.viewer.dims.set_current_step(0, 1)
+    assert desk.segment() == ""
+    desk.lungs.paint((1, *PLACE), 2)
+    folder = session_of(desk.viewer).workspace.folder
+
+    def kept(volume: Volume) -> np.ndarray:
+        with Workspace(folder) as workspace:
+            case = workspace.find(content_hash(volume.array))
+            loaded = None if case is None else workspace.load(case)
+        return np.zeros(CT.shape) if loaded is None else loaded.labels
+
+    desk.wait(lambda: np.array_equal(kept(later), desk.lungs.data[1]))
+    assert kept(later)[PLACE] == 2
+    assert not kept(CT).any()
+
+
+def test_a_single_picture_is_saved_and_comes_back(open_desk):
+    picture = Volume(CT.array[4], CT.affine, "HU")
+    desk = open_desk(picture)
+    assert desk.segment() == ""
+    desk.lungs.paint(PLACE[1:], 2)
+    labels = desk.lungs.data.copy()
+    assert session_of(desk.viewer).close()
+    desk.viewer.layers.clear()
+    second = open_desk(picture)
+    second.wait(lambda: bool(session_of(second.viewer).offers))
+    second.dock.workspace.restore.click()
+    second.wait(lambda: "ct lungs" in second.viewer.layers)
+    np.testing.assert_array_equal(second.lungs.data, labels)
+    review = second.dock.open("Review")
+    second.wait(lambda: review.reviewing is not None)
+    review.accept_slice()
+    assert "all done" in review.progress.text()

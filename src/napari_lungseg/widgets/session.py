@@ -64,7 +64,7 @@ class Offer:
     def text(self) -> str:
         """What was found, for the person."""
         at = f" of {self.summary.changed.astimezone():%d %b %Y, %H:%M}" if self.summary.changed else ""
-        far = f"{self.summary.corrected} slices corrected, {self.summary.reviewed} reviewed"
+        far = f"slices: {self.summary.corrected} corrected, {self.summary.reviewed} reviewed"
         return f"The workspace has your work on {self.layer.name}{at} ({far})."
 
 

@@ -21,7 +21,7 @@ from napari_lungseg.widgets.preferences import preferences
 from napari_lungseg.widgets.session import Session
 from napari_lungseg.widgets.view import displayed_step, voxel_shape
 from napari_lungseg.widgets.worker import Failed, sentence
-from napari_lungseg.workspace import Workspace, export_nnunet, import_mask
+from napari_lungseg.workspace import Workspace, export_nnunet, export_record, import_mask
 
 UNSAVED = "color: #ff6b6b; font-weight: bold"
 MASK_FILES = "Masks (*.nii.gz *.nii *.nrrd *.seg.nrrd *.mha *.tif *.png);;All files (*)"
@@ -50,6 +50,7 @@ class WorkspaceBar(QWidget):
             ("Export the mask …", self._export),
             ("Export all as an nnU-Net data set …", self._export_all),
             ("Start from a mask in a file …", self._import),
+            ("Save the record as a table …", self._export_record),
         ):
             self.menu.addAction(text, slot)
         self._offer_box = QWidget()
@@ -135,6 +136,14 @@ class WorkspaceBar(QWidget):
         if folder and workspace is not None:
             self._do(_export_all, workspace, Path(folder), self._open_images())
 
+    def _export_record(self) -> None:
+        workspace = self.session.workspace
+        if workspace is None:
+            return
+        path, _ = QFileDialog.getSaveFileName(self, "Who did what when", "record.csv", "CSV (*.csv)")
+        if path:
+            self._do(_export_record, workspace, Path(path))
+
     def _import(self) -> None:
         viewer = self.session.viewer
         active = viewer.layers.selection.active
@@ -210,6 +219,10 @@ def _export(path: Path, lungs: Labels, step: tuple[int, ...]) -> str:
 
 def _export_all(workspace: Workspace, folder: Path, images: dict[str, Volume]) -> str:
     return export_nnunet(workspace, folder, images=images).text
+
+
+def _export_record(workspace: Workspace, path: Path) -> str:
+    return f"Saved {export_record(workspace, path)}."
 
 
 def _read_mask(path: Path, image: Any, step: tuple[int, ...]) -> tuple[Any, Volume, Array, str]:

@@ -14,6 +14,7 @@ from napari_lungseg.workspace.records import (
     Source,
     State,
 )
+from napari_lungseg.workspace.table import export_record
 from napari_lungseg.workspace.trouble import WorkspaceError
 from napari_lungseg.workspace.workspace import FOLDER_VARIABLE, Workspace, default_folder
 
@@ -35,5 +36,6 @@ __all__ = [
     "default_folder",
     "export_labels",
     "export_nnunet",
+    "export_record",
     "import_mask",
 ]
