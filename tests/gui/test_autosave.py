@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -85,6 +87,38 @@ def test_work_that_is_not_wanted_now_stays_in_the_workspace(segmented, open_desk
     assert not session_of(desk.viewer).offers
     assert "ct lungs" not in desk.viewer.layers
     assert saved(desk)[PLACE] == 2
+
+
+#: A process that saves a slice of work on the image in a file, and ends as if it were killed.
+CRASHING = """
+import os, sys
+import numpy as np
+from napari_lungseg.formats import read
+from napari_lungseg.workspace import Workspace, content_hash
+
+volume = read(sys.argv[1])
+workspace = Workspace(sys.argv[2])
+case = workspace.add_case(
+    content_hash(volume.array), name="ct", path=sys.argv[1], shape=volume.shape, affine=volume.affine, axis=0, unit=volume.unit
+)
+labels = np.full(case.plane_shape, 2, np.uint8)
+workspace.save(case, {4: (labels, labels | 0x80)}, cause="paint")
+os._exit(1)
+"""
+
+
+def test_after_a_crash_the_scan_is_named_and_opens_with_the_work_on_it(open_desk, tmp_path, workspace_folder):
+    path = write(CT, tmp_path / "scan.nii.gz")
+    ended = subprocess.run([sys.executable, "-c", CRASHING, str(path), str(workspace_folder)], check=False)
+    assert ended.returncode == 1
+    desk = open_desk()
+    bar = desk.dock.workspace
+    desk.wait(lambda: "ended unexpectedly" in bar.offer_text.text())
+    bar.restore.click()
+    desk.wait(lambda: "scan lungs" in desk.viewer.layers)
+    assert (desk.viewer.layers["scan lungs"].data[4] == 2).all()
+    assert not desk.viewer.layers["scan lungs"].data[3].any()
+    assert not session_of(desk.viewer).unfinished
 
 
 def test_another_image_of_the_same_name_is_not_taken_for_it(segmented, open_desk):

@@ -124,7 +124,8 @@ class Session(QObject):
 
     def choose(self, folder: Path) -> None:
         """Keep the work in another workspace from now on; all that is in the window goes there too."""
-        self._autosave.close()
+        # All goes to the new one, so that there is no need to wait for an old disk that does not answer.
+        self._autosave.close(timeout_s=1.0)
         self.workspace = None
         tracks = list(self._tracks.values())
         self._open(folder)
