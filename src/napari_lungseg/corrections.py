@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.steps import Box, Labels, Patch, Step
+from napari_lungseg.volume import bounding_box
 
 #: Bit of :attr:`Corrections.origin` that says a person set the voxel; the others are the model's own label.
 PERSON = 0x80
@@ -60,6 +61,9 @@ class Corrections:
         if origin is None:
             foreign = (labels < 0) | (labels > MODEL)
             origin = np.where(foreign, PERSON, labels).astype(np.uint8)
+        else:
+            # A voxel that is not the model's is a person's, also where it was saved before it was marked.
+            origin |= np.where(labels != (origin & MODEL), np.uint8(PERSON), np.uint8(0))
         if origin.shape != labels.shape:
             raise InputError(f"Labels of shape {labels.shape} cannot have their origin in an array of shape {origin.shape}.")
         self.origin = origin
@@ -238,14 +242,15 @@ class Corrections:
             pairs.append((self.percent[box].copy(), percent))
             changed |= pairs[1][0] != percent
             self.percent[box] = percent
-        if not changed.any():
+        if (tight := bounding_box(changed)) is None:
             return
         if step is not None:
             self._add(step, Patch.between(box, changed, pairs, by_person=False))
+        origin, now, new = origin[tight], now[tight], mask[tight]
         person = origin & PERSON
-        np.bitwise_or(person, mask, out=origin)
-        np.copyto(now, mask, where=person == 0, casting="unsafe")
-        self._seen[box] = now
+        np.bitwise_or(person, new, out=origin)
+        np.copyto(now, new, where=person == 0, casting="unsafe")
+        self._seen[box][tight] = now
         self._tell(box, step.cause if step is not None else "segment")
 
     # ---- undo and redo

@@ -50,6 +50,35 @@ def test_a_stroke_is_on_disk_within_a_second(segmented):
         np.testing.assert_array_equal(saved(segmented), segmented.lungs.data)
 
 
+def test_a_stroke_is_saved_while_the_network_runs(open_desk):
+    many = Volume(np.resize(CT.array, (400, *CT.shape[1:])), CT.affine, "HU")
+    desk = open_desk(many)
+    session = session_of(desk.viewer)
+    with desk.qtbot.waitSignal(desk.widget.idle, timeout=60_000):
+        desk.press()
+        desk.wait(lambda: "ct lungs" in desk.viewer.layers and desk.lungs.data.any())
+        # Where the network comes last.
+        desk.lungs.paint((399, *PLACE[1:]), 2)
+        desk.qtbot.wait(1000)
+        with Workspace(session.workspace.folder) as workspace:
+            kept = workspace.load(workspace.find(content_hash(many.array)))
+        assert kept is not None
+        assert kept.labels[399, PLACE[1], PLACE[2]] == 2
+        assert desk.controls.run.text == "Cancel"
+
+
+def test_the_probability_of_a_slice_is_saved_that_is_painted_right_after_the_run(desk, open_desk):
+    desk.viewer.dims.set_current_step(0, PLACE[0])
+    assert desk.segment() == ""
+    desk.lungs.paint(PLACE, 2)
+    percent = desk.probability.data.copy()
+    second = reopened(open_desk, desk)
+    second.dock.workspace.restore.click()
+    second.wait(lambda: "ct lungs" in second.viewer.layers)
+    assert second.lungs.data[PLACE] == 2
+    np.testing.assert_array_equal(second.probability.data, percent)
+
+
 def test_edits_from_the_console_are_found_and_saved(segmented):
     segmented.lungs.data[PLACE] = 2
     segmented.wait(lambda: saved(segmented)[PLACE] == 2)
@@ -209,6 +238,7 @@ def test_a_mask_from_a_file_is_where_to_start_and_corrections_are_told_from_it(d
     np.testing.assert_array_equal(desk.lungs.data, LUNGS * 2)
     desk.lungs.paint(PLACE, 1)
     desk.wait(lambda: np.array_equal(saved(desk), desk.lungs.data))
+    assert session._autosave.flush(10)
     with Workspace(session.workspace.folder) as workspace:
         loaded = workspace.load(workspace.find(content_hash(CT.array)))
     assert (loaded.source.kind, loaded.source.model) == ("imported", "mask.nii.gz")

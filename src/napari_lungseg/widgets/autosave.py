@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -22,6 +23,8 @@ from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.results import Result
 from napari_lungseg.widgets.worker import sentence
 from napari_lungseg.workspace import Case, Workspace, content_hash
+
+logger = logging.getLogger(__name__)
 
 #: Seconds between two looks for edits that nobody told of, such as those from the console.
 LOOK_S = 0.7
@@ -146,10 +149,23 @@ class Track:
 
 @dataclass
 class _Dirty:
-    """Slices that wait to be saved: why, and when it is their turn."""
+    """Slices that wait to be saved: why, whether with their probability, and from when on the model's part is due."""
 
     causes: dict[int, str] = field(default_factory=dict)
+    percent: set[int] = field(default_factory=set)
     due: float = 0.0
+
+    def take(self, *, all_of_it: bool) -> _Dirty:
+        """What is to be saved now: everything, or what a person has changed; the rest stays."""
+        now = [index for index, cause in self.causes.items() if all_of_it or cause not in MODELS]
+        taken = _Dirty({index: self.causes.pop(index) for index in now}, self.percent.intersection(now))
+        self.percent -= taken.percent
+        return taken
+
+    def put_back(self, other: _Dirty) -> None:
+        """What could not be saved waits again, except where it has changed since."""
+        self.causes = other.causes | self.causes
+        self.percent |= other.percent
 
 
 class Autosave(QObject):
@@ -206,13 +222,16 @@ class Autosave(QObject):
 
     def put(self, track: Track, indices: Iterable[int], cause: str) -> None:
         """These slices have changed."""
+        waits = cause in MODELS
         with self._lock:
             dirty = self._dirty.setdefault(track, _Dirty())
-            waits = cause in MODELS
             for index in indices:
                 if not waits or dirty.causes.get(index, cause) in MODELS:
                     dirty.causes[index] = cause
-            dirty.due = max(dirty.due, time.monotonic() + REST_S) if waits else 0.0
+                if cause in PROBABILITY:
+                    dirty.percent.add(index)
+            if waits:
+                dirty.due = time.monotonic() + REST_S
             self._idle.clear()
         self._wake.set()
 
@@ -222,6 +241,11 @@ class Autosave(QObject):
             self._notes.append((track, note))
             self._idle.clear()
         self._wake.set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether anything can be saved."""
+        return self._thread.is_alive()
 
     @property
     def silent_s(self) -> float:
@@ -277,24 +301,24 @@ class Autosave(QObject):
         """Save all whose turn it is."""
         now = time.monotonic()
         with self._lock:
-            ready = [track for track, dirty in self._dirty.items() if self._hurry or dirty.due <= now]
-            slices = [(track, self._dirty.pop(track).causes) for track in ready]
+            slices = [(track, dirty.take(all_of_it=self._hurry or dirty.due <= now)) for track, dirty in self._dirty.items()]
+            slices = [(track, dirty) for track, dirty in slices if dirty.causes]
+            self._dirty = {track: dirty for track, dirty in self._dirty.items() if dirty.causes}
             notes = list(self._notes)
             self._notes.clear()
         while (slices or notes) and self._try(slices, notes):
             pass
         with self._lock:
             # What could not be written waits for the next time, in its order.
-            for track, causes in slices:
-                waiting = self._dirty.setdefault(track, _Dirty(due=now + RETRY_S))
-                waiting.causes = causes | waiting.causes
+            for track, dirty in slices:
+                self._dirty.setdefault(track, _Dirty()).put_back(dirty)
             self._notes.extendleft(reversed(notes))
             if self._failed or not (self._dirty or self._notes):
                 # Nobody waits for a disk that is full.
                 self._hurry = False
                 self._idle.set()
 
-    def _try(self, slices: list[tuple[Track, dict[int, str]]], notes: list[tuple[Track, Note]]) -> bool:
+    def _try(self, slices: list[tuple[Track, _Dirty]], notes: list[tuple[Track, Note]]) -> bool:
         """Write the first of the slices, or else of the notes, and take it off its list; tells whether that went well."""
         assert self.workspace is not None
         self._busy_since = time.monotonic()
@@ -302,13 +326,13 @@ class Autosave(QObject):
         try:
             case = track.case or track.identify(self.workspace)
             if track.case is None and case.axis != track.axis and slices:
-                cause = next(iter(slices[0][1].values()))
+                cause = next(iter(slices[0][1].causes.values()))
                 track.belong(case)
-                slices[0] = track, dict.fromkeys(range(track.slices), cause)
+                slices[0] = track, _Dirty(dict.fromkeys(range(track.slices), cause), set(range(track.slices)))
             track.belong(case)
             if slices:
                 self._save(track, case, slices[0][1])
-                self._say(self.saved, track, sorted(slices.pop(0)[1]))
+                self._say(self.saved, track, sorted(slices.pop(0)[1].causes))
             else:
                 notes[0][1](self.workspace, case)
                 notes.pop(0)
@@ -323,15 +347,13 @@ class Autosave(QObject):
         self._say(self.told, Status(True, f"{'Saved again' if again else 'Saved'} at {time.strftime('%H:%M:%S')}"))
         return True
 
-    def _save(self, track: Track, case: Case, causes: dict[int, str]) -> None:
-        for cause in sorted(set(causes.values())):
-            self._save_some(track, case, [index for index, why in causes.items() if why == cause], cause)
-
-    def _save_some(self, track: Track, case: Case, indices: list[int], cause: str) -> None:
+    def _save(self, track: Track, case: Case, dirty: _Dirty) -> None:
         assert self.workspace is not None
-        percent = {index: plane for index in indices if (plane := track.percent(index)) is not None} if cause in PROBABILITY else {}
-        slices = {index: track.planes(index) for index in indices}
-        self.workspace.save(case, slices, cause=cause, percent=percent, source=track.result.source)
+        for cause in sorted(set(dirty.causes.values())):
+            indices = [index for index, why in dirty.causes.items() if why == cause]
+            slices = {index: track.planes(index) for index in indices}
+            percent = {index: plane for index in dirty.percent.intersection(indices) if (plane := track.percent(index)) is not None}
+            self.workspace.save(case, slices, cause=cause, percent=percent, source=track.result.source)
 
     def _say(self, signal: Any, *values: Any) -> None:
         # The window may have gone while something was being written.
@@ -342,5 +364,9 @@ class Autosave(QObject):
         with self._lock:
             tracks = list(self._tracks)
         for track in tracks:
-            if track.corrections.has_unseen(track.lungs.data):
-                self._say(self.unseen, track)
+            try:
+                if track.corrections.has_unseen(track.lungs.data):
+                    self._say(self.unseen, track)
+            except Exception:
+                # Whatever a layer may have become meanwhile, saving goes on.
+                logger.exception("%s could not be looked at", track.lungs)

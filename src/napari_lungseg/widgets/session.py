@@ -211,6 +211,9 @@ class Session(QObject):
         self.told.emit(status)
 
     def _check_silence(self) -> None:
+        if self.workspace is not None and not self._autosave.alive:
+            self._tell(Status(False, "Saving has stopped; your work is in memory. Choose the workspace again, and look into the log."))
+            return
         silent = self._autosave.silent_s
         if silent > SILENCE_S:
             text = (
