@@ -224,3 +224,10 @@ def test_two_labels_that_meet_at_a_plane_keep_it() -> None:
         labels = np.ones((size, size), np.uint8)
         np.moveaxis(labels, axis, 0)[size // 2 :] = 2
         assert np.array_equal(smooth_joint(labels, 3.0, (1.0, 2.0)), labels)
+
+
+@settings(deadline=None)
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=3, min_side=2, max_side=9), elements=st.integers(0, 1)))
+def test_holes_are_what_has_no_way_to_the_edge(labels: Labels) -> None:
+    labels.flat[0] = 1
+    assert np.array_equal(fill_holes(labels, 1) == 1, ndimage.binary_fill_holes(labels == 1))

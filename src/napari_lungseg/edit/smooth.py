@@ -58,9 +58,11 @@ def fill_holes(labels: Labels, label: int) -> Labels:
         When the label is empty.
     """
     box = box_of(labels, label)
-    # Fortran order is what fill_voids works in; of any other it makes a copy.
-    filled = fill_voids.fill(np.ascontiguousarray(labels[box] == label).T, in_place=True).T
-    return with_label(labels, box, filled, label)
+    # Without a frame fill_voids 2.1 takes some background on the faces of an array for holes; of anything but Fortran order
+    # it makes a copy.
+    framed = np.ascontiguousarray(np.pad(labels[box] == label, 1))
+    filled = fill_voids.fill(framed.T, in_place=True).T
+    return with_label(labels, box, filled[(slice(1, -1),) * labels.ndim], label)
 
 
 def smooth(labels: Labels, label: int, method: Method, radius_mm: float, spacing: Spacing, progress: Progress | None = None) -> Labels:
