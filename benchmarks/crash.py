@@ -39,7 +39,7 @@ def paint() -> None:
     from qtpy.QtTest import QTest
     from qtpy.QtWidgets import QApplication, QWidget
 
-    from napari_lungseg.widgets.session import session_of
+    from napari_lungseg.widgets.saving.session import session_of
 
     viewer = napari.Viewer(show_welcome_screen=False)
     viewer.window.resize(1200, 760)

@@ -39,14 +39,14 @@ from napari_lungseg.mask import make_mask
 from napari_lungseg.sample import sample_ct, sample_lungs
 from napari_lungseg.volume import Array, Volume, bounding_box
 from napari_lungseg.widgets import remask
+from napari_lungseg.widgets.correct.tool import Tool, Work, carry_out
+from napari_lungseg.widgets.correct.tools import METHODS, TOOLS
 from napari_lungseg.widgets.demo import SIZE, virtual_display
 from napari_lungseg.widgets.layers import volume_to_layer
 from napari_lungseg.widgets.lookup import result_for
 from napari_lungseg.widgets.remask import Remasker
 from napari_lungseg.widgets.results import Result
-from napari_lungseg.widgets.session import Session, session_of
-from napari_lungseg.widgets.tool import Tool, Work, carry_out
-from napari_lungseg.widgets.tools import METHODS, TOOLS
+from napari_lungseg.widgets.saving.session import Session, session_of
 from napari_lungseg.workspace import FOLDER_VARIABLE, Saved, Source
 
 SHAPE = (300, 512, 512)

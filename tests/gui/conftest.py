@@ -16,12 +16,12 @@ from qtpy.QtCore import QPoint, Qt, QThreadPool
 from napari_lungseg.model import FOLDER_VARIABLE as LIBRARY_VARIABLE
 from napari_lungseg.model import save_model
 from napari_lungseg.volume import Volume
-from napari_lungseg.widgets.controls import Controls
-from napari_lungseg.widgets.correct import CorrectWidget
-from napari_lungseg.widgets.correct_controls import CorrectControls
+from napari_lungseg.widgets.correct.controls import CorrectControls
+from napari_lungseg.widgets.correct.widget import CorrectWidget
 from napari_lungseg.widgets.layers import volume_to_layer
-from napari_lungseg.widgets.segment import SegmentWidget
-from napari_lungseg.widgets.session import Session
+from napari_lungseg.widgets.saving.session import Session
+from napari_lungseg.widgets.segment.controls import Controls
+from napari_lungseg.widgets.segment.widget import SegmentWidget
 from napari_lungseg.workspace import FOLDER_VARIABLE
 
 #: Milliseconds after which something that should happen soon has not happened; generous, for slow and busy machines.

@@ -8,7 +8,7 @@ from phantom import chest
 from qtpy.QtCore import QPoint, Qt
 
 from napari_lungseg.volume import Volume
-from napari_lungseg.widgets.correct_controls import AS_SHOWN, OWN
+from napari_lungseg.widgets.correct.controls import AS_SHOWN, OWN
 
 CT, LUNGS = chest()
 MIDDLE = 4

@@ -8,8 +8,8 @@ from phantom import chest
 from qtpy.QtCore import Qt, QTimer
 
 from napari_lungseg.volume import Volume
-from napari_lungseg.widgets.tool_form import HEADING
-from napari_lungseg.widgets.tools import TOOLS
+from napari_lungseg.widgets.correct.tool_form import HEADING
+from napari_lungseg.widgets.correct.tools import TOOLS
 
 CT, LUNGS = chest()
 MIDDLE = 4

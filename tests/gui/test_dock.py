@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QPushButton
 
 from napari_lungseg.volume import Volume
-from napari_lungseg.widgets.segment import SegmentWidget
+from napari_lungseg.widgets.segment.widget import SegmentWidget
 
 CT, LUNGS = chest()
 

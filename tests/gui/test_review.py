@@ -8,9 +8,9 @@ from phantom import chest
 from qtpy.QtCore import QPoint, Qt
 
 from napari_lungseg.formats import write
-from napari_lungseg.widgets.preferences import preferences
-from napari_lungseg.widgets.session import session_of
-from napari_lungseg.widgets.windows import FROM_DATA
+from napari_lungseg.widgets.review.windows import FROM_DATA
+from napari_lungseg.widgets.saving.preferences import preferences
+from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.workspace import Workspace
 
 CT, LUNGS = chest()

@@ -117,9 +117,7 @@ def train(
     preprocessing = start.card.preprocessing
     slices = [item for case in data.train for item in slices_of(case, *data.load(case), preprocessing, data.ignore)]
     if not slices:
-        raise InputError(
-            f"{plan.dataset} has no slice to learn from: all hold voxels to be ignored; review some slices first."
-        )
+        raise InputError(f"{plan.dataset} has no slice to learn from: all hold voxels to be ignored; review some slices first.")
     sampler = SliceSampler(slices, data.patients, plan.settings.empty_share)
 
     def validate(network: UNet) -> dict[str, float]:

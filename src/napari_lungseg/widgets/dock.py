@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import ComboBox
 from qtpy.QtWidgets import QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
-from napari_lungseg.widgets.correct import CorrectWidget
+from napari_lungseg.widgets.correct.widget import CorrectWidget
 from napari_lungseg.widgets.forms import add_row, labelled_form
-from napari_lungseg.widgets.review import ReviewWidget
-from napari_lungseg.widgets.segment import SegmentWidget
-from napari_lungseg.widgets.session import session_of
-from napari_lungseg.widgets.workspace_bar import WorkspaceBar
+from napari_lungseg.widgets.review.widget import ReviewWidget
+from napari_lungseg.widgets.saving.bar import WorkspaceBar
+from napari_lungseg.widgets.saving.session import session_of
+from napari_lungseg.widgets.segment.widget import SegmentWidget
 
 if TYPE_CHECKING:
     import napari.viewer

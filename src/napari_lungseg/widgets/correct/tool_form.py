@@ -10,9 +10,9 @@ from magicgui.widgets import CheckBox, ComboBox, PushButton, create_widget
 from magicgui.widgets.bases import ValueWidget
 from qtpy.QtWidgets import QComboBox, QLabel, QProgressBar, QVBoxLayout, QWidget
 
+from napari_lungseg.widgets.correct.tool import SCOPES, Parameter, Tool
+from napari_lungseg.widgets.correct.tools import TOOLS
 from napari_lungseg.widgets.forms import emphasise, form, replace_choices
-from napari_lungseg.widgets.tool import SCOPES, Parameter, Tool
-from napari_lungseg.widgets.tools import TOOLS
 
 #: Begins the value of an entry that is only a heading.
 HEADING = "heading: "

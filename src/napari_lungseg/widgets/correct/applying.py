@@ -11,12 +11,12 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.steps import Step
-from napari_lungseg.widgets.correct_controls import CorrectControls
-from napari_lungseg.widgets.correct_pick import Picker
-from napari_lungseg.widgets.correct_run import ToolRun
-from napari_lungseg.widgets.correct_work import gather
+from napari_lungseg.widgets.correct.controls import CorrectControls
+from napari_lungseg.widgets.correct.pick import Picker
+from napari_lungseg.widgets.correct.run import ToolRun
+from napari_lungseg.widgets.correct.tool import Change, Tool, carry_out
+from napari_lungseg.widgets.correct.work import gather
 from napari_lungseg.widgets.results import Result
-from napari_lungseg.widgets.tool import Change, Tool, carry_out
 from napari_lungseg.widgets.worker import Failed
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
 
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Volume
-from napari_lungseg.widgets.autosave import Autosave, Note, Status, Track
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.lookup import is_image, result_for, result_of
-from napari_lungseg.widgets.preferences import user_name, workspace_folder
 from napari_lungseg.widgets.results import RESULTS, Result
+from napari_lungseg.widgets.saving.autosave import Autosave, Note, Status, Track
+from napari_lungseg.widgets.saving.preferences import user_name, workspace_folder
 from napari_lungseg.widgets.view import displayed_step, voxel_shape
 from napari_lungseg.widgets.worker import Failed, sentence
 from napari_lungseg.workspace import Case, CaseSummary, Saved, Workspace, content_hash

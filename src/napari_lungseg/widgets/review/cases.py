@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QLabel, QListWidget, QListWidgetItem, QP
 
 from napari_lungseg.formats import scans_in
 from napari_lungseg.widgets.lookup import result_of
-from napari_lungseg.widgets.session import Session
+from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.worker import Failed, sentence
 from napari_lungseg.workspace import CaseSummary
 

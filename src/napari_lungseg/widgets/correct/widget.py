@@ -15,12 +15,12 @@ from napari_lungseg.corrections import as_box
 from napari_lungseg.errors import InputError
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Array
-from napari_lungseg.widgets.brush import Brush
-from napari_lungseg.widgets.changes import Changes
-from napari_lungseg.widgets.correct_apply import Applying
-from napari_lungseg.widgets.correct_controls import NEW, CorrectControls
+from napari_lungseg.widgets.correct.applying import Applying
+from napari_lungseg.widgets.correct.brush import Brush
+from napari_lungseg.widgets.correct.changes import Changes
+from napari_lungseg.widgets.correct.controls import NEW, CorrectControls
+from napari_lungseg.widgets.correct.limits import EditableRange
 from napari_lungseg.widgets.layers import volume_from_layer
-from napari_lungseg.widgets.limits import EditableRange
 from napari_lungseg.widgets.lookup import is_mask, result_with
 from napari_lungseg.widgets.results import RESULTS, Result
 from napari_lungseg.widgets.view import displayed_slice, displayed_step

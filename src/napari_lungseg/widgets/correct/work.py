@@ -11,9 +11,9 @@ from napari.layers import Labels, Layer, Shapes
 from napari_lungseg.errors import InputError
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Volume
+from napari_lungseg.widgets.correct.tool import Scope, Tool, Work, visible
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.results import Result
-from napari_lungseg.widgets.tool import Scope, Tool, Work, visible
 from napari_lungseg.widgets.view import displayed_slice, displayed_step, displayed_voxel, voxel_shape
 
 if TYPE_CHECKING:

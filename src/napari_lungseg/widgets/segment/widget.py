@@ -18,13 +18,13 @@ from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
 from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.steps import Step
 from napari_lungseg.volume import Array
-from napari_lungseg.widgets.controls import Controls
 from napari_lungseg.widgets.forms import replace_choices
 from napari_lungseg.widgets.lookup import is_image, result_of
 from napari_lungseg.widgets.remask import Wish
 from napari_lungseg.widgets.results import RESULTS, Frame, Result
-from napari_lungseg.widgets.run import Run, is_running
-from napari_lungseg.widgets.session import session_of
+from napari_lungseg.widgets.saving.session import session_of
+from napari_lungseg.widgets.segment.controls import Controls
+from napari_lungseg.widgets.segment.run import Run, is_running
 from napari_lungseg.widgets.view import displayed_slice, displayed_step, displayed_voxel
 from napari_lungseg.widgets.worker import Choices, Failed, Job, Look, list_choices, look
 

@@ -11,7 +11,7 @@ from napari_lungseg import edit
 from napari_lungseg.errors import InputError
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Array
-from napari_lungseg.widgets.tool import Parameter, Tool, Work
+from napari_lungseg.widgets.correct.tool import Parameter, Tool, Work
 
 METHODS = ["median", "opening", "closing", "gaussian"]
 OPERATIONS = ["union", "intersection", "difference", "xor"]

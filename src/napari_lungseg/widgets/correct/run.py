@@ -8,7 +8,7 @@ from dataclasses import replace
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
 
-from napari_lungseg.widgets.tool import Allowed, Change, Tool, Work, carry_out
+from napari_lungseg.widgets.correct.tool import Allowed, Change, Tool, Work, carry_out
 from napari_lungseg.widgets.worker import Failed, sentence
 
 #: Seconds between two reports of progress.

@@ -12,9 +12,9 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_lungseg.review import measure_slices, next_slice
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Array
-from napari_lungseg.widgets.autosave import MODELS, Track
 from napari_lungseg.widgets.layers import volume_from_layer
-from napari_lungseg.widgets.session import Session
+from napari_lungseg.widgets.saving.autosave import MODELS, Track
+from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.workspace import Case, State, Workspace
 
 #: A slice is not looked at for longer than this (s) at a time; the person was away.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QLabel, QListWidget, QPushButton, QVBoxLayout, QWidget
 
-from napari_lungseg.widgets.autosave import Track
-from napari_lungseg.widgets.session import Session
+from napari_lungseg.widgets.saving.autosave import Track
+from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.worker import sentence
 from napari_lungseg.workspace import Revision
 

@@ -22,17 +22,17 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_lungseg.widgets.cases import Cases
 from napari_lungseg.widgets.forms import emphasise, folded, form, scrolled
 from napari_lungseg.widgets.lookup import is_image, result_of
-from napari_lungseg.widgets.past import Past
-from napari_lungseg.widgets.preferences import preferences
 from napari_lungseg.widgets.results import RESULTS, Result
-from napari_lungseg.widgets.review_strip import COLOURS, Strip
-from napari_lungseg.widgets.reviewing import Reviewing
-from napari_lungseg.widgets.session import session_of
+from napari_lungseg.widgets.review.cases import Cases
+from napari_lungseg.widgets.review.past import Past
+from napari_lungseg.widgets.review.reviewing import Reviewing
+from napari_lungseg.widgets.review.strip import COLOURS, Strip
+from napari_lungseg.widgets.review.windows import FROM_DATA, WINDOWS, set_window
+from napari_lungseg.widgets.saving.preferences import preferences
+from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.view import displayed_step, displayed_voxel, show_slice
-from napari_lungseg.widgets.windows import FROM_DATA, WINDOWS, set_window
 
 if TYPE_CHECKING:
     import napari.viewer

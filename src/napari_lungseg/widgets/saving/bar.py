@@ -14,11 +14,11 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QPushButton,
 
 from napari_lungseg.formats import write
 from napari_lungseg.volume import Array, Volume
-from napari_lungseg.widgets.autosave import Status
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.lookup import is_image, result_for, result_of
-from napari_lungseg.widgets.preferences import preferences
-from napari_lungseg.widgets.session import Session
+from napari_lungseg.widgets.saving.autosave import Status
+from napari_lungseg.widgets.saving.preferences import preferences
+from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.view import displayed_step, voxel_shape
 from napari_lungseg.widgets.worker import Failed, sentence
 from napari_lungseg.workspace import Workspace, export_nnunet, export_record, import_mask

@@ -1,0 +1,1 @@
+"""The Correct module: brush, tools, and what was changed."""

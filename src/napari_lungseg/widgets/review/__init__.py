@@ -1,0 +1,1 @@
+"""The Review module: one slice after the other, one case after the other."""

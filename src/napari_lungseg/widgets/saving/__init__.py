@@ -1,0 +1,1 @@
+"""The workspace in the window: what is saved, and found again."""

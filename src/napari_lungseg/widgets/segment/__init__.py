@@ -1,0 +1,1 @@
+"""The Segment module: from an image to its mask."""
