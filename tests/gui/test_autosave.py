@@ -283,3 +283,22 @@ def test_a_single_picture_is_saved_and_comes_back(open_desk):
     second.wait(lambda: review.reviewing is not None)
     review.accept_slice()
     assert "all done" in review.progress.text()
+
+
+def test_labels_of_any_origin_are_saved_once_they_are_corrected(make_napari_viewer_proxy, qtbot):
+    viewer = make_napari_viewer_proxy()
+    viewer.add_image(CT.array, name="ct", scale=(6, 4, 4))
+    labels = viewer.add_labels(LUNGS.astype(np.uint8), name="by hand", scale=(6, 4, 4))
+    viewer.window.add_plugin_dock_widget("napari-lungseg", "Correct")
+    session = session_of(viewer)
+    qtbot.waitUntil(lambda: session.workspace is not None, timeout=30_000)
+    labels.paint(PLACE, 2)
+
+    def is_kept() -> bool:
+        with Workspace(session.workspace.folder) as workspace:
+            case = workspace.find(content_hash(CT.array))
+            loaded = None if case is None else workspace.load(case)
+        return loaded is not None and np.array_equal(loaded.labels, labels.data)
+
+    # Also what was in the layer before.
+    qtbot.waitUntil(is_kept, timeout=30_000)

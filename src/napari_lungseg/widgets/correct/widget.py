@@ -23,6 +23,7 @@ from napari_lungseg.widgets.correct.limits import EditableRange
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.lookup import is_mask, result_with
 from napari_lungseg.widgets.results import RESULTS, Result
+from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.view import displayed_slice, displayed_step
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class CorrectWidget(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
+        # From now on all masks are saved.
+        session_of(viewer, self)
         self.controls = CorrectControls(self._masks, self._others, self._shapes)
         self._result: Result | None = None
         self._lungs: Labels | None = None
