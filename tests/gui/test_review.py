@@ -66,6 +66,15 @@ def test_painting_marks_a_slice_as_corrected_and_undo_takes_the_mark_away(review
     assert review.reviewing.state(3) == "unseen"
 
 
+def test_an_accepted_slice_that_is_given_back_to_the_model_is_open_again(review, desk):
+    review.go(3)
+    review.accept_slice()
+    review.go(3)
+    correct = desk.dock.open("Correct")
+    correct.controls.give_back.native.click()
+    assert review.reviewing.state(3) == "unseen"
+
+
 def test_a_flagged_slice_keeps_its_note_and_comes_last(review):
     review.go(DOUBTFUL)
     review.note.setText("effusion or collapse?")

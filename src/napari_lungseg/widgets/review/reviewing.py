@@ -57,6 +57,10 @@ class Reviewing(QObject):
         self._rescore.setSingleShot(True)
         self._rescore.setInterval(RESCORE_MS)
         self._rescore.timeout.connect(self._score)
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(0)
+        self._soon.timeout.connect(self.changed)
         track.result.changed.connect(self._mask_changed)
         session.saved.connect(self._saved)
         self._read()
@@ -67,6 +71,7 @@ class Reviewing(QObject):
         self.track.result.changed.disconnect(self._mask_changed)
         self._session.saved.disconnect(self._saved)
         self._rescore.stop()
+        self._soon.stop()
 
     @property
     def reviewed(self) -> list[int]:
@@ -126,7 +131,11 @@ class Reviewing(QObject):
         for index in indices:
             if self.state(index) in ("unseen", "corrected"):
                 self.states[index] = "corrected" if self._is_touched(index) else "unseen"
-        self.changed.emit()
+            elif self.state(index) == "reviewed" and not self._is_touched(index):
+                self.reopen(index)  # it was given back to the model
+        # A stroke across many slices comes as many changes.
+        if not self._soon.isActive():
+            self._soon.start()
 
     def _is_touched(self, index: int) -> bool:
         return self.track.corrections.is_touched(self.track.box(index))
