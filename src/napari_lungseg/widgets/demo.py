@@ -139,7 +139,7 @@ def virtual_display() -> Iterator[None]:
         yield
     finally:
         server.terminate()
-        server.wait()
+        server.communicate()
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
