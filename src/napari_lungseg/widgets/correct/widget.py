@@ -20,7 +20,7 @@ from napari_lungseg.widgets.correct.brush import Brush
 from napari_lungseg.widgets.correct.changes import Changes
 from napari_lungseg.widgets.correct.controls import NEW, CorrectControls
 from napari_lungseg.widgets.correct.limits import EditableRange
-from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.widgets.layers import UNIT, volume_from_layer
 from napari_lungseg.widgets.lookup import is_mask, result_with
 from napari_lungseg.widgets.results import RESULTS, Result
 from napari_lungseg.widgets.saving.session import session_of
@@ -197,7 +197,9 @@ class CorrectWidget(QWidget):
             return
         data = result.image.data[0] if result.image.multiscale else result.image.data
         low, high = result.image.contrast_limits or (0, 255)
-        unit = volume_from_layer(result.image).unit
+        # To tell the unit from the numbers, lazy ones would be read here, on the GUI thread.
+        told = None if isinstance(data, np.ndarray) else result.image.metadata.get(UNIT, "arbitrary")
+        unit = volume_from_layer(result.image, unit=told).unit
         self.controls.show_image(unit, whole=np.issubdtype(data.dtype, np.integer), window=(float(low), float(high)))
 
     def _limit(self) -> None:
