@@ -120,7 +120,7 @@ class Runner:
             try:
                 maps = self._forward(part)
             except RuntimeError as error:
-                on_cpu, memory = self.device.type == "cpu", _is_out_of_memory(error)
+                on_cpu, memory = self.device.type == "cpu", is_out_of_memory(error)
                 if on_cpu and not memory:
                     raise
                 halve = memory and self.batch > 1
@@ -183,7 +183,8 @@ class Runner:
         return Notice(f"{cause}: going on with the CPU, which takes longer.", device="cpu")
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that there is not enough memory."""
     # cuDNN, cuBLAS, MPS and the CPU's allocator raise plain RuntimeErrors.
     text = str(error).lower()
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(

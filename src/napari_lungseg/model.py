@@ -238,6 +238,11 @@ def remove_model(name: str) -> None:
     shutil.rmtree(doomed)
 
 
+def bundled_folder(name: str) -> Path:
+    """Where a model of that name would lie, were it part of the package."""
+    return _BUNDLED / name
+
+
 def user_folder() -> Path:
     """Folder of the per-user library; it need not exist."""
     moved = os.environ.get(FOLDER_VARIABLE)

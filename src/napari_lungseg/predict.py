@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_lungseg.architecture import UNetConfig
 from napari_lungseg.device import Notice, Runner, batch_size, check_device_name, choose_device, list_devices
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import Model
@@ -123,15 +124,13 @@ def _predict(
     config, preprocessing = model.card.architecture, model.card.preprocessing
     low, high = preprocessing.intensity_range(upright)
     grid = preprocessing.grid(box, spacing)
-    # Twice the stride at least: instance norm wants more than one pixel on the lowest level.
-    sides = [max(2, -(-side // config.stride)) * config.stride for side in grid]
+    sides = padded(grid, config)
     reach = config.context_slices
 
     @lru_cache(maxsize=8 * reach)
     def channel(index: int) -> Tensor:
         values = torch.from_numpy(np.ascontiguousarray(normalise(stack.read(index)[box], low, high)))
-        values = _resize(values, grid)
-        return F.pad(values, (0, sides[1] - grid[1], 0, sides[0] - grid[0]), value=-1.0)
+        return network_input(values, grid, config)
 
     def network_input(index: int) -> Tensor:
         last = stack.storage_count - 1
@@ -166,15 +165,29 @@ def _groups(order: list[int], runner: Runner) -> Iterator[list[int]]:
 
 
 def _percent(probability: Tensor, box: Box) -> npt.NDArray[np.uint8]:
-    own = _resize(probability, (box[0].stop - box[0].start, box[1].stop - box[1].start))
+    own = resize(probability, (box[0].stop - box[0].start, box[1].stop - box[1].start))
     return cast("npt.NDArray[np.uint8]", (own * 100.0).round_().to(torch.uint8).numpy())
 
 
-def _resize(plane: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, and averaging where it makes smaller; on the CPU, so that every device gets the same numbers."""
-    if plane.shape == size:
-        return plane
-    return F.interpolate(plane[None, None], size=size, mode="bilinear", antialias=True, align_corners=False)[0, 0]
+def network_input(values: Tensor, grid: tuple[int, int], config: UNetConfig) -> Tensor:
+    """A normalised slice (H, W) at the network's pixel size (``grid``), padded by air to sides that the network takes."""
+    rows, columns = padded(grid, config)
+    return F.pad(resize(values, grid), (0, columns - grid[1], 0, rows - grid[0]), value=-1.0)
+
+
+def padded(grid: tuple[int, int], config: UNetConfig) -> tuple[int, int]:
+    """Rows and columns that the network reads."""
+    # Twice the stride at least: instance norm wants more than one pixel on the lowest level.
+    rows, columns = (max(2, -(-side // config.stride)) * config.stride for side in grid)
+    return rows, columns
+
+
+def resize(planes: Tensor, size: tuple[int, ...]) -> Tensor:
+    """(..., H, W) at another size: bilinear, and averaging where it gets smaller; on the CPU, so that every device gets the same numbers."""
+    if planes.shape[-2:] == tuple(size):
+        return planes
+    as_batch = planes.reshape(1, -1, *planes.shape[-2:])
+    return F.interpolate(as_batch, size=size, mode="bilinear", antialias=True, align_corners=False).reshape(*planes.shape[:-2], *size)
 
 
 def _place(upright: Volume) -> tuple[Box, tuple[float, float], str]:

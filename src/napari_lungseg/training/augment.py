@@ -1,50 +1,28 @@
-"""One training view from one labelled slice: geometry, disease, surroundings, intensity."""
+"""One training view from one slice: geometry, disease, surroundings, intensity."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
 
-from napari_lungseg.training.dataset import LabelledSlice
+from napari_lungseg.training.augmentation import AugmentSettings
 from napari_lungseg.training.disease import draw_disease
-from napari_lungseg.training.intensity import IntensitySettings, degrade, express
-from napari_lungseg.training.spatial import SpatialSettings, view
+from napari_lungseg.training.intensity import degrade, express
+from napari_lungseg.training.samples import IGNORE, LabelledSlice
+from napari_lungseg.training.spatial import view
 from napari_lungseg.training.surroundings import arms, field_of_view, gas, table
 
 
-@dataclass(frozen=True)
-class AugmentSettings:
-    """Everything that may happen to a slice; probabilities, 0 switches a part off.
-
-    Attributes
-    ----------
-    spatial : SpatialSettings
-        Rotation, translation, flip, scale, elastic.
-    intensity : IntensitySettings
-        Kernel, noise, window, contrast.
-    disease : float
-        Disease drawn into the lung (HU images only, as the next four).
-    gas : float
-        Gas outside the lung.
-    arms, table : float
-        Things beside the body.
-    cut_off : float
-        A circular field of view.
-    """
-
-    spatial: SpatialSettings = field(default_factory=SpatialSettings)
-    intensity: IntensitySettings = field(default_factory=IntensitySettings)
-    disease: float = 0.45
-    gas: float = 0.25
-    arms: float = 0.1
-    table: float = 0.15
-    cut_off: float = 0.12
-
-
 def augment(
-    item: LabelledSlice, size: int, pixel_mm: float, settings: AugmentSettings, strength: float, rng: np.random.Generator
+    item: LabelledSlice,
+    size: int,
+    pixel_mm: float,
+    settings: AugmentSettings,
+    strength: float,
+    rng: np.random.Generator,
+    *,
+    lung: int | None = 1,
+    foreground_share: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """A training view.
 
@@ -57,31 +35,43 @@ def augment(
     settings : AugmentSettings
         What may happen.
     strength : float
-        0 .. 1, ramps everything up.
+        0 .. 1, ramps everything up, on top of the settings' own strength.
     rng : numpy.random.Generator
         Source of chance; the same state gives the same view.
+    lung : int or None
+        Class that is lung, so that disease can be drawn into it; None where there is none.
+    foreground_share : float
+        As in :func:`~napari_lungseg.training.spatial.view`.
 
     Returns
     -------
-    image, label : (1, size, size) tensors
-        -1 .. 1, and 0 or 1.
+    image : (1, size, size) tensor
+        -1 .. 1.
+    label : (size, size) tensor of uint8
+        0 background, 1 .. n classes, ``IGNORE``.
     """
-    image, label, down = view(item, size, pixel_mm, settings.spatial, strength, rng)
+    strength *= settings.strength
+    image, label, down = view(item, size, pixel_mm, settings.spatial, strength, rng, foreground_share)
     low, high = item.intensity_range
+    # Nothing is drawn where it is not known what is lung and what is not.
+    known = item.is_hu and lung is not None and IGNORE not in item.values
 
     def happens(chance: float) -> bool:
-        return item.is_hu and bool(rng.random() < chance * strength)
+        return known and bool(rng.random() < chance * strength)
 
     if happens(settings.disease):
-        image, label = draw_disease(image, label, down, pixel_mm, rng)
+        healthy = label == lung
+        image, diseased = draw_disease(image, healthy.float(), down, pixel_mm, rng)
+        label[healthy & (diseased == 0)] = 0
+    labelled = (label > 0).float()
     if happens(settings.gas):
-        image = gas(image, label, pixel_mm, rng)
+        image = gas(image, labelled, pixel_mm, rng)
     if happens(settings.arms):
-        image = arms(image, label, pixel_mm, rng)
+        image = arms(image, labelled, pixel_mm, rng)
     if happens(settings.table):
-        image = table(image, label, pixel_mm, rng)
+        image = table(image, labelled, pixel_mm, rng)
     if happens(settings.cut_off):
         image, label = field_of_view(image, label, rng)
     image = degrade(image, low, high, settings.intensity, strength, rng)
     image = express(image, low, high, item.is_hu, settings.intensity, strength, rng)
-    return image[None], label[None]
+    return image[None], label

@@ -1,296 +1,227 @@
-"""The fit loop: batches in, better weights out, resumable at every epoch."""
+"""The fit loop: batches in, better weights out; it can be stopped anywhere and gone on with."""
 
 from __future__ import annotations
 
 import copy
-import os
+import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.training.augment import AugmentSettings, augment
-from napari_lungseg.training.dataset import SliceSampler
-from napari_lungseg.training.losses import LOSSES
+from napari_lungseg.training.batches import Batches
+from napari_lungseg.training.checkpoint import load_state, save_state
+from napari_lungseg.training.distributed import World
+from napari_lungseg.training.optimize import make_optimizer, set_rate, update_average
+from napari_lungseg.training.samples import LabelledSlice
+from napari_lungseg.training.scoring import Judge, Tally
+from napari_lungseg.training.settings import TrainSettings
+from napari_lungseg.training.step import Learner
+from napari_lungseg.training.updates import EpochDone, Notice, Scores, StepDone
 from napari_lungseg.unet import UNet
 
-OPTIMIZERS = ("adam", "adamw", "sgd")
-#: Share of the run over which the learning rate rises, and over which the augmentation comes up to strength.
-WARM_UP = 0.03
-RAMP = 0.15
-#: The last part of the run sees milder changes, nearer to real images, so that the weights settle on those.
-SETTLE, MILD = 0.12, 0.5
-SGD_MOMENTUM = 0.99
+ALONE = World(0, 1, torch.device("cpu"))
+LAST, BEST = "last.pt", "best.pt"
 
 
-@dataclass(frozen=True)
-class TrainSettings:
-    """How a model is trained.
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What a network is to learn, and how it is watched.
 
     Attributes
     ----------
-    epochs, steps_per_epoch : int
-        Length of the run.
-    minutes : float or None
-        The run is cut to this time; the schedule knows and comes to its end with it.
-    batch_size : int
-        Views a step at full resolution.
-    view_px : int
-        Pixels a side of a view, at the model's pixel size.
-    coarse_share : float
-        The first part of the run sees half the resolution and twice the batch: shape and place are learnt at half the price.
-    loss : {"bce", "dice", "bce-dice"}
-        See :mod:`napari_lungseg.training.losses`.
-    optimizer : {"adam", "adamw", "sgd"}
-        SGD has Nesterov momentum.
-    learning_rate : float
-        Highest rate, reached after a short warm-up; then the poly schedule of nnU-Net (Isensee et al. 2021, doi
-        10.1038/s41592-020-01008-z), to the power of 0.9.
-    weight_decay : float
-        Decay of the weights.
-    clip_norm : float
-        Longest gradient.
-    average : float
-        Decay of the running average of the weights, which is the result.
-    empty_share : float
-        Share of views of slices without the class.
-    seed : int
-        Fixes the run on the CPU.
-    augmentation : AugmentSettings
-        What happens to the slices.
+    batches : Batches
+        What it learns from.
+    settings : TrainSettings
+        How.
+    judge : Judge
+        Scores it.
+    validation : sequence of LabelledSlice
+        Slices to watch; may be empty.
+    teacher : UNet or None
+        The base, for slices that nobody has judged; its classes are the first of the network's.
+    replay_classes : int or None
+        How many of the classes, from the first on, the base's own cases know; None for all.
     """
 
-    epochs: int = 100
-    steps_per_epoch: int = 100
-    minutes: float | None = None
-    batch_size: int = 6
-    view_px: int = 448
-    coarse_share: float = 0.4
-    loss: str = "bce-dice"
-    optimizer: str = "adamw"
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
-    clip_norm: float = 5.0
-    average: float = 0.998
-    empty_share: float = 0.2
-    seed: int = 0
-    augmentation: AugmentSettings = field(default_factory=AugmentSettings)
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "steps_per_epoch", "batch_size", "view_px"):
-            if getattr(self, name) < 1:
-                raise InputError(f"Training needs {name.replace('_', ' ')} of at least 1, not {getattr(self, name)}.")
-        if self.loss not in LOSSES:
-            raise InputError(f"There is no loss {self.loss!r}; choose from {', '.join(LOSSES)}.")
-        if self.optimizer not in OPTIMIZERS:
-            raise InputError(f"There is no optimizer {self.optimizer!r}; choose from {', '.join(OPTIMIZERS)}.")
-        if not self.learning_rate > 0:
-            raise InputError(f"The learning rate must be above 0, not {self.learning_rate:g}.")
-        if self.minutes is not None and not self.minutes > 0:
-            raise InputError(f"The time for training must be above 0 minutes, not {self.minutes:g}.")
+    batches: Batches
+    settings: TrainSettings
+    judge: Judge
+    validation: Sequence[LabelledSlice] = ()
+    teacher: UNet | None = None
+    replay_classes: int | None = None
 
 
-@dataclass(frozen=True)
-class StepDone:
-    """One batch has been learnt from.
+class _Run:
+    """The state of a run, as a checkpoint holds it."""
 
-    Attributes
-    ----------
-    epoch, step : int
-        Counted from 0; the step over the whole run.
-    progress : float
-        0 .. 1 of the run.
-    loss : float
-        Of this batch.
-    seconds : float
-        Time trained so far, earlier sittings included.
-    """
+    def __init__(self, network: UNet, lesson: Lesson, world: World) -> None:
+        self.network, self.average = network, copy.deepcopy(network).eval()
+        self.optimizer = make_optimizer(network, lesson.settings)
+        self.epoch, self.seconds = 0, 0.0
+        self.best, self.best_epoch = -math.inf, -1
+        #: Views that go through the network at once; fewer than a batch once the memory has run out.
+        self.at_once = 2 * lesson.settings.batch_size
+        self._since = time.monotonic()
 
-    epoch: int
-    step: int
-    progress: float
-    loss: float
-    seconds: float
+    def resume_clock(self) -> None:
+        self._since = time.monotonic()
+
+    def stop_clock(self) -> None:
+        self.seconds += time.monotonic() - self._since
+
+    def save(self, path: Path) -> None:
+        parts = {name: getattr(self, name).state_dict() for name in _PARTS}
+        save_state(path, parts | {name: getattr(self, name) for name in _PLAIN})
+
+    def load(self, path: Path) -> None:
+        saved = load_state(path)
+        try:
+            for name in _PARTS:
+                getattr(self, name).load_state_dict(saved[name])
+            for name in _PLAIN:
+                setattr(self, name, saved[name])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise InputError(f"{path} is a checkpoint of another network or optimizer; resume with its settings.") from error
 
 
-@dataclass(frozen=True)
-class EpochDone:
-    """An epoch has ended and its checkpoint is on disk.
-
-    Attributes
-    ----------
-    epoch : int
-        Counted from 0.
-    loss : float
-        Mean over its steps.
-    validation : dict
-        What ``validate`` returned for the averaged weights; empty without one.
-    progress, seconds : float
-        As in :class:`StepDone`.
-    """
-
-    epoch: int
-    loss: float
-    validation: dict[str, float]
-    progress: float
-    seconds: float
+_PARTS = ("network", "average", "optimizer")
+_PLAIN = ("epoch", "seconds", "best", "best_epoch", "at_once")
 
 
 def fit(
     network: UNet,
-    sampler: SliceSampler,
-    pixel_mm: float,
-    settings: TrainSettings,
-    checkpoint: Path,
+    lesson: Lesson,
+    folder: Path,
     *,
     resume: bool = False,
-    device: str = "cpu",
-    validate: Callable[[UNet], dict[str, float]] | None = None,
-) -> Iterator[StepDone | EpochDone]:
-    """Train ``network`` in place; at the end it holds the averaged weights.
+    world: World = ALONE,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[StepDone | EpochDone | Notice]:
+    """Train ``network`` in place; at the end it holds the averaged weights of the best epoch (of the last one, without validation).
 
     Parameters
     ----------
     network : UNet
-        Reads single slices (no context) and has one class.
-    sampler : SliceSampler
-        Where slices come from.
-    pixel_mm : float
-        The model's pixel size.
-    settings : TrainSettings
-        How.
-    checkpoint : Path
-        File that is renewed, whole or not at all, after every epoch.
+        Reads single slices (no context).
+    lesson : Lesson
+        What to learn.
+    folder : Path
+        Where the checkpoints of the last and the best epoch are renewed, each whole or not at all.
     resume : bool
-        Go on from that file. A resumed run ends as an unbroken one, since every step draws from its own seed.
-    device : str
-        Where to compute.
-    validate : callable, optional
-        Scores the averaged network after every epoch.
+        Go on from there. A resumed run ends as an unbroken one, since every step draws from its own seed.
+    world : World
+        The processes that train together.
+    should_stop : callable
+        Asked before every step; once it says so the run ends as if its time were over.
 
     Yields
     ------
-    StepDone or EpochDone
-        After every batch and every epoch. Closing the generator stops the run; the last checkpoint stays.
+    StepDone, EpochDone or Notice
+        After every batch and every epoch, and the last StepDone again after every slice that is scored, so that whoever drives this can
+        pause or close it within a batch. Time in which it is not driven does not count. Closing it stops the run; the checkpoints stay.
 
     Raises
     ------
     InputError
-        When there is no checkpoint to resume from, or it is of another network.
+        When there is no checkpoint to resume from, it is of another network, the disk refuses, or the memory does not suffice.
     """
-    if network.config.in_channels != 1 or network.config.out_channels != 1:
-        raise InputError("Only networks that read single slices and know one class can be trained.")
-    network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    average = copy.deepcopy(network).eval()
-    optimizer = _optimizer(network, settings)
-    coarse = sampler.coarsened(2)
-    first_epoch, seconds = 0, 0.0
+    if network.config.in_channels != 1:
+        raise InputError("Only networks that read single slices can be trained; choose a model without neighbouring slices.")
+    settings = lesson.settings
+    for part in (network, lesson.teacher):
+        if part is not None:
+            part.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    run = _Run(network.train(), lesson, world)
     if resume:
-        state = _load(checkpoint)
-        try:
-            network.load_state_dict(state["network"])
-            average.load_state_dict(state["average"])
-            optimizer.load_state_dict(state["optimizer"])
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise InputError(f"{checkpoint} is a checkpoint of another network or optimizer; resume with its settings.") from error
-        first_epoch, seconds = int(state["epoch"]) + 1, float(state["seconds"])
-    total = settings.epochs * settings.steps_per_epoch
-    last = time.monotonic()
-    for epoch in range(first_epoch, settings.epochs):
-        losses = []
-        for step in range(epoch * settings.steps_per_epoch, (epoch + 1) * settings.steps_per_epoch):
-            progress = step / total
-            if settings.minutes is not None:
-                progress = max(progress, seconds / (60.0 * settings.minutes))
-            progress = min(progress, 1.0)
-            if progress == 1.0:
+        run.load(folder / LAST)
+    learner = Learner(world.wrap(network), settings.loss, world.device, lesson.teacher, lesson.replay_classes)
+    run.resume_clock()
+    ended = False
+    while run.epoch < settings.epochs and not ended:
+        tally, told = Tally(lesson.judge.names), None
+        for done in range(settings.steps_per_epoch):
+            number = run.epoch * settings.steps_per_epoch + done
+            progress = _progress(settings, number, world.agree(run.seconds))
+            if progress >= 1.0 or world.agree(should_stop()):
+                ended = True
                 break
-            image, label = _batch(sampler, coarse, pixel_mm, settings, progress, step)
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * _rate(progress)
-            logits = network(image.to(device).contiguous(memory_format=torch.channels_last))
-            loss = LOSSES[settings.loss](logits, label.to(device))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
-            optimizer.step()
-            _update(average, network, min(settings.average, (1 + step) / (10 + step)))
-            losses.append(float(loss.detach()))
-            now = time.monotonic()
-            seconds, last = seconds + now - last, now
-            yield StepDone(epoch, step, progress, losses[-1], seconds)
-        if not losses:
+            loss, at_once = _step(run, lesson, learner, number, progress, tally, world)
+            run.stop_clock()
+            if at_once < run.at_once:
+                run.at_once = at_once
+                yield Notice(f"The memory ran out: going on with {at_once} view{'s' * (at_once > 1)} at a time.")
+            told = StepDone(run.epoch, number, done + 1, settings.steps_per_epoch, progress, loss, run.seconds)
+            yield told
+            run.resume_clock()
+        if told is None:
             break
-        _save(checkpoint, network, average, optimizer, epoch, seconds)
-        scores = validate(average) if validate is not None else {}
-        yield EpochDone(epoch, float(np.mean(losses)), scores, progress, seconds)
-        last = time.monotonic()
-    network.load_state_dict(average.state_dict())
-    network.eval()
+        validation = (yield from _validate(run, lesson, told)) if world.leads else None
+        yield from _keep(run, lesson, folder, tally.scores, validation, told, world)
+        if lesson.validation and settings.patience is not None and run.epoch - 1 - run.best_epoch >= settings.patience:
+            ended = True
+    if world.leads and run.best_epoch >= 0:
+        run.average.load_state_dict(load_state(folder / BEST)["average"])
+    network.load_state_dict(run.average.state_dict())
+    network.requires_grad_(True).eval()
 
 
-def _batch(
-    sampler: SliceSampler, coarse: SliceSampler, pixel_mm: float, settings: TrainSettings, progress: float, step: int
-) -> tuple[Tensor, Tensor]:
-    rng = np.random.default_rng((settings.seed, step))
-    strength = min(1.0, 0.3 + 0.7 * progress / RAMP) if progress < 1.0 - SETTLE else MILD
-    if progress < settings.coarse_share:
-        chosen, count, size, pixel_mm = coarse, 2 * settings.batch_size, settings.view_px // 2, 2.0 * pixel_mm
-    else:
-        chosen, count, size = sampler, settings.batch_size, settings.view_px
-    views = [augment(chosen.draw(rng), size, pixel_mm, settings.augmentation, strength, rng) for _ in range(count)]
-    return torch.stack([image for image, _ in views]), torch.stack([label for _, label in views])
+def _progress(settings: TrainSettings, number: int, seconds: float) -> float:
+    """How much of the run is over before a step: of its steps or of its time, whichever is more."""
+    steps = number / (settings.epochs * settings.steps_per_epoch)
+    return steps if settings.minutes is None else max(steps, seconds / (60.0 * settings.minutes))
 
 
-def _rate(progress: float) -> float:
-    return min(1.0, (progress + 1e-4) / WARM_UP) * (1.0 - progress) ** 0.9
+def _step(
+    run: _Run, lesson: Lesson, learner: Learner, number: int, progress: float, tally: Tally, world: World
+) -> tuple[float, int]:
+    """Learn from one batch; gives its loss and how many views at once the memory took."""
+    settings = lesson.settings
+    set_rate(run.optimizer, settings, progress)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss, at_once = learner.learn(lesson.batches.draw(number, progress, world.rank), run.at_once, tally)
+    torch.nn.utils.clip_grad_norm_(run.network.parameters(), settings.clip_norm)
+    run.optimizer.step()
+    update_average(run.average, run.network, min(settings.average, (1 + number) / (10 + number)))
+    return loss, at_once
 
 
-def _optimizer(network: UNet, settings: TrainSettings) -> torch.optim.Optimizer:
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
-    if settings.optimizer == "adam":
-        return torch.optim.Adam(parameters, **common)
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, **common)
-    return torch.optim.SGD(parameters, momentum=SGD_MOMENTUM, nesterov=True, **common)
+def _validate(run: _Run, lesson: Lesson, told: StepDone) -> Generator[StepDone, None, Scores | None]:
+    """Score the averaged weights on the slices to watch."""
+    if not lesson.validation:
+        return None
+    scoring = lesson.judge.score(run.average, lesson.validation)
+    while True:
+        try:
+            next(scoring)
+        except StopIteration as end:
+            scores: Scores = end.value
+            return scores
+        run.stop_clock()
+        yield told
+        run.resume_clock()
 
 
-@torch.no_grad()
-def _update(average: UNet, network: UNet, decay: float) -> None:
-    for mean, new in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(new, 1.0 - decay)
-    for counted, latest in zip(average.buffers(), network.buffers(), strict=True):
-        counted.copy_(latest)
-
-
-def _save(path: Path, network: UNet, average: UNet, optimizer: torch.optim.Optimizer, epoch: int, seconds: float) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    state = {
-        "network": network.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "epoch": epoch,
-        "seconds": seconds,
-    }
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except FileNotFoundError as error:
-        raise InputError(f"There is no checkpoint {path} to resume from; train without --resume first.") from error
-    except Exception as error:  # torch raises many types for a damaged file
-        raise InputError(f"{path} is not a readable checkpoint; delete it and train anew.") from error
+def _keep(
+    run: _Run, lesson: Lesson, folder: Path, train: Scores, validation: Scores | None, told: StepDone, world: World
+) -> Iterator[EpochDone]:
+    """End an epoch: its checkpoint, and the best weights if these are."""
+    score = float(run.epoch) if validation is None else validation.mean_dice
+    # Without a single labelled pixel there is no Dice, and no epoch better than another.
+    is_best = bool(world.agree(run.best_epoch < 0 or score > run.best))
+    if is_best:
+        run.best, run.best_epoch = world.agree(score), run.epoch
+    run.epoch += 1
+    if not world.leads:
+        return
+    # In this order: whoever resumes finds the best weights of which the last state speaks, or newer ones.
+    if is_best:
+        save_state(folder / BEST, {"average": run.average.state_dict()})
+    run.save(folder / LAST)
+    picture = lesson.judge.picture(run.average, lesson.validation[len(lesson.validation) // 2]) if lesson.validation else None
+    run.stop_clock()
+    yield EpochDone(run.epoch - 1, train, validation, is_best, picture, told.progress, run.seconds)
+    run.resume_clock()

@@ -3,46 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
-@dataclass(frozen=True)
-class IntensitySettings:
-    """Probabilities of the changes of intensity; 0 switches one off.
-
-    Attributes
-    ----------
-    kernel : float
-        Softer or sharper reconstruction.
-    noise : float
-        Grainy noise of up to ``noise_hu`` (standard deviation).
-    noise_hu : float
-        Its upper limit.
-    low_resolution : float
-        Coarser sampling, two to four times.
-    calibration : float
-        HU shifted by up to 60 and scaled by up to 8 %.
-    eight_bit : float
-        Seen through a random window with 256 greys.
-    recolour : float
-        Every density gets a random new grey, so that shape and place must be learnt.
-    gamma : float
-        Grey curve bent.
-    """
-
-    kernel: float = 0.35
-    noise: float = 0.35
-    noise_hu: float = 120.0
-    low_resolution: float = 0.12
-    calibration: float = 0.3
-    eight_bit: float = 0.2
-    recolour: float = 0.1
-    gamma: float = 0.15
+from napari_lungseg.training.augmentation import IntensitySettings
 
 
 def _blur(image: Tensor, sigma: float) -> Tensor:

@@ -1,192 +1,173 @@
-"""From a data set folder to a model folder: the whole of training in one call."""
+"""A training run, from prepared slices to a model that is accepted or not."""
 
 from __future__ import annotations
 
-import datetime
 import json
+import os
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from importlib.metadata import version
+import shutil
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from napari_lungseg.architecture import PRESETS
-from napari_lungseg.card import Ancestor, Card
+from napari_lungseg.card import Card
 from napari_lungseg.device import choose_device
-from napari_lungseg.errors import InputError
-from napari_lungseg.model import Model, load_model, save_model
-from napari_lungseg.preprocess import Preprocessing
-from napari_lungseg.training.dataset import Dataset, SliceSampler, open_dataset, slices_of
-from napari_lungseg.training.fit import EpochDone, StepDone, TrainSettings, fit
-from napari_lungseg.training.holdout import score_cases, summarise
+from napari_lungseg.model import Model, save_model
+from napari_lungseg.training.distributed import World, world
+from napari_lungseg.training.fit import BEST, LAST, fit
+from napari_lungseg.training.plan import FOLDER, LOG, SAMPLES
+from napari_lungseg.training.scoring import spread
+from napari_lungseg.training.settings import TrainSettings
+from napari_lungseg.training.split import Split
+from napari_lungseg.training.start import Start, make_lesson, read_start
+from napari_lungseg.training.updates import Compared, EpochDone, Finished, Picture, Scores, Stage, StepDone, Update, Verdict
+from napari_lungseg.training.verdict import judge
 from napari_lungseg.unet import UNet
 
-CHECKPOINT = Path("training") / "checkpoint.pt"
-PLAN = Path("training") / "plan.json"
-LOG = Path("training") / "log.jsonl"
+#: Validation slices that are scored before and after, at most.
+COMPARED = 200
+#: Pairs of pictures in the verdict.
+PICTURES = 4
+
+Pair = tuple[Scores | None, Scores | None]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a training run was asked to do; kept beside its checkpoint, so that resuming needs no settings.
+def run(
+    folder: str | os.PathLike[str], *, device: str = "auto", resume: bool = False, should_stop: Callable[[], bool] = lambda: False
+) -> Iterator[Update]:
+    """Train what was prepared in a folder, compare, and save the model there; the last update is a :class:`~.updates.Finished`.
 
-    Attributes
-    ----------
-    dataset : str
-        Folder of the data set.
-    base : str or None
-        Model to start from; None for new weights.
-    preset : str
-        Architecture where there is no base.
-    name : str
-        Name of the model.
-    command : str
-        The command that asked for it, for the card.
-    settings : TrainSettings
-        How.
-    """
-
-    dataset: str
-    base: str | None = None
-    preset: str = "small"
-    name: str = "my-model"
-    command: str = ""
-    settings: TrainSettings = field(default_factory=TrainSettings)
-
-    def __post_init__(self) -> None:
-        if self.base is None and self.preset not in PRESETS:
-            raise InputError(f"There is no architecture {self.preset!r}; choose from {', '.join(PRESETS)}.")
-
-
-def train(
-    dataset: str | Path,
-    folder: str | Path,
-    *,
-    base: str | None = None,
-    preset: str = "small",
-    settings: TrainSettings | None = None,
-    device: str = "auto",
-    resume: bool = False,
-    command: str = "",
-    progress: Callable[[StepDone | EpochDone], None] | None = None,
-) -> Model:
-    """Train a model and save it with its card.
+    Not driving the generator pauses the run; closing it ends it, and all models stay as they are, as do the slices and the last
+    checkpoint, so that it can be gone on with.
 
     Parameters
     ----------
-    dataset : path
-        Folder in nnU-Net raw layout; see :func:`napari_lungseg.training.dataset.open_dataset`.
     folder : path
-        Where the model goes; its name is the model's. Checkpoint, plan and log lie in ``training/`` inside.
-    base : str, optional
-        Name or folder of a model to start from.
-    preset : str
-        Architecture of a new model.
-    settings : TrainSettings, optional
-        How to train.
+        As given to :func:`~.prepare.prepare`.
     device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``. Processes that ``torchrun`` started train together.
     resume : bool
-        Go on with the run in ``folder``, with its own data set and settings.
-    command : str
-        For the card.
-    progress : callable, optional
-        Told of every step and epoch.
-
-    Returns
-    -------
-    Model
-        With its scores before (if there is a base) and after on validation and held-out cases in the card.
+        Go on from the last checkpoint, if there is one.
+    should_stop : callable
+        Once it says so the training ends, and the best epoch so far is kept.
 
     Raises
     ------
     InputError
-        When the data set or the base is not usable, or there is nothing to resume.
+        When nothing was prepared there, the disk refuses, or the memory does not suffice.
     """
     folder = Path(folder)
-    plan = _read_plan(folder / PLAN) if resume else Plan(str(dataset), base, preset, folder.name, command, settings or TrainSettings())
-    data = open_dataset(plan.dataset, seed=plan.settings.seed)
-    start = _start(plan)
-    if not resume:
-        (folder / PLAN).parent.mkdir(parents=True, exist_ok=True)
-        (folder / PLAN).write_bytes(TypeAdapter(Plan).dump_json(plan, indent=1))
-    preprocessing = start.card.preprocessing
-    slices = [item for case in data.train for item in slices_of(case, *data.load(case), preprocessing, data.ignore)]
-    if not slices:
-        raise InputError(f"{plan.dataset} has no slice to learn from: all hold voxels to be ignored; review some slices first.")
-    sampler = SliceSampler(slices, data.patients, plan.settings.empty_share)
-
-    def validate(network: UNet) -> dict[str, float]:
-        if not data.validation:
-            return {}
-        return summarise(score_cases(Model(network, start.card), data, data.validation, postprocess=False))
-
-    seconds = 0.0
-    with (folder / LOG).open("a") as log:
-        updates = fit(
-            start.network,
-            sampler,
-            preprocessing.spacing_mm,
-            plan.settings,
-            folder / CHECKPOINT,
-            resume=resume,
-            device=str(choose_device(device)),
-            validate=validate,
-        )
-        for update in updates:
-            seconds = update.seconds
+    with world(choose_device(device)) as processes:
+        yield Stage("Loading the model")
+        start = read_start(folder)
+        before: Pair = (None, None)
+        if processes.leads and start.base is not None:
+            before = yield from _compare(start, start.model.network, processes, "Scoring the model as it was")
+        pictures = [_picture(start, start.model.network, item) for item in _shown(start)] if start.base is not None else []
+        lesson = yield from make_lesson(start)
+        seconds, network = 0.0, start.model.network
+        checkpoints = folder / FOLDER
+        again = resume and (checkpoints / LAST).exists()
+        for update in fit(network, lesson, checkpoints, resume=again, world=processes, should_stop=should_stop):
+            if isinstance(update, StepDone | EpochDone):
+                seconds = update.seconds
             if isinstance(update, EpochDone):
-                log.write(json.dumps({"epoch": update.epoch, "loss": update.loss, "seconds": seconds, **update.validation}) + "\n")
-                log.flush()
-            if progress is not None:
-                progress(update)
-    model = Model(start.network.cpu(), replace(start.card, training=_record(plan, data, len(slices), seconds)))
-    scores = {
-        group: summarise(score_cases(model, data, cases))
-        for group, cases in (("validation", data.validation), ("held_out", data.held_out))
-        if cases
-    }
-    model = Model(model.network, replace(model.card, scores=scores))
-    save_model(model, folder, half=True)
-    return load_model(folder)
+                _log(folder / LOG, update)
+            yield update
+        if not processes.leads:
+            return
+        after = yield from _compare(start, network, processes, "Scoring the new model")
+        verdict = _verdict(start, network, before, after, pictures)
+        save_model(Model(network.cpu(), _card(start, verdict, seconds)), folder, half=True)
+        shutil.rmtree(folder / SAMPLES, ignore_errors=True)
+        for name in (LAST, BEST):
+            (checkpoints / name).unlink(missing_ok=True)
+        yield Finished(str(folder), start.plan.name, verdict, seconds)
 
 
-def _start(plan: Plan) -> Model:
-    common: dict[str, Any] = {
-        "name": plan.name,
-        "created": datetime.date.today().isoformat(),
-        "code_version": version("napari-lungseg"),
-        "scores": {},
-    }
-    if plan.base is not None:
-        base = load_model(plan.base)
-        lineage = (Ancestor(base.card.name, base.card.weights_sha256), *base.card.lineage)
-        return Model(base.network, replace(base.card, lineage=lineage, **common))
-    torch.manual_seed(plan.settings.seed)
-    card = Card(description="", architecture=PRESETS[plan.preset], preprocessing=Preprocessing(), **common)
-    return Model(UNet(card.architecture), card)
+def _compare(start: Start, network: UNet, processes: World, text: str) -> Generator[Stage, None, Pair]:
+    """Scores on the validation slices and on the base's frozen cases."""
+    network.to(processes.device).eval()
+    new = spread(start.slices["validation"], COMPARED)
+    old = start.old.frozen if start.old is not None else []
+    scores: list[Scores | None] = []
+    done = 0
+    for group, only in ((new, None), (old, start.old.classes if start.old is not None else None)):
+        scoring = start.judge.score(network, group, only=only)
+        while group:
+            try:
+                next(scoring)
+            except StopIteration as end:
+                scores.append(end.value)
+                break
+            done += 1
+            yield Stage(text, done, len(new) + len(old))
+        else:
+            scores.append(None)
+    return scores[0], scores[1]
 
 
-def _record(plan: Plan, data: Dataset, slices: int, seconds: float) -> dict[str, Any]:
-    return {
+def _shown(start: Start) -> list[Any]:
+    """Validation slices to show; those with labels first."""
+    slices = start.slices["validation"]
+    return spread([item for item in slices if item.classes] or slices, PICTURES)
+
+
+def _picture(start: Start, network: UNet, item: Any) -> Picture:
+    return start.judge.picture(network, item)
+
+
+def _verdict(start: Start, network: UNet, before: Pair, after: Pair, pictures: list[Picture]) -> Verdict:
+    new_slices = len(spread(start.slices["validation"], COMPARED))
+    new = Compared(new_slices, before[0], after[0]) if after[0] is not None else None
+    old = Compared(len(start.old.frozen), before[1], after[1]) if start.old is not None and after[1] is not None else None
+    accepted, why = judge(new, old, start.plan.overview.split)
+    shown = [_picture(start, network, item) for item in _shown(start)]
+    pairs = list(zip(pictures or [None] * len(shown), shown, strict=True))
+    return Verdict(accepted, why, new, old, tuple(pairs))
+
+
+def _card(start: Start, verdict: Verdict, seconds: float) -> Card:
+    plan, card = start.plan, start.model.card
+    training = {
         "command": plan.command,
+        "source": plan.source,
         "settings": TypeAdapter(TrainSettings).dump_python(plan.settings, mode="json"),
         "seconds": round(seconds),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "slices": slices,
-        "train": sorted({data.patients[case] for case in data.train}),
-        "validation": sorted({data.patients[case] for case in data.validation}),
-        "held_out": sorted({data.patients[case] for case in data.held_out}),
-        "sources": data.sources,
+        "cases": plan.overview.cases,
+        "slices": plan.overview.train,
+        "split": TypeAdapter(Split).dump_python(plan.split, mode="json"),
+        "sources": plan.licences,
+        "verdict": verdict.why,
     }
+    scores = {
+        f"{group}_{when}": _rounded(asdict(found))
+        for group, compared in (("validation", verdict.new), ("base_cases", verdict.old))
+        if compared is not None
+        for when, found in (("before", compared.before), ("after", compared.after))
+        if found is not None
+    }
+    return replace(card, training=training, scores=scores, accepted=verdict.accepted)
 
 
-def _read_plan(path: Path) -> Plan:
-    try:
-        return TypeAdapter(Plan).validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise InputError(f"There is no training run to resume in {path.parent.parent}; train without --resume first.") from error
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    """As JSON has it, which knows no NaN."""
+    return {key: _rounded(value) if isinstance(value, dict) else (round(value, 5) if value == value else None) for key, value in values.items()}
+
+
+def _log(path: Path, done: EpochDone) -> None:
+    """One line of JSON for each epoch."""
+    line = {
+        "epoch": done.epoch,
+        "seconds": round(done.seconds, 2),
+        "best": done.best,
+        "train": _rounded(asdict(done.train)),
+        "validation": None if done.validation is None else _rounded(asdict(done.validation)),
+    }
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")

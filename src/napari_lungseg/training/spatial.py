@@ -3,48 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_lungseg.training.dataset import LabelledSlice
-
-
-@dataclass(frozen=True)
-class SpatialSettings:
-    """Ranges of the geometric augmentation; a probability of 0 or a range of 0 switches a part off.
-
-    Attributes
-    ----------
-    any_rotation : float
-        Probability of a rotation through the full circle (patients on their side or belly).
-    rotation_deg : float
-        Else a rotation within plus or minus this.
-    translation_mm : float
-        Shift of the view's centre from the body's.
-    log_scale : float
-        The zoom is exp(u) with u within plus or minus this.
-    log_aspect : float
-        Stretch of one axis against the other.
-    flip : float
-        Probability of a left-right flip.
-    elastic : float
-        Probability of an elastic deformation.
-    elastic_mm : float
-        Standard deviation of its displacements.
-    """
-
-    any_rotation: float = 0.35
-    rotation_deg: float = 20.0
-    translation_mm: float = 35.0
-    log_scale: float = 0.25
-    log_aspect: float = 0.1
-    flip: float = 0.5
-    elastic: float = 0.3
-    elastic_mm: float = 5.0
+from napari_lungseg.training.augmentation import SpatialSettings
+from napari_lungseg.training.samples import IGNORE, LabelledSlice
 
 
 def coordinates(size: int) -> tuple[Tensor, Tensor]:
@@ -62,7 +29,13 @@ def smooth_field(size: int, cells: int, rng: np.random.Generator) -> Tensor:
 
 
 def view(
-    item: LabelledSlice, size: int, pixel_mm: float, settings: SpatialSettings, strength: float, rng: np.random.Generator
+    item: LabelledSlice,
+    size: int,
+    pixel_mm: float,
+    settings: SpatialSettings,
+    strength: float,
+    rng: np.random.Generator,
+    foreground_share: float = 0.0,
 ) -> tuple[Tensor, Tensor, float]:
     """A square look at a slice.
 
@@ -75,14 +48,18 @@ def view(
     settings : SpatialSettings
         Ranges.
     strength : float
-        0 .. 1, scales the ranges.
+        Scales the ranges.
     rng : numpy.random.Generator
         Source of chance.
+    foreground_share : float
+        Chance that a view which is smaller than the slice is centred on a labelled pixel; else it lies anywhere on the slice.
 
     Returns
     -------
-    image, label : (size, size) tensors
-        The case's own numbers; 0 or 1.
+    image : (size, size) tensor
+        The case's own numbers.
+    label : (size, size) tensor of uint8
+        As the slice's; background beyond its edge.
     down_rad : float
         Direction in the view (x right, y down) in which gravity pulled on a patient lying on the back.
     """
@@ -96,9 +73,10 @@ def view(
     flip = -1.0 if rng.random() < settings.flip else 1.0
     half = size * pixel_mm / 2.0
     cos, sin = math.cos(angle), math.sin(angle)
-    shift = rng.uniform(-1, 1, 2) * settings.translation_mm * strength
-    # Rows: view coordinates in -1 .. 1 to slice coordinates in -1 .. 1 (x, y), over millimetres.
     half_width, half_height = width * item.spacing_mm[1] / 2.0, height * item.spacing_mm[0] / 2.0
+    shift = _centre(item, (half_width, half_height), half, rng, foreground_share)
+    shift = shift + rng.uniform(-1, 1, 2) * settings.translation_mm * strength
+    # Rows: view coordinates in -1 .. 1 to slice coordinates in -1 .. 1 (x, y), over millimetres.
     scale_x, scale_y = half * zoom * aspect * flip, half * zoom / aspect
     theta = torch.tensor(
         [
@@ -112,11 +90,31 @@ def view(
         cells = int(rng.integers(3, 7))
         grid[..., 0] += smooth_field(size, cells, rng) * settings.elastic_mm * rng.random() / half_width
         grid[..., 1] += smooth_field(size, cells, rng) * settings.elastic_mm * rng.random() / half_height
-    image = torch.from_numpy(item.image.astype(np.float32))
     outside = item.intensity_range[0]
-    label = torch.from_numpy(item.label.astype(np.float32))
-    both = torch.stack((image - outside, label))[None]
-    sampled = F.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
+    # Where two labels meet, the one that covers more of the pixel; on a tie a class before the background.
+    values = sorted(item.values - {0}) or [0]
+    masks = [torch.from_numpy((item.label == value).astype(np.float32)) for value in values]
+    planes = torch.stack((torch.from_numpy(item.image.astype(np.float32)) - outside, *masks))[None]
+    sampled = F.grid_sample(planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
+    covers, which = sampled[1:].max(dim=0)
+    label = torch.tensor(values, dtype=torch.uint8)[which]
+    label[covers < 0.5 if len(values) == 1 else covers < 1.0 - sampled[1:].sum(dim=0)] = 0
     # The slice's downward axis (0, 1) seen from the view: the inverse rotation, then the flip.
     down = math.atan2(cos, sin * flip)
-    return sampled[0] + outside, (sampled[1] >= 0.5).float(), down
+    return sampled[0] + outside, label, down
+
+
+def _centre(
+    item: LabelledSlice, half_slice: tuple[float, float], half_view: float, rng: np.random.Generator, foreground_share: float
+) -> npt.NDArray[np.float64]:
+    """Where the view's centre lies, (x, y) in mm from the slice's."""
+    slack = np.array([max(0.0, half - half_view) for half in half_slice])
+    if not slack.any():
+        return np.zeros(2)
+    if rng.random() < foreground_share:
+        labelled = np.flatnonzero((item.label > 0) & (item.label != IGNORE))
+        if labelled.size:
+            row, column = np.unravel_index(labelled[int(rng.integers(labelled.size))], item.label.shape)
+            place = np.array([(column + 0.5) * item.spacing_mm[1], (row + 0.5) * item.spacing_mm[0]]) - half_slice
+            return np.clip(place, -slack, slack)
+    return rng.uniform(-1, 1, 2) * slack

@@ -79,9 +79,9 @@ def table(image: Tensor, lung: Tensor, pixel_mm: float, rng: np.random.Generator
     return image
 
 
-def field_of_view(image: Tensor, lung: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Everything beyond a circle is cut off, as at the edge of a reconstruction; lung there is not seen, so not labelled."""
+def field_of_view(image: Tensor, label: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Everything beyond a circle is cut off, as at the edge of a reconstruction; what lies there is not seen, so not labelled."""
     y, x = coordinates(image.shape[-1])
     centre = rng.uniform(-0.25, 0.25, 2)
     seen = torch.hypot(y - centre[0], x - centre[1]) < rng.uniform(0.55, 1.1)
-    return torch.where(seen, image, torch.full_like(image, -1024.0)), lung * seen
+    return torch.where(seen, image, torch.full_like(image, -1024.0)), label * seen

@@ -2,7 +2,7 @@
 
 from napari_lungseg.workspace.content import content_hash
 from napari_lungseg.workspace.masks import export_labels, import_mask
-from napari_lungseg.workspace.nnunet import ExportReport, export_nnunet
+from napari_lungseg.workspace.nnunet import ExportReport, export_nnunet, image_of
 from napari_lungseg.workspace.records import (
     Case,
     CaseSummary,
@@ -37,5 +37,6 @@ __all__ = [
     "export_labels",
     "export_nnunet",
     "export_record",
+    "image_of",
     "import_mask",
 ]

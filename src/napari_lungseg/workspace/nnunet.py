@@ -103,7 +103,7 @@ def export_nnunet(
         name = f"case_{case.content[:12]}"
         try:
             labels = _labels(workspace, case)
-            image = _image(case, images or {})
+            image = image_of(case, images or {})
             # In this order, as nnU-Net takes every image for a case.
             write(image.with_array(labels.reshape(image.shape)), folder / "labelsTr" / f"{name}{ENDING}")
             write(image, folder / "imagesTr" / f"{name}_0000{ENDING}")
@@ -140,8 +140,14 @@ def _labels(workspace: Workspace, case: Case) -> Array:
     return labels
 
 
-def _image(case: Case, images: Mapping[str, Volume]) -> Volume:
-    """The image, as a volume of three axes."""
+def image_of(case: Case, images: Mapping[str, Volume]) -> Volume:
+    """The image of a case, as a volume of three axes: one of ``images`` (by content), else from its file.
+
+    Raises
+    ------
+    InputError
+        When the file is not known, gone, or holds another image now.
+    """
     image = images.get(case.content)
     if image is None:
         if case.path is None:

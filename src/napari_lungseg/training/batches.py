@@ -1,0 +1,125 @@
+"""What a step learns from: views of new slices, of the base's own cases, and of slices on which the base teaches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_lungseg.training.augment import augment
+from napari_lungseg.training.samples import LabelledSlice, SliceSampler
+from napari_lungseg.training.settings import TrainSettings
+
+#: Part of the run over which the augmentation comes up to strength.
+RAMP = 0.15
+#: The last part of the run sees milder changes, nearer to real images, so that the weights settle on those.
+SETTLE, MILD = 0.12, 0.5
+#: How strongly views that the base teaches are changed: it must still know what it sees.
+TAUGHT = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Mix:
+    """Where views come from.
+
+    Attributes
+    ----------
+    new : SliceSampler
+        Judged slices.
+    replay : SliceSampler or None
+        The base's own cases.
+    unjudged : SliceSampler or None
+        Slices that nobody has judged.
+    lung : int or None
+        Class that is lung.
+    pixel_mm : float
+        The model's pixel size.
+    """
+
+    new: SliceSampler
+    replay: SliceSampler | None
+    unjudged: SliceSampler | None
+    lung: int | None
+    pixel_mm: float
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Views of one step: first those of new slices, then replayed ones, then those that the base teaches.
+
+    Attributes
+    ----------
+    image : (N, 1, S, S) tensor
+        -1 .. 1.
+    label : (N, S, S) tensor of uint8
+        As in :class:`~.samples.LabelledSlice`.
+    new, replay, taught : int
+        How many of each kind.
+    """
+
+    image: Tensor
+    label: Tensor
+    new: int
+    replay: int
+    taught: int
+
+
+class Batches:
+    """Draws batches; the same seed, step and rank give the same batch.
+
+    Parameters
+    ----------
+    mix : Mix
+        Where views come from.
+    settings : TrainSettings
+        Size, shares, augmentation.
+    """
+
+    def __init__(self, mix: Mix, settings: TrainSettings) -> None:
+        self._mix, self._settings = mix, settings
+        samplers = (mix.new, mix.replay, mix.unjudged)
+        self._fine = samplers
+        self._coarse = tuple(s.coarsened(2) if s is not None else None for s in samplers) if settings.coarse_share > 0 else samplers
+
+    def draw(self, step: int, progress: float, rank: int = 0) -> Batch:
+        """The batch of a step at ``progress`` (0 .. 1) of the run."""
+        settings = self._settings
+        rng = np.random.default_rng((settings.seed, step, rank) if rank else (settings.seed, step))
+        strength = min(1.0, 0.3 + 0.7 * progress / RAMP) if progress < 1.0 - SETTLE else MILD
+        samplers, size, pixel_mm, count = self._fine, settings.view_px, self._mix.pixel_mm, settings.batch_size
+        if progress < settings.coarse_share:
+            samplers, size, pixel_mm, count = self._coarse, size // 2, 2.0 * pixel_mm, 2 * count
+        counts = self._counts(count, rng)
+        views = []
+        for sampler, amount, kind in zip(samplers, counts, (strength, strength, TAUGHT * strength), strict=True):
+            for _ in range(amount):
+                assert sampler is not None
+                views.append(self._view(sampler.draw(rng), size, pixel_mm, kind, rng))
+        return Batch(torch.stack([image for image, _ in views]), torch.stack([label for _, label in views]), *counts)
+
+    def _counts(self, total: int, rng: np.random.Generator) -> tuple[int, int, int]:
+        """How many views of each kind; shares that are no whole number come out right on average."""
+        wanted = [
+            share * total if sampler is not None else 0.0
+            for share, sampler in ((self._settings.replay, self._mix.replay), (self._settings.distillation, self._mix.unjudged))
+        ]
+        replay, taught = (int(np.floor(share + rng.random())) for share in wanted)
+        replay = min(replay, total - 1)
+        return total - replay - min(taught, total - 1 - replay), replay, min(taught, total - 1 - replay)
+
+    def _view(
+        self, item: LabelledSlice, size: int, pixel_mm: float, strength: float, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        settings = self._settings
+        return augment(
+            item,
+            size,
+            pixel_mm,
+            settings.augmentation,
+            strength,
+            rng,
+            lung=self._mix.lung,
+            foreground_share=settings.foreground_share,
+        )

@@ -1,0 +1,70 @@
+"""Several processes that train one model together, started by ``torchrun``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from napari_lungseg.errors import InputError
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run.
+
+    Attributes
+    ----------
+    rank, size : int
+        Which one this is, from 0, and how many there are.
+    device : torch.device
+        Where this one computes.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process scores, saves and tells; the others only learn."""
+        return self.rank == 0
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network with gradients averaged over all processes; as it is where there is one."""
+        return DistributedDataParallel(network) if self.size > 1 else network
+
+    def agree(self, value: float) -> float:
+        """What the first process says, in all of them."""
+        if self.size == 1:
+            return value
+        told = torch.tensor([value], dtype=torch.float64, device=self.device if self.device.type == "cuda" else "cpu")
+        distributed.broadcast(told, 0)
+        return float(told.item())
+
+
+@contextmanager
+def world(device: torch.device) -> Iterator[World]:
+    """The processes that ``torchrun`` started (its variables ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``), or this one alone.
+
+    Each takes a GPU of its own where there are GPUs (NCCL), else the CPU (Gloo).
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World(0, 1, device)
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        if int(os.environ["LOCAL_RANK"]) >= torch.cuda.device_count():
+            raise InputError(f"torchrun started more processes than there are GPUs here ({torch.cuda.device_count()}); start as many.")
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield World(distributed.get_rank(), distributed.get_world_size(), device)
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,210 @@
+"""From labelled images to slices on disk: everything is read once, before the training begins."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from napari_lungseg.card import Card, read_card
+from napari_lungseg.errors import InputError
+from napari_lungseg.model import CARD_FILE, find_model
+from napari_lungseg.preprocess import Preprocessing
+from napari_lungseg.training.classes import Classes, choose_classes
+from napari_lungseg.training.plan import FOLDER, PLAN, SAMPLES, Plan, write_plan
+from napari_lungseg.training.samples import LabelledSlice, SampleWriter, Side, slices_of
+from napari_lungseg.training.settings import TrainSettings
+from napari_lungseg.training.sources import LeftOut, Source
+from napari_lungseg.training.split import Place, Split, make_split
+from napari_lungseg.training.updates import Overview, Stage
+
+#: Slices of one case that nobody has judged, from which is learnt what the base knows; more bring nothing new.
+MOST_UNJUDGED = 12
+
+
+@dataclass(eq=False)
+class _Found:
+    """What was seen of the cases."""
+
+    places: list[Place] = field(default_factory=list)
+    values: list[frozenset[int]] = field(default_factory=list)
+    unjudged: int = 0
+    cases: set[str] = field(default_factory=set)
+    patients: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def labels(self) -> set[int]:
+        return set().union(*self.values)
+
+
+def look_over(source: Source, *, base: str | None, settings: TrainSettings) -> Iterator[Stage | Overview]:
+    """Tell what there is to learn from; the Overview comes last.
+
+    Parameters
+    ----------
+    source : Source
+        Labelled images.
+    base : str or None
+        Name or folder of the model to start from.
+    settings : TrainSettings
+        Say how it is split.
+
+    Raises
+    ------
+    InputError
+        When there is nothing to learn, or the base is not usable.
+    """
+    card = _card(base)
+    found = _Found()
+    yield from _read(source, card, settings, found, None)
+    yield _overview(found, *_decide(source, found, card, settings))
+
+
+def prepare(
+    source: Source,
+    folder: str | os.PathLike[str],
+    *,
+    base: str | None,
+    preset: str = "small",
+    name: str | None = None,
+    settings: TrainSettings | None = None,
+    command: str = "",
+) -> Iterator[Stage | Overview]:
+    """Read all cases and write what a training run needs; the Overview comes last.
+
+    Parameters
+    ----------
+    source : Source
+        Labelled images.
+    folder : path
+        Of the model that is to come; plan, slices and checkpoints lie in ``training`` inside.
+    base : str or None
+        Name or folder of the model to start from; None for new weights.
+    preset : str
+        Architecture of a new model.
+    name : str, optional
+        Of the new model; the folder's by default.
+    settings : TrainSettings, optional
+        How to train; by default :meth:`TrainSettings.fine_tuning` with a base, else the defaults.
+    command : str
+        For the card.
+
+    Raises
+    ------
+    InputError
+        When there is a model or an unfinished run in the folder already, there is nothing to learn, the base is not usable, or the
+        disk refuses. Then nothing is left behind.
+    """
+    folder = Path(folder)
+    if (folder / CARD_FILE).exists():
+        raise InputError(f"There is a model in {folder} already; choose another name or folder for the new one.")
+    if (folder / PLAN).exists():
+        raise InputError(f"There is an unfinished training run in {folder}; go on with it (--resume) or remove the folder.")
+    settings = settings or (TrainSettings() if base is None else TrainSettings.fine_tuning())
+    card, found = _card(base), _Found()
+    was_there = folder.exists()
+    try:
+        with SampleWriter(folder / SAMPLES) as writer:
+            yield from _read(source, card, settings, found, writer)
+            classes, split = _decide(source, found, card, settings)
+            places = {(place.case, place.index): place for place in found.places}
+
+            def side(item: LabelledSlice) -> Side | None:
+                place = places.get((item.case, item.index))
+                return "unjudged" if place is None else split.part(place)
+
+            writer.finish(side, classes.index)
+        overview = _overview(found, classes, split)
+        known = split.having_learnt(found.places)
+        own_name = name or folder.name
+        write_plan(
+            Plan(own_name, base, preset, source.title, command, settings, classes, known, found.patients, overview, list(source.licences)),
+            folder,
+        )
+    except BaseException as error:
+        shutil.rmtree(folder / FOLDER if was_there else folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise InputError(f"The slices to learn from cannot be written to {folder} ({error.strerror or error}); choose another folder.") from error
+        raise
+    yield overview
+
+
+def _card(base: str | None) -> Card | None:
+    return None if base is None else read_card(find_model(base) / CARD_FILE)
+
+
+def _read(source: Source, card: Card | None, settings: TrainSettings, found: _Found, writer: SampleWriter | None) -> Iterator[Stage]:
+    """Look at every slice of every case, and write it."""
+    preprocessing = card.preprocessing if card is not None else Preprocessing()
+    unjudged = MOST_UNJUDGED if card is not None and settings.distillation > 0 else 0
+    for number, case in enumerate(source):
+        yield Stage("Reading the cases", number, len(source))
+        if isinstance(case, LeftOut):
+            found.problems.append(f"{case.name}: {case.why.rstrip('.')}.")
+            continue
+        before = len(found.places)
+        upright = case.image.reorient()[0]
+        step = upright.spacing[0] if upright.ndim == 3 and upright.spacing_known else None
+        try:
+            for item in slices_of(case.key, case.image, case.labels, preprocessing, unjudged):
+                if item.is_judged:
+                    patient = case.patient or case.key
+                    found.places.append(Place(case.key, patient, item.index, None if step is None else item.index * step))
+                    found.values.append(item.classes)
+                else:
+                    found.unjudged += 1
+                if writer is not None:
+                    writer.add(item)
+        except InputError as error:
+            found.problems.append(f"{case.name}: {error}")
+            continue
+        if len(found.places) == before:
+            found.problems.append(f"{case.name}: nobody has judged any slice of it.")
+            continue
+        found.cases.add(case.key)
+        found.patients[case.key] = case.patient or case.key
+
+
+def _decide(source: Source, found: _Found, card: Card | None, settings: TrainSettings) -> tuple[Classes, Split]:
+    if not found.places:
+        reasons = " ".join(found.problems) or "there is no case."
+        raise InputError(f"There is nothing to learn from: {reasons} Review or correct some slices first.")
+    classes = choose_classes({label: source.names.get(label, "") for label in found.labels}, card, keep_old=settings.keep_old)
+    earlier = _earlier(card)
+    if source.watched is None:
+        return classes, make_split(found.places, settings.validation_share, settings.seed, earlier)
+    people = {place.patient: "validation" if place.case in source.watched else "train" for place in found.places}
+    watched = sum(side == "validation" for side in people.values())
+    split = Split({**people}, why=f"The data set's own split: {len(people) - watched} to learn from, {watched} to watch.")  # type: ignore[arg-type]
+    return classes, split
+
+
+def _earlier(card: Card | None) -> Split | None:
+    """The split that the base was trained with, if its card has one."""
+    if card is None or "split" not in card.training:
+        return None
+    try:
+        return TypeAdapter(Split).validate_python(card.training["split"])
+    except ValidationError:
+        return None
+
+
+def _overview(found: _Found, classes: Classes, split: Split) -> Overview:
+    parts = [split.part(place) for place in found.places]
+    seen = [{classes.of_label[value] for value in values} for values in found.values]
+    return Overview(
+        cases=len(found.cases),
+        slices=len(found.places),
+        unjudged=found.unjudged,
+        classes={name: sum(number in one for one in seen) for number, name in enumerate(classes.names, 1)},
+        train=parts.count("train"),
+        validation=parts.count("validation"),
+        split=split.why,
+        problems=tuple(found.problems),
+    )

@@ -1,0 +1,274 @@
+"""Slices to learn from: cut from cases, kept in flat files that are read as they are needed, drawn by chance."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.formats.dispatch import whole_file
+from napari_lungseg.preprocess import Preprocessing, assumed_spacing, body_box
+from napari_lungseg.volume import Array, Volume
+
+#: Label of pixels that nobody has judged.
+IGNORE = 255
+
+Side = Literal["train", "validation", "unjudged"]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledSlice:
+    """One axial slice, cropped to the body, with what is known of it.
+
+    Attributes
+    ----------
+    case : str
+        Key of the case it comes from.
+    index : int
+        Place along the axial axis, feet first.
+    image : (H, W) array
+        The case's own numbers.
+    label : (H, W) array of uint8
+        0 background, 1 .. n the classes, :data:`IGNORE` where nobody has judged.
+    spacing_mm : tuple of float
+        Row and column distance.
+    intensity_range : tuple of float
+        Values that are mapped to -1 and 1.
+    is_hu : bool
+        Whether the numbers are HU, so that disease may be drawn into them.
+    """
+
+    case: str
+    index: int
+    image: npt.NDArray[np.generic]
+    label: npt.NDArray[np.uint8]
+    spacing_mm: tuple[float, float]
+    intensity_range: tuple[float, float]
+    is_hu: bool
+
+    @cached_property
+    def values(self) -> frozenset[int]:
+        """Labels that occur."""
+        return frozenset(int(value) for value in np.flatnonzero(np.bincount(self.label.ravel(), minlength=256)))
+
+    @property
+    def classes(self) -> frozenset[int]:
+        """Classes that occur."""
+        return self.values - {0, IGNORE}
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether anybody has judged any pixel."""
+        return self.values != {IGNORE}
+
+    @property
+    def pixel_mm2(self) -> float:
+        """Area of a pixel."""
+        return self.spacing_mm[0] * self.spacing_mm[1]
+
+    def coarsened(self, factor: int) -> LabelledSlice:
+        """The slice at a ``factor`` times lower resolution: the mean of blocks of the image, the label that covers most of each."""
+        rows, columns = (length // factor * factor for length in self.image.shape)
+        blocks = (rows // factor, factor, columns // factor, factor)
+        image = self.image[:rows, :columns].astype(np.float32).reshape(blocks).mean(axis=(1, 3))
+        label = np.ascontiguousarray(_majority(self.label[:rows, :columns].reshape(blocks), sorted(self.values - {0}) or [0]))
+        spacing = (self.spacing_mm[0] * factor, self.spacing_mm[1] * factor)
+        return replace(self, image=image, label=label, spacing_mm=spacing)
+
+
+def _majority(blocks: npt.NDArray[np.uint8], values: list[int]) -> npt.NDArray[np.uint8]:
+    """The label that covers most of each block; on a tie a class before the background."""
+    covers = np.stack([(blocks == value).mean(axis=(1, 3)) for value in values])
+    most = np.array(values, np.uint8)[covers.argmax(axis=0)]
+    return np.where(covers.max(axis=0) >= 1.0 - covers.sum(axis=0), most, np.uint8(0))
+
+
+def slices_of(
+    key: str, image: Volume, labels: Volume, preprocessing: Preprocessing, most_unjudged: int | None = None
+) -> Iterator[LabelledSlice]:
+    """Axial slices of a case, feet first, cropped to one body box for the whole volume.
+
+    Parameters
+    ----------
+    key : str
+        Of the case.
+    image : Volume
+        Its image.
+    labels : Volume
+        uint8 on the same grid, as in :class:`LabelledSlice`.
+    preprocessing : Preprocessing
+        Of the model; the same that prediction uses.
+    most_unjudged : int, optional
+        How many of the slices that nobody has judged are given, evenly spread; all by default.
+
+    Raises
+    ------
+    InputError
+        When the shapes differ.
+    """
+    if image.shape != labels.shape:
+        raise InputError(f"Case {key}: the image has shape {image.shape} but its labels {labels.shape}; give labels of the image's own size.")
+    image, _ = image.reorient()
+    labels, _ = labels.reorient()
+    box = body_box(image)
+    spacing = image.spacing[-2:] if image.spacing_known else assumed_spacing(box)
+    values, known = image.array, labels.array
+    if image.ndim == 2:
+        values, known = values[None], known[None]
+    intensity_range = preprocessing.intensity_range(image)
+    unjudged = [index for index in range(len(known)) if not (np.asarray(known[index]) != IGNORE).any()]
+    wanted = set(range(len(known)))
+    if most_unjudged is not None and len(unjudged) > most_unjudged:
+        wanted -= set(unjudged) - {unjudged[int(place)] for place in np.linspace(0, len(unjudged) - 1, most_unjudged).round()}
+    for index in sorted(wanted):
+        yield LabelledSlice(
+            key,
+            index,
+            np.ascontiguousarray(np.asarray(values[index])[box]),
+            np.ascontiguousarray(np.asarray(known[index])[box], dtype=np.uint8),
+            (float(spacing[0]), float(spacing[1])),
+            intensity_range,
+            image.unit == "HU",
+        )
+
+
+class SampleWriter:
+    """Writes slices to a folder, one after the other, so that no data set has to fit into memory.
+
+    Parameters
+    ----------
+    folder : Path
+        A folder of its own, made if need be.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._entries: list[dict[str, Any]] = []
+        self._file: BinaryIO = (folder / _DATA).open("wb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def add(self, item: LabelledSlice) -> None:
+        """Append a slice."""
+        entry = {name: getattr(item, name) for name in ("case", "index", "spacing_mm", "intensity_range", "is_hu")}
+        for name in ("image", "label"):
+            array = getattr(item, name)
+            array = array.astype(np.float32) if array.dtype == np.float64 else array
+            little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+            # Whole words, as not every processor reads numbers from odd places.
+            self._file.write(b"\0" * (-self._file.tell() % 8))
+            entry[name] = {"offset": self._file.tell(), "dtype": little.dtype.str, "shape": little.shape}
+            self._file.write(little.data)
+        self._entries.append(entry)
+
+    def finish(self, side: Callable[[LabelledSlice], Side | None], index: Callable[[Array], npt.NDArray[np.uint8]]) -> None:
+        """Make the folder readable.
+
+        Parameters
+        ----------
+        side : callable
+            On which side a slice is; None to leave it out.
+        index : callable
+            From the labels that were added to classes.
+        """
+        self._file.close()
+        data = np.memmap(self._folder / _DATA, np.uint8, "r+")
+        kept = []
+        for entry in self._entries:
+            item = _open(data, entry)
+            item.label[...] = index(item.label)
+            where = side(item)
+            if where is not None:
+                kept.append({"side": where, **entry})
+        data.flush()
+        with whole_file(self._folder / _INDEX) as temporary:
+            temporary.write_text(json.dumps(kept))
+
+
+_DATA, _INDEX = "slices.bin", "slices.json"
+
+
+def read_samples(folder: Path) -> dict[Side, list[LabelledSlice]]:
+    """Slices by side, as views on the file; they take memory only while they are looked at.
+
+    Raises
+    ------
+    InputError
+        When the folder does not hold what :class:`SampleWriter` wrote.
+    """
+    found: dict[Side, list[LabelledSlice]] = {"train": [], "validation": [], "unjudged": []}
+    try:
+        data = np.memmap(folder / _DATA, np.uint8, "r")
+        for entry in json.loads((folder / _INDEX).read_text()):
+            found[entry["side"]].append(_open(data, entry))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"The slices to learn from in {folder} cannot be read ({error}); begin the training anew.") from error
+    return found
+
+
+def _open(data: npt.NDArray[np.uint8], entry: dict[str, Any]) -> LabelledSlice:
+    planes = {}
+    for name in ("image", "label"):
+        place, dtype = entry[name], np.dtype(entry[name]["dtype"])
+        end = place["offset"] + dtype.itemsize * int(np.prod(place["shape"]))
+        planes[name] = data[place["offset"] : end].view(dtype).reshape(place["shape"])
+    (rows, columns), (low, high) = entry["spacing_mm"], entry["intensity_range"]
+    return LabelledSlice(entry["case"], entry["index"], planes["image"], planes["label"], (rows, columns), (low, high), entry["is_hu"])
+
+
+class SliceSampler:
+    """Draws slices so that small patients and slices without any class are not drowned.
+
+    Parameters
+    ----------
+    slices : list of LabelledSlice
+        What to draw from.
+    patients : dict
+        Patient of each case; a case that is not named is its own.
+    empty_share : float
+        Share of draws without any class, as far as there are such slices.
+    trust : dict, optional
+        How much more often slices of a case are drawn than of others, by its key; equally by default.
+    """
+
+    def __init__(
+        self, slices: list[LabelledSlice], patients: dict[str, str], empty_share: float = 0.2, trust: dict[str, float] | None = None
+    ) -> None:
+        self.slices = slices
+        people = [patients.get(item.case, item.case) for item in slices]
+        counts = {person: people.count(person) for person in set(people)}
+        empty = np.array([not item.classes for item in slices])
+        # The square root lies between drawing every patient and drawing every slice equally often.
+        weight = np.array([counts[person] ** -0.5 for person in people])
+        if trust is not None:
+            weight *= [trust.get(item.case, 0.0) for item in slices]
+        for chosen, share in ((empty, empty_share), (~empty, 1.0 - empty_share)):
+            if weight[chosen].any():
+                weight[chosen] *= share / weight[chosen].sum()
+        if not weight.any():
+            weight = np.ones(len(slices))
+        self.weight = weight / weight.sum()
+
+    def coarsened(self, factor: int) -> SliceSampler:
+        """The same draws at a lower resolution."""
+        other = copy.copy(self)
+        other.slices = [item.coarsened(factor) for item in self.slices]
+        return other
+
+    def draw(self, rng: np.random.Generator) -> LabelledSlice:
+        """One slice."""
+        return self.slices[int(rng.choice(len(self.slices), p=self.weight))]

@@ -1,0 +1,188 @@
+"""Where labelled images come from: a data set folder, a workspace, or images at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.training.dataset import open_dataset
+from napari_lungseg.training.samples import IGNORE
+from napari_lungseg.volume import Volume
+from napari_lungseg.workspace import Case, Workspace, image_of
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingCase:
+    """One image with labels.
+
+    Attributes
+    ----------
+    key : str
+        Under which the split remembers it; the same for the same image, wherever it comes from.
+    name : str
+        For the person.
+    image : Volume
+        The image.
+    labels : Volume
+        uint8 on its grid; ``IGNORE`` where nobody has judged.
+    patient : str
+        Cases of one patient are never on both sides of the split; the key by default.
+    """
+
+    key: str
+    name: str
+    image: Volume
+    labels: Volume
+    patient: str = ""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A case that cannot be used, and why."""
+
+    name: str
+    why: str
+
+
+class Source(Protocol):
+    """Labelled images, read one at a time.
+
+    Attributes
+    ----------
+    title : str
+        For the person and the card.
+    names : dict of int to str
+        What the labels mean, as far as it is known.
+    watched : frozenset of str or None
+        Keys of cases that are to be watched, where that is given.
+    licences : list
+        Where the images come from and under which licence.
+    """
+
+    title: str
+    names: dict[int, str]
+    watched: frozenset[str] | None
+    licences: list[Any]
+
+    def __len__(self) -> int:
+        """How many cases there are."""
+
+    def __iter__(self) -> Iterator[TrainingCase | LeftOut]:
+        """Read them, one after the other."""
+
+
+class FolderSource:
+    """A data set folder, as :func:`~.dataset.open_dataset` takes it; its held-out cases are no part of it.
+
+    Raises
+    ------
+    InputError
+        When it is no data set.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._data = data = open_dataset(folder)
+        self.title, self.names, self.licences = data.folder.name, data.names, data.sources
+        self.watched = None if data.validation is None else frozenset(data.validation)
+
+    def __len__(self) -> int:
+        return len(self._data.cases)
+
+    def __iter__(self) -> Iterator[TrainingCase | LeftOut]:
+        for case in self._data.cases:
+            try:
+                yield TrainingCase(case, case, *self._data.load(case), self._data.patients[case])
+            except InputError as error:
+                yield LeftOut(case, str(error))
+
+
+class WorkspaceSource:
+    """All cases of a workspace with reviewed slices; these are judged as a whole, all others not at all.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Where the work is kept.
+    images : mapping, optional
+        Images that are at hand, by their content; the others are read from their files.
+    """
+
+    def __init__(self, workspace: Workspace, images: Mapping[str, Volume] | None = None) -> None:
+        self.title = workspace.folder.name
+        self.names: dict[int, str] = {}
+        self.watched: frozenset[str] | None = None
+        self.licences: list[Any] = []
+        self._workspace, self._images = workspace, images or {}
+        self._cases = [summary.case for summary in workspace.cases() if summary.reviewed]
+
+    def __len__(self) -> int:
+        return len(self._cases)
+
+    def __iter__(self) -> Iterator[TrainingCase | LeftOut]:
+        for case in self._cases:
+            try:
+                yield self._read(case)
+            except InputError as error:
+                yield LeftOut(case.name, str(error))
+
+    def _read(self, case: Case) -> TrainingCase:
+        reviewed = [index for index, known in self._workspace.states(case).items() if known.state == "reviewed"]
+        saved = self._workspace.load(case)
+        if saved is None:
+            raise InputError(f"{case.name} has no mask in the workspace")
+        image = image_of(case, self._images)
+        labels = only_slices(saved.labels, case.axis, reviewed)
+        return TrainingCase(case_key(case.content), case.name, image, image.with_array(labels.reshape(image.shape)))
+
+
+@dataclass(frozen=True, eq=False)
+class CasesSource:
+    """Images at hand.
+
+    Attributes
+    ----------
+    cases : sequence of TrainingCase
+        With their labels.
+    names : dict of int to str
+        What the labels mean, as far as it is known.
+    title : str
+        For the card.
+    """
+
+    cases: Sequence[TrainingCase]
+    names: dict[int, str] = field(default_factory=dict)
+    title: str = "images at hand"
+    watched: frozenset[str] | None = None
+    licences: list[Any] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __iter__(self) -> Iterator[TrainingCase | LeftOut]:
+        return iter(self.cases)
+
+
+def case_key(content: str) -> str:
+    """Key of an image by the hash of its content; as exports name it, so that it is the same case there."""
+    return f"case_{content[:12]}"
+
+
+def only_slices(labels: np.ndarray[Any, Any], axis: int, judged: Sequence[int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Labels as uint8, with ``IGNORE`` in all slices along an axis but the judged ones (a 2-D image is one slice).
+
+    Raises
+    ------
+    InputError
+        When a label is above 254.
+    """
+    if labels.max(initial=0) > IGNORE:
+        raise InputError(f"Labels above {IGNORE - 1} cannot be learnt (there is a {labels.max()}); give the label a lower number.")
+    known = np.full(labels.shape, IGNORE, np.uint8)
+    planes, own = (np.moveaxis(array, axis, 0) if array.ndim == 3 else array[None] for array in (known, labels))
+    planes[list(judged)] = own[list(judged)]
+    return known

@@ -1,0 +1,154 @@
+"""What a run begins with: the model as it is before it learns, and everything that it is to learn."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from napari_lungseg.architecture import PRESETS
+from napari_lungseg.card import Ancestor, Card
+from napari_lungseg.errors import InputError
+from napari_lungseg.model import Model, load_model
+from napari_lungseg.preprocess import Preprocessing
+from napari_lungseg.training.base_cases import BaseCases, base_cases
+from napari_lungseg.training.batches import Batches, Mix
+from napari_lungseg.training.classes import with_head
+from napari_lungseg.training.fit import Lesson
+from napari_lungseg.training.plan import SAMPLES, Plan, read_plan
+from napari_lungseg.training.samples import LabelledSlice, Side, SliceSampler, read_samples
+from napari_lungseg.training.scoring import Judge, spread
+from napari_lungseg.training.updates import Stage
+from napari_lungseg.unet import UNet
+
+#: Validation slices that are looked at after every epoch; all of them would take longer than the epoch.
+WATCHED = 16
+#: Slices of a case by which it is told how far its base can be believed there, and the Dice from which on it is at all.
+TRIED, BELIEVED = 4, 0.8
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What a run begins with.
+
+    Attributes
+    ----------
+    plan : Plan
+        What was asked for.
+    base : Model or None
+        The model to start from; it is not changed.
+    model : Model
+        What is trained: the base with the new classes, or new weights.
+    old : BaseCases or None
+        Slices on which nothing may be forgotten.
+    slices : dict
+        Slices by side.
+    judge : Judge
+        Scores networks.
+    """
+
+    plan: Plan
+    base: Model | None
+    model: Model
+    old: BaseCases | None
+    slices: dict[Side, list[LabelledSlice]]
+    judge: Judge
+
+
+def read_start(folder: Path) -> Start:
+    """What was prepared in a folder.
+
+    Raises
+    ------
+    InputError
+        When nothing was, or nothing is left to learn from.
+    """
+    plan = read_plan(folder)
+    slices = read_samples(folder / SAMPLES)
+    if not slices["train"]:
+        raise InputError("No slice is left to learn from once some are put aside to watch; judge more slices, or put fewer aside.")
+    base = load_model(plan.base) if plan.base is not None else None
+    model = _model(plan, base)
+    old = base_cases(base.card) if base is not None and plan.settings.keep_old else None
+    return Start(plan, base, model, old, slices, Judge(model.card.preprocessing, plan.classes.names, plan.settings.loss))
+
+
+def _model(plan: Plan, base: Model | None) -> Model:
+    common: dict[str, Any] = {
+        "name": plan.name,
+        "classes": plan.classes.names,
+        "labels": plan.classes.labels,
+        "sides": plan.classes.sides,
+        "created": datetime.date.today().isoformat(),
+        "code_version": version("napari-lungseg"),
+        "scores": {},
+    }
+    count = len(plan.classes.names)
+    if base is None:
+        torch.manual_seed(plan.settings.seed)
+        config = replace(PRESETS[plan.preset], classes=count)
+        return Model(UNet(config), Card(description="", architecture=config, preprocessing=Preprocessing(), **common))
+    config = replace(base.card.architecture, classes=count)
+    lineage = (Ancestor(base.card.name, base.card.weights_sha256), *base.card.lineage)
+    network = with_head(base.network, config, plan.classes)
+    return Model(network, replace(base.card, architecture=config, lineage=lineage, **common))
+
+
+def make_lesson(start: Start) -> Generator[Stage, None, Lesson]:
+    """What is to be learnt; looks at how well the base does on cases of which some slices were not judged."""
+    plan, settings = start.plan, start.plan.settings
+    replay = start.old.replay if start.old is not None and settings.replay > 0 else []
+    unjudged = start.slices["unjudged"] if settings.keep_old and settings.distillation > 0 else []
+    trust: dict[str, float] = {}
+    if unjudged and start.base is not None:
+        trust = yield from _trust(start, {item.case for item in unjudged})
+        unjudged = [item for item in unjudged if trust[item.case] > 0]
+    mix = Mix(
+        new=SliceSampler(start.slices["train"], plan.patients, settings.empty_share),
+        replay=SliceSampler(replay, {}, settings.empty_share) if replay else None,
+        unjudged=SliceSampler(unjudged, plan.patients, 0.0, trust) if unjudged else None,
+        lung=1 if plan.classes.sides else None,
+        pixel_mm=start.model.card.preprocessing.spacing_mm,
+    )
+    return Lesson(
+        Batches(mix, settings),
+        settings,
+        start.judge,
+        spread(start.slices["validation"], WATCHED),
+        start.base.network if unjudged and start.base is not None else None,
+        start.old.classes if start.old is not None else None,
+    )
+
+
+def _trust(start: Start, cases: Iterable[str]) -> Generator[Stage, None, dict[str, float]]:
+    """How far the base can be believed on cases: not at all below a Dice of 0.8 on judged slices, wholly at 1."""
+    assert start.base is not None
+    judge = replace(start.judge, names=start.base.card.classes)
+    trust = {}
+    for case in sorted(cases):
+        yield Stage("Trying the base")
+        judged = spread([item for item in start.slices["train"] if item.case == case and item.classes], TRIED)
+        scores = yield from drained(judge.score(start.base.network, judged, only=len(judge.names)), Stage("Trying the base"))
+        dice = scores.mean_dice if judged else 0.0
+        trust[case] = max(0.0, (dice - BELIEVED) / (1.0 - BELIEVED)) if dice == dice else 0.0
+    return trust
+
+
+_Told = TypeVar("_Told")
+_Result = TypeVar("_Result")
+
+
+def drained(steps: Generator[Any, None, _Result], told: _Told) -> Generator[_Told, None, _Result]:
+    """Drive a generator to its result, yielding ``told`` between its steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+        yield told

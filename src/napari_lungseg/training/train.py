@@ -1,0 +1,78 @@
+"""All of training in one call, for Python and the terminal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from napari_lungseg.model import Model, load_model, save_model
+from napari_lungseg.training.dataset import open_dataset
+from napari_lungseg.training.holdout import score_cases, summarise
+from napari_lungseg.training.prepare import prepare
+from napari_lungseg.training.run import run
+from napari_lungseg.training.settings import TrainSettings
+from napari_lungseg.training.sources import FolderSource, Source
+from napari_lungseg.training.updates import Update
+
+
+def train(
+    dataset: str | os.PathLike[str] | Source,
+    folder: str | os.PathLike[str],
+    *,
+    base: str | None = None,
+    preset: str = "small",
+    settings: TrainSettings | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    command: str = "",
+    progress: Callable[[Update], None] | None = None,
+) -> Model:
+    """Train a model and save it with its card.
+
+    Parameters
+    ----------
+    dataset : path or Source
+        Folder of labelled images, as :func:`~.dataset.open_dataset` takes it, or another source of them.
+    folder : path
+        Where the model goes; its name is the model's. Plan, log and checkpoints lie in ``training/`` inside.
+    base : str, optional
+        Name or folder of a model to start from.
+    preset : str
+        Architecture of a new model.
+    settings : TrainSettings, optional
+        How to train; by default :meth:`TrainSettings.fine_tuning` with a base, else the defaults.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    resume : bool
+        Go on with the run in ``folder``, with its own slices and settings.
+    command : str
+        For the card.
+    progress : callable, optional
+        Told of every update.
+
+    Returns
+    -------
+    Model
+        Its card has the scores before (if there is a base) and after on validation slices and on the base's own cases, and those on the
+        data set's held-out cases; ``card.accepted`` tells whether it is better on the new and no worse on the old.
+
+    Raises
+    ------
+    InputError
+        When the data set or the base is not usable, or there is nothing to resume.
+    """
+    folder = Path(folder)
+    tell = progress or (lambda update: None)
+    if not resume:
+        source = dataset if not isinstance(dataset, str | os.PathLike) else FolderSource(os.fspath(dataset))
+        for update in prepare(source, folder, base=base, preset=preset, settings=settings, command=command):
+            tell(update)
+    for told in run(folder, device=device, resume=resume):
+        tell(told)
+    model = load_model(folder)
+    if isinstance(dataset, str | os.PathLike) and (data := open_dataset(dataset)).held_out:
+        scores = model.card.scores | {"held_out": summarise(score_cases(model, data, data.held_out))}
+        save_model(Model(model.network, replace(model.card, scores=scores)), folder, half=True)
+    return load_model(folder)
