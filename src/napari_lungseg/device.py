@@ -106,7 +106,7 @@ class Runner:
         self._move(device)
 
     def run(self, inputs: Tensor) -> Iterator[Tensor | Notice]:
-        """Yield the foreground probability (H, W), float32 on the CPU, of each input (C, H, W) in turn, and notices in between.
+        """Yield the probabilities (classes, H, W), float32 on the CPU, of each input (C, H, W) in turn, and notices in between.
 
         Raises
         ------
@@ -120,7 +120,7 @@ class Runner:
             try:
                 maps = self._forward(part)
             except RuntimeError as error:
-                on_cpu, memory = self.device.type == "cpu", _is_out_of_memory(error)
+                on_cpu, memory = self.device.type == "cpu", is_out_of_memory(error)
                 if on_cpu and not memory:
                     raise
                 halve = memory and self.batch > 1
@@ -163,7 +163,7 @@ class Runner:
                     self._half = False
             if not self._half:
                 logits = self._network(on_device)
-            return probabilities(logits.float()).sum(dim=1).clamp(0.0, 1.0).cpu()
+            return probabilities(logits.float()).cpu()
 
     def _empty_cache(self) -> None:
         if self.device.type == "cuda":
@@ -183,7 +183,8 @@ class Runner:
         return Notice(f"{cause}: going on with the CPU, which takes longer.", device="cpu")
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that the memory of a GPU or of the computer ran out."""
     # cuDNN, cuBLAS, MPS and the CPU's allocator raise plain RuntimeErrors.
     text = str(error).lower()
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(
