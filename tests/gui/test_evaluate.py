@@ -13,6 +13,7 @@ from phantom import chest
 from qtpy.QtCore import QPointF, Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
+from napari_lungseg.formats import write
 from napari_lungseg.metrics import evaluate, evaluate_slices
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.evaluate.errors import NAME
@@ -47,7 +48,7 @@ class Judge:
         return end.args[0]
 
     def rows(self) -> dict[str, list[str]]:
-        table = self.widget.table
+        table = self.widget.display.table
         return {
             table.verticalHeaderItem(row).text(): [table.item(row, column).text() for column in range(table.columnCount())]
             for row in range(table.rowCount())
@@ -78,13 +79,14 @@ def test_the_module_is_a_widget_of_its_own(open_desk):
     _, widget = desk.viewer.window.add_plugin_dock_widget("napari-lungseg", "Evaluate")
     assert isinstance(widget, EvaluateWidget)
     assert not widget.run.isEnabled()
-    assert "two masks" in widget.status.text()
+    assert not widget.open.isEnabled()
+    assert "Segment an image first" in widget.status.text()
 
 
 def test_a_click_on_the_curve_goes_to_the_slice_and_the_line_follows(open_desk):
     judge = Judge(open_desk(CT, show=True), CT.with_array(GUESS), CT.with_array(TRUTH))
     judge.evaluate()
-    plot = judge.widget.plot
+    plot = judge.widget.display.plot
     assert np.isnan(plot.values[0])
     slices = evaluate_slices(CT.with_array(GUESS), CT.with_array(TRUTH))
     np.testing.assert_allclose(plot.values[1:], [score.dice for score in slices["lungs"]][1:])
@@ -101,10 +103,10 @@ def test_a_click_on_the_curve_goes_to_the_slice_and_the_line_follows(open_desk):
 
 def test_the_row_that_is_chosen_is_the_one_drawn(judge):
     judge.evaluate()
-    judge.widget.table.selectRow(2)
+    judge.widget.display.table.selectRow(2)
     left = evaluate_slices(CT.with_array(GUESS), CT.with_array(TRUTH))["left"]
-    np.testing.assert_allclose(judge.widget.plot.values[1:], [score.dice for score in left][1:])
-    assert "left" in judge.widget.plot.getAxis("left").labelText
+    np.testing.assert_allclose(judge.widget.display.plot.values[1:], [score.dice for score in left][1:])
+    assert "left" in judge.widget.display.plot.getAxis("left").labelText
 
 
 def test_errors_are_shown_where_they_are(judge):
@@ -135,7 +137,7 @@ def test_masks_stored_in_another_order_are_compared_and_shown_in_place(open_desk
     np.testing.assert_array_equal(errors.data[known.data == 0] > 0, (volume_to_layer(Volume(GUESS, affine))[0] > 0)[known.data == 0])
     for index in (3, WORST):
         judge.widget.go(index)
-        assert judge.widget.plot.marker.value() == index
+        assert judge.widget.display.plot.marker.value() == index
 
 
 def test_scores_are_saved_as_csv_and_json(judge, tmp_path, monkeypatch, messages):
@@ -143,7 +145,7 @@ def test_scores_are_saved_as_csv_and_json(judge, tmp_path, monkeypatch, messages
     for ending in ("csv", "json"):
         path = tmp_path / f"scores.{ending}"
         monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, path=path: (str(path), ""))
-        judge.desk.qtbot.mouseClick(getattr(judge.widget, ending), Qt.MouseButton.LeftButton)
+        judge.desk.qtbot.mouseClick(getattr(judge.widget.display, ending), Qt.MouseButton.LeftButton)
         judge.desk.wait(lambda path=path: f"Saved {path}." in messages)
     expected = evaluate(CT.with_array(GUESS), CT.with_array(TRUTH))
     with (tmp_path / "scores.csv").open(newline="") as file:
@@ -158,14 +160,14 @@ def test_scores_are_saved_as_csv_and_json(judge, tmp_path, monkeypatch, messages
 def test_a_file_that_cannot_be_written_is_one_sentence(judge, tmp_path, monkeypatch, messages):
     judge.evaluate()
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "nowhere" / "scores.csv"), ""))
-    judge.desk.qtbot.mouseClick(judge.widget.csv, Qt.MouseButton.LeftButton)
+    judge.desk.qtbot.mouseClick(judge.widget.display.csv, Qt.MouseButton.LeftButton)
     judge.desk.wait(lambda: len(messages) == 1)
     assert "could not be written" in messages[0]
 
 
 def test_the_table_is_copied_for_a_spreadsheet(judge):
     judge.evaluate()
-    judge.desk.qtbot.mouseClick(judge.widget.copy, Qt.MouseButton.LeftButton)
+    judge.desk.qtbot.mouseClick(judge.widget.display.copy, Qt.MouseButton.LeftButton)
     lines = [line.split("\t") for line in QApplication.clipboard().text().splitlines()]
     assert lines[0][:3] == ["label", "Dice", "Surface Dice"]
     assert {line[0]: line[1:] for line in lines[1:]} == judge.rows()
@@ -179,6 +181,22 @@ def test_masks_that_do_not_fit_are_refused_in_one_sentence(open_desk, messages):
     assert judge.widget.status.text() == why
     assert NAME not in judge.viewer.layers
     assert judge.widget.run.isEnabled()
+
+
+def test_what_was_compared_before_others_were_chosen_is_not_shown(judge):
+    third = add_labels(judge.viewer, CT.with_array(TRUTH), "third")
+    with judge.desk.qtbot.waitSignal(judge.widget.idle, timeout=30_000):
+        judge.desk.qtbot.mouseClick(judge.widget.run, Qt.MouseButton.LeftButton)
+        judge.widget.reference.value = third
+        assert not judge.widget.run.isEnabled()
+    assert judge.widget.compared is None
+    assert judge.widget.display.isHidden()
+    assert judge.widget.status.text() == ""
+    judge.evaluate()
+    assert judge.widget.compared.reference == third
+    judge.widget.reference.value = judge.truth
+    assert judge.widget.display.isHidden()
+    assert judge.widget.status.text() == ""
 
 
 def test_the_tolerance_is_the_persons(judge):
@@ -213,8 +231,26 @@ def test_a_picture_has_scores_and_no_curve(open_desk):
     flat = Volume(CT.array[3], CT.affine, "HU")
     judge = Judge(open_desk(flat), flat.with_array(GUESS[3]), flat.with_array(TRUTH[3]))
     assert judge.evaluate() == ""
-    assert judge.widget.plot.isHidden()
-    assert not judge.widget.table.isHidden()
+    assert judge.widget.display.plot.isHidden()
+    assert not judge.widget.display.table.isHidden()
+
+
+def test_a_reference_is_opened_from_a_file(open_desk, tmp_path, monkeypatch, messages):
+    desk = open_desk(CT)
+    guess = add_labels(desk.viewer, CT.with_array(GUESS), "guess")
+    widget = desk.dock.open("Evaluate")
+    assert "from a file" in widget.status.text()
+    # Cut to what it holds, as 3D Slicer writes it.
+    path = write(CT.with_array(TRUTH).crop((slice(1, 9), slice(5, 70), slice(5, 90))), tmp_path / "reference.nrrd")
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
+    desk.qtbot.mouseClick(widget.open, Qt.MouseButton.LeftButton)
+    desk.wait(lambda: "reference.nrrd" in desk.viewer.layers)
+    np.testing.assert_array_equal(desk.viewer.layers["reference.nrrd"].data, TRUTH)
+    assert (widget.prediction.value, widget.reference.value) == (guess, desk.viewer.layers["reference.nrrd"])
+    assert widget.run.isEnabled()
+    widget.open_reference(write(Volume(TRUTH, CT.affine * 1.1), tmp_path / "other.nrrd"))
+    desk.wait(lambda: len(messages) == 1)
+    assert "other voxels" in messages[0]
 
 
 def test_a_removed_mask_takes_its_scores_along(judge):

@@ -79,6 +79,19 @@ def test_a_shift_is_measured_in_millimetres_along_its_axis() -> None:
         assert evaluate(volume(np.roll(cube, 1, axis)), volume(cube))["lungs"].hd95_mm == pytest.approx(step)
 
 
+@pytest.mark.parametrize(("shape", "away"), [((14, 40, 40), 2), ((40, 60), 5), ((40, 60, 60), 26), ((1, 130, 130), 95)])
+def test_what_is_near_and_what_is_far_is_measured_alike(shape: tuple[int, ...], away: int) -> None:
+    one, other = np.zeros((2, *shape), np.uint8)
+    one[..., 3:8, 3:9] = other[..., 3:8, 4:9] = 1
+    one[..., 30 : 30 + away, 2 : 2 + away : 2] = 1
+    other[..., -1, -5:] = 1
+    score = evaluate(volume(one), volume(other))["lungs"]
+    assert score.hd95_mm > 15
+    spacing = SPACING[-len(shape) :]
+    expected = brute_force(one > 0, other > 0, spacing) if shape[0] > 1 else brute_force(one[0] > 0, other[0] > 0, spacing[1:])
+    assert (score.hd95_mm, score.assd_mm) == pytest.approx(expected)
+
+
 def test_a_mask_on_one_slice_of_a_volume_is_surface_all_over() -> None:
     reference, predicted = np.zeros((2, 5, 12, 12), np.uint8)
     reference[2, 2:10, 2:10] = 1

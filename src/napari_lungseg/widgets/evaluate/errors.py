@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
@@ -12,7 +11,6 @@ from napari_lungseg.metrics.evaluation import FALSE_NEGATIVE, FALSE_POSITIVE, OT
 from napari_lungseg.widgets.evaluate.work import Comparison
 from napari_lungseg.widgets.layers import layer_geometry
 from napari_lungseg.widgets.results import KEY
-from napari_lungseg.widgets.view import voxel_shape
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -29,11 +27,9 @@ def show_errors(viewer: napari.viewer.Viewer, compared: Comparison) -> Labels:
     active = viewer.layers.selection.active
     for layer in before:
         viewer.layers.remove(layer)
-    data = np.zeros(voxel_shape(compared.reference), np.uint8)
-    data[compared.step] = compared.errors
     geometry = layer_geometry(compared.reference)
     layer = viewer.add_labels(
-        data,
+        compared.errors,
         name=NAME,
         colormap=DirectLabelColormap(color_dict={0: "transparent", None: "transparent"} | COLOURS),
         features={"index": [0, *MEANINGS], "error": [None, *MEANINGS.values()]},

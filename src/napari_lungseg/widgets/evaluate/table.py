@@ -62,6 +62,9 @@ class ScoreTable(QTableWidget):
                 self.setItem(row, column, item)
         if scores:
             self.selectRow(0)
+        # As high as its rows, up to eight of them.
+        heights = sum(self.rowHeight(row) for row in range(min(8, len(scores))))
+        self.setFixedHeight(heights + self.horizontalHeader().sizeHint().height() + self.horizontalScrollBar().sizeHint().height() + 4)
 
     def copy(self) -> None:
         """Put the whole table into the clipboard, as tabs and lines for a spreadsheet."""

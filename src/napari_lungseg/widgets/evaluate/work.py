@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 from napari.layers import Labels
@@ -11,6 +13,8 @@ from napari.layers import Labels
 from napari_lungseg.metrics import Scores, disagreement, evaluate, evaluate_slices
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.widgets.view import voxel_shape
+from napari_lungseg.workspace import import_mask
 
 Step = tuple[int, ...]
 
@@ -23,8 +27,6 @@ class Comparison:
     ----------
     prediction, reference : Labels
         The layers.
-    step : tuple of int
-        Which volume of the reference, along its time axes.
     scores : mapping
         By label.
     slices : mapping
@@ -32,14 +34,13 @@ class Comparison:
     axis : int
         Axis of the reference's volume along which its slices are stacked.
     errors : array
-        On the voxels of the reference's volume, as from :func:`~napari_lungseg.metrics.disagreement`.
+        On the voxels of the reference's layer, as from :func:`~napari_lungseg.metrics.disagreement`; 0 at its other steps.
     in_mm : bool
         Whether either layer said how large a voxel is; else one is taken as 1 mm.
     """
 
     prediction: Labels
     reference: Labels
-    step: Step
     scores: Mapping[str, Scores]
     slices: Mapping[str, tuple[Scores, ...]]
     axis: int
@@ -49,17 +50,28 @@ class Comparison:
 
 def compare(prediction: tuple[Labels, Step], reference: tuple[Labels, Step], tolerance_mm: float) -> Comparison:
     """Compare the volumes of two layers, each at a step of its time axes (InputError where they do not fit)."""
+    # napari takes it for the names of labels, and would halt the window to import it.
+    import_module("pandas")
     found, known = _volume(*prediction), _volume(*reference)
+    errors = np.zeros(voxel_shape(reference[0]), np.uint8)
+    errors[reference[1]] = disagreement(found, known).array
     return Comparison(
         prediction=prediction[0],
         reference=reference[0],
-        step=reference[1],
         scores=evaluate(found, known, tolerance_mm=tolerance_mm),
         slices=evaluate_slices(found, known, tolerance_mm=tolerance_mm),
         axis=known.axial_axis,
-        errors=np.asarray(disagreement(found, known).array),
+        errors=errors,
         in_mm=found.spacing_known or known.spacing_known,
     )
+
+
+def read_reference(path: Path, layer: Labels, step: Step) -> Array:
+    """A mask in a file, on the voxels of a layer; 0 at its other steps (InputError where it lies on other voxels)."""
+    labels = import_mask(path, volume_from_layer(layer, step, "arbitrary"), exact=True)
+    whole = np.zeros(voxel_shape(layer), labels.dtype)
+    whole[step] = labels
+    return whole
 
 
 def _volume(layer: Labels, step: Step) -> Volume:
