@@ -12,7 +12,7 @@ from phantom import chest, dice
 from napari_lungseg import cli
 from napari_lungseg.comparison import STATISTICS
 from napari_lungseg.formats import write
-from napari_lungseg.metrics import Scores, evaluate
+from napari_lungseg.metrics import TOLERANCE_MM, Scores, evaluate
 from napari_lungseg.volume import Volume
 
 SCORES = list(Scores.__dataclass_fields__)
@@ -126,6 +126,7 @@ def test_slices_go_into_a_file_of_their_own_and_into_the_json(run, files):
 
 
 def test_the_tolerance_of_the_surface_dice_is_stated_with_it(run, files):
+    assert f"at {TOLERANCE_MM:g} mm" in run("guess.nii.gz", "truth.nii.gz")[1][-1]
     # The guess lies 4 mm beside.
     for tolerance, within in (("3.9", False), ("4", True)):
         status, out, _ = run("guess.nii.gz", "truth.nii.gz", "--tolerance-mm", tolerance, "--csv", "s.csv")

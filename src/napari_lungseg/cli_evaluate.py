@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.metrics import TOLERANCE_MM
 from napari_lungseg.terminal import SOME_FAILED, UNUSABLE, complain
 
 
@@ -20,7 +19,7 @@ def evaluate(
     per_slice: Annotated[
         Path | None, typer.Option(help="Write the scores of each axial slice to this CSV file; with --json they go into that, too.")
     ] = None,
-    tolerance_mm: Annotated[float, typer.Option(help="Distance, in mm, that the surface Dice (nsd) allows.")] = TOLERANCE_MM,
+    tolerance_mm: Annotated[float, typer.Option(help="Distance, in mm, that the surface Dice (nsd) allows.")] = 3.0,
     label: Annotated[
         list[str] | None, typer.Option(metavar="NUMBER=NAME", help="A label to score, and its name; once for each. By default all of them.")
     ] = None,
