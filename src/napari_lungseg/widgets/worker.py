@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -163,11 +163,19 @@ def masking(probability: Volume, settings: MaskSettings, classes: ClassLabels, l
         return Failed(sentence(error))
 
 
-def sentence(error: Exception) -> str:
-    """What went wrong, for a person; the log keeps the traceback of what is not their doing."""
+def attempt(function: Callable[..., Any], *args: Any, what: str = "segmentation") -> Any:
+    """What a function gives, or Failed."""
+    try:
+        return function(*args)
+    except Exception as error:
+        return Failed(sentence(error, what))
+
+
+def sentence(error: Exception, what: str = "segmentation") -> str:
+    """What went wrong with what, for a person; the log keeps the traceback of what is not their doing."""
     if isinstance(error, InputError):
         return str(error)
-    logger.exception("segmentation failed", exc_info=error)
+    logger.exception("%s failed", what, exc_info=error)
     if getattr(error, "winerror", None) == 1114 or "WinError 1114" in str(error):
         return (
             "PyTorch could not be loaded after the window (WinError 1114); close napari and start it with "
@@ -175,4 +183,4 @@ def sentence(error: Exception) -> str:
         )
     if isinstance(error, MemoryError):
         return "There is not enough memory for this image; close other programs, or segment fewer slices or a smaller image."
-    return f"The segmentation failed ({type(error).__name__}: {error}); the log has the details."
+    return f"The {what} failed ({type(error).__name__}: {error}); the log has the details."
