@@ -62,7 +62,7 @@ def test_network_learns_a_handful_of_slices_by_heart(slices, tmp_path: Path) -> 
         disease=0, gas=0, arms=0, table=0, cut_off=0,
     )  # fmt: skip
     chosen = settings(
-        epochs=12, steps_per_epoch=20, batch_size=4, view_px=96, coarse_share=0.0, learning_rate=1e-2, average=0.9, augmentation=still
+        epochs=12, steps_per_epoch=20, batch_size=3, view_px=112, coarse_share=0.0, learning_rate=1e-2, average=0.9, augmentation=still
     )
     fine, few = Preprocessing(spacing_mm=1.05), slices[:3]
     net = network()

@@ -72,6 +72,8 @@ class TrainSettings:
         Share of views that are centred on a labelled pixel, where a slice is larger than a view.
     validation_share : float
         Part of the patients, or of the slices of a single one, that is put aside to watch the training.
+    pixel_mm : float or None
+        Pixel size of the new model; None for that of the base (0.75 mm for a new model).
     keep_old : bool
         Whether what the base knows is to be kept: its classes stay, and the new model is accepted only if it is no worse on the
         base's own cases. Without it the base is only a start for something else.
@@ -111,6 +113,7 @@ class TrainSettings:
     empty_share: float = 0.2
     foreground_share: float = 0.33
     validation_share: float = 0.2
+    pixel_mm: float | None = None
     keep_old: bool = True
     replay: float = 0.0
     distillation: float = 0.0
@@ -135,6 +138,8 @@ class TrainSettings:
             raise InputError(f"The learning rate must be above 0, not {self.learning_rate:g}.")
         if not (self.clip_norm > 0 and self.weight_decay >= 0):
             raise InputError("The longest gradient must be above 0, and the weight decay not below.")
+        if self.pixel_mm is not None and not self.pixel_mm > 0:
+            raise InputError(f"The pixel size must be above 0 mm, not {self.pixel_mm:g}.")
         if self.minutes is not None and not self.minutes > 0:
             raise InputError(f"The time for training must be above 0 minutes, not {self.minutes:g}.")
         if self.patience is not None and self.patience < 1:
@@ -157,7 +162,7 @@ _FINE_TUNING: dict[str, Any] = {
     "batch_size": 4,
     "view_px": 320,
     "coarse_share": 0.0,
-    "learning_rate": 1e-3,
+    "learning_rate": 5e-4,
     "average": 0.95,
     "replay": 0.25,
     "distillation": 0.125,

@@ -88,11 +88,13 @@ def _model(plan: Plan, base: Model | None) -> Model:
         "code_version": version("napari-lungseg"),
         "scores": {},
     }
-    count = len(plan.classes.names)
+    count, pixel_mm = len(plan.classes.names), plan.settings.pixel_mm
+    own = base.card.preprocessing if base is not None else Preprocessing()
+    common["preprocessing"] = own if pixel_mm is None else replace(own, spacing_mm=pixel_mm)
     if base is None:
         torch.manual_seed(plan.settings.seed)
         config = replace(PRESETS[plan.preset], classes=count)
-        return Model(UNet(config), Card(description="", architecture=config, preprocessing=Preprocessing(), **common))
+        return Model(UNet(config), Card(description="", architecture=config, **common))
     config = replace(base.card.architecture, classes=count)
     lineage = (Ancestor(base.card.name, base.card.weights_sha256), *base.card.lineage)
     network = with_head(base.network, config, plan.classes)
