@@ -14,7 +14,7 @@ from phantom import chest, chest_model, dice
 
 from napari_lungseg import __version__, cli
 from napari_lungseg.formats import write
-from napari_lungseg.model import FOLDER_VARIABLE, save_model
+from napari_lungseg.model import FOLDER_VARIABLE, save_model, user_folder
 from napari_lungseg.volume import Volume
 
 
@@ -238,6 +238,18 @@ def test_models_are_listed_shown_imported_and_removed(run, model):
     assert (status, len(err)) == (2, 1)
 
 
+def test_a_candidate_is_marked_until_it_is_accepted(run, model):
+    assert run("models", "import", model)[0] == 0
+    card = user_folder() / "chest" / "card.json"
+    card.write_text(card.read_text(encoding="utf-8").replace('"accepted": true', '"accepted": false'), encoding="utf-8")
+    assert any(line.startswith("chest  (user)  (candidate)") for line in run("models", "list")[1])
+    assert run("models", "accept", "chest") == (0, ["Accepted chest"], [])
+    assert not any("(candidate)" in line for line in run("models", "list")[1])
+    assert run("models", "remove", "chest")[0] == 0
+    status, _, err = run("models", "accept", "chest")
+    assert (status, len(err)) == (2, 1)
+
+
 def test_version_and_help_say_what_it_is_for(run):
     status, out, _ = run("--version")
     assert status == 0
@@ -256,7 +268,7 @@ def test_help_of_every_command_comes_without_torch(tmp_path):
         "    except SystemExit as ended: assert ended.code == 0, command\n"
         "sys.exit('torch' in sys.modules or 'napari' in sys.modules)"
     )
-    commands = ["segment", "train", "evaluate", "models list", "models show", "models import", "models remove", "demo"]
+    commands = ["segment", "train", "evaluate", "models list", "models show", "models import", "models accept", "models remove", "demo"]
     done = subprocess.run([sys.executable, "-c", code, *commands], capture_output=True, text=True, env={**os.environ}, check=False)
     assert done.returncode == 0, done.stderr
     for option in ("--save-probability", "--no-postprocess", "--report", "--jobs", "--screenshot"):

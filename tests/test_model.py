@@ -12,12 +12,13 @@ import pytest
 import safetensors.torch
 import torch
 
-from napari_lungseg.card import Ancestor
+from napari_lungseg.card import Ancestor, read_card
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import (
     FOLDER_VARIABLE,
     Card,
     Model,
+    accept_model,
     import_model,
     list_models,
     load_model,
@@ -61,6 +62,12 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def rewrite_card(folder: Path, **changes: object) -> None:
     path = folder / "card.json"
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
+
+
+def drop_from_card(folder: Path, *keys: str) -> None:
+    path = folder / "card.json"
+    card = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({key: value for key, value in card.items() if key not in keys}), encoding="utf-8")
 
 
 def rewrite_weights(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
@@ -146,6 +153,14 @@ def test_the_card_is_readable_json(folder: Path):
         (lambda f: rewrite_card(f, surprise=1), "surprise"),
         (lambda f: rewrite_card(f, name="../up"), "name"),
         (lambda f: rewrite_card(f, classes=["a", "b"]), "2 classes"),
+        (lambda f: rewrite_card(f, labels=[1, 3]), "1 classes but 2 labels"),
+        (lambda f: rewrite_card(f, labels=[3]), "first class is 'lung' with label 1"),
+        (lambda f: rewrite_card(f, classes=["liver"]), "first class is 'lung' with label 1"),
+        (lambda f: rewrite_card(f, labels=[255], sides=False), "1 to 254"),
+        (lambda f: rewrite_card(f, labels=[0], sides=False), "1 to 254"),
+        (lambda f: drop_from_card(f, "labels"), "labels is missing"),
+        (lambda f: drop_from_card(f, "sides"), "sides is missing"),
+        (lambda f: drop_from_card(f, "accepted"), "accepted is missing"),
         (lambda f: rewrite_card(f, architecture={"base_width": "8"}), "base_width"),
         (lambda f: rewrite_card(f, architecture={"base_width": 8, "depth": 1}), "architecture.classes is missing"),
         (lambda f: rewrite_card(f, preprocessing={"spacing_mm": 1.0, "window_hu": [5, 1]}), "from low to high"),
@@ -160,6 +175,45 @@ def test_damaged_files_are_named(folder: Path, damage, message: str):
         load_model(folder)
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def card_of(classes: tuple[str, ...], labels: tuple[int, ...], *, sides: bool) -> Card:
+    return Card("tiny", "", UNetConfig(classes=len(classes)), Preprocessing(), classes, labels, sides)
+
+
+def test_several_classes_have_labels_of_their_own():
+    assert card_of(("lung", "tumour"), (1, 3), sides=True).class_labels.names_by_label() == {1: "right", 2: "left", 3: "tumour"}
+    assert card_of(("lung", "tumour"), (1, 3), sides=True).class_labels.names_by_label(split_sides=False) == {1: "lungs", 3: "tumour"}
+    assert card_of(("spleen", "liver"), (2, 1), sides=False).class_labels.names_by_label() == {1: "liver", 2: "spleen"}
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "sides", "message"),
+    [
+        (("lung", "tumour"), (1, 2), True, "no class has label 2"),
+        (("tumour", "lung"), (1, 3), True, "first class is 'lung'"),
+        (("liver", "spleen"), (4, 4), False, "distinct"),
+        (("liver", "liver"), (1, 2), False, "same name"),
+    ],
+)
+def test_labels_that_do_not_tell_the_classes_apart_are_refused(classes, labels, sides: bool, message: str):
+    with pytest.raises(InputError, match=message):
+        card_of(classes, labels, sides=sides)
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "sides"),
+    [(("lung",), (1,), True), (("liver",), (1,), False), (("lung", "tumour"), (1, 2), False)],
+)
+def test_cards_of_the_layout_before_are_read(folder: Path, classes, labels, sides: bool):
+    architecture = json.loads((folder / "card.json").read_text(encoding="utf-8"))["architecture"]
+    rewrite_card(folder, schema=1, classes=classes, architecture={**architecture, "classes": len(classes)})
+    drop_from_card(folder, "labels", "sides", "accepted")
+    card = read_card(folder / "card.json")
+    assert (card.classes, card.labels, card.sides, card.accepted, card.schema) == (classes, labels, sides, True, 2)
+    drop_from_card(folder, "licence")
+    with pytest.raises(InputError, match="licence is missing"):
+        read_card(folder / "card.json")
 
 
 def test_a_weights_file_of_another_kind_is_refused(folder: Path):
@@ -237,6 +291,26 @@ def test_unknown_names_say_what_there_is(folder: Path, library: Path, tmp_path: 
     with pytest.raises(InputError):
         remove_model(f"../{folder.name}")
     assert folder.is_dir()
+
+
+def test_a_candidate_is_offered_only_once_it_is_accepted(folder: Path, library: Path):
+    rewrite_card(folder, accepted=False)
+    import_model(folder)
+    assert "tiny" not in {entry.name for entry in list_models()}
+    assert "tiny" in {entry.name for entry in list_models(candidates=True)}
+    before = load_model("tiny").card
+    assert not before.accepted
+    accept_model("tiny")
+    assert load_model("tiny").card == replace(before, accepted=True)
+    assert "tiny" in {entry.name for entry in list_models()}
+    assert sorted(path.name for path in (library / "tiny").iterdir()) == ["card.json", "weights.safetensors"]
+
+
+def test_only_models_of_the_users_library_can_be_accepted(library: Path):
+    with pytest.raises(InputError, match="no model 'nope'"):
+        accept_model("nope")
+    with pytest.raises(InputError, match="part of the package and cannot be accepted"):
+        accept_model("lung-ct")
 
 
 def test_bundled_models_are_sound_and_stay(library: Path):

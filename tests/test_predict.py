@@ -39,8 +39,8 @@ def random_model(seed: int = 0, spacing_mm: float = 4.0, **config) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = UNet(shape).eval()
-    classes = tuple(str(index) for index in range(shape.classes))
-    return Model(network, Card("random", "", shape, Preprocessing(spacing_mm, (-1000.0, 400.0)), classes))
+    classes, labels = tuple(str(index) for index in range(shape.classes)), tuple(range(1, shape.classes + 1))
+    return Model(network, Card("random", "", shape, Preprocessing(spacing_mm, (-1000.0, 400.0)), classes, labels, sides=False))
 
 
 def stored(volume: Volume, order: tuple[int, ...], flips: tuple[bool, ...]) -> Volume:

@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from napari_lungseg.architecture import UNetConfig
+from napari_lungseg.classes import LUNG, RIGHT, ClassLabels
 from napari_lungseg.errors import InputError
 from napari_lungseg.preprocess import Preprocessing
 
 #: Version of the card's layout; raised when a field is added, renamed or changes its meaning.
-SCHEMA = 1
+SCHEMA = 2
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -53,6 +54,10 @@ class Card:
         How an image becomes the network's input.
     classes : tuple of str
         Name of each foreground class, as many as ``architecture.classes``.
+    labels : tuple of int
+        Label, 1 to 254, that each class is written as.
+    sides : bool
+        The first class is lung and is told apart into right (1) and left (2) by geometry.
     training : dict
         Data with licences, the command, the split; free in form.
     scores : dict
@@ -65,6 +70,9 @@ class Card:
         Date of training, ISO 8601.
     code_version : str
         Version of this package that trained it.
+    accepted : bool
+        False for a candidate: a model that was not shown to be better than the one it was trained from, and that nobody has
+        accepted.
     weights_sha256 : str
         SHA-256 of ``weights.safetensors``, filled in when the model is saved.
     schema : int
@@ -73,7 +81,7 @@ class Card:
     Raises
     ------
     ValueError
-        When the name cannot be a folder's name, or classes and architecture disagree.
+        When the name cannot be a folder's name, or classes, labels and architecture disagree.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -82,13 +90,16 @@ class Card:
     description: str
     architecture: UNetConfig
     preprocessing: Preprocessing
-    classes: tuple[str, ...] = ("lung",)
+    classes: tuple[str, ...] = (LUNG,)
+    labels: tuple[int, ...] = (RIGHT,)
+    sides: bool = True
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
     lineage: tuple[Ancestor, ...] = ()
     licence: str = ""
     created: str = ""
     code_version: str = ""
+    accepted: bool = True
     weights_sha256: str = ""
     schema: int = SCHEMA
 
@@ -96,6 +107,12 @@ class Card:
         check_name(self.name)
         if len(self.classes) != self.architecture.classes:
             raise ValueError(f"The card names {len(self.classes)} classes, but its architecture has {self.architecture.classes}.")
+        _ = self.class_labels  # checks the labels
+
+    @property
+    def class_labels(self) -> ClassLabels:
+        """The classes with their labels."""
+        return ClassLabels(self.classes, self.labels, self.sides)
 
     def to_json(self) -> str:
         """JSON text of every field, one per line and level."""
@@ -109,7 +126,7 @@ def check_name(name: str) -> None:
 
 
 def read_card(path: Path) -> Card:
-    """Read and check a card.
+    """Read and check a card, of this layout or the one before.
 
     Raises
     ------
@@ -117,17 +134,18 @@ def read_card(path: Path) -> Card:
         When the file cannot be read, is not JSON, has another layout, lacks a field or has an unknown one.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        given = json.loads(text)
+        given = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"The model card {path} cannot be read ({error}); copy the model's folder again.") from error
+    if isinstance(given, dict) and given.get("schema") == 1:
+        given = _upgrade(given)
     if isinstance(given, dict) and given.get("schema") != SCHEMA:
         raise InputError(
             f"The model card {path} has layout {given.get('schema')!r}, but this version reads layout {SCHEMA}; "
             "update napari-lungseg or take a model made for it."
         )
     try:
-        card = _adapter().validate_json(text)
+        card = _adapter().validate_json(json.dumps(given))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "card"
@@ -138,6 +156,13 @@ def read_card(path: Path) -> Card:
         # Defaults may change from one version to the next; a card must mean the same for ever.
         raise InputError(f"The model card {path} is not complete: {missing} is missing.")
     return card
+
+
+def _upgrade(given: dict[str, Any]) -> dict[str, Any]:
+    """A card of layout 1, which had no labels: its classes were counted from 1, and all models of lung alone had their sides split."""
+    classes = given.get("classes")
+    count = len(classes) if isinstance(classes, list) else 0
+    return {**given, "labels": list(range(1, count + 1)), "sides": classes == [LUNG], "accepted": True, "schema": 2}
 
 
 def _missing(whole: dict[str, Any], given: dict[str, Any]) -> str | None:

@@ -22,7 +22,7 @@ RESEARCH_ONLY = "For research, not for diagnosis."
 app = typer.Typer(
     help=f"Lung masks in CT from a U-Net. {RESEARCH_ONLY}", rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
 )
-models = typer.Typer(help="List, show, import and remove models.", rich_markup_mode=None, no_args_is_help=True)
+models = typer.Typer(help="List, show, import, accept and remove models.", rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(models, name="models")
 app.command("train")(train)
 
@@ -162,9 +162,10 @@ def list_them() -> None:
     """List the models that can be used by name."""
     from napari_lungseg.model import list_models
 
-    for entry in list_models():
+    for entry in list_models(candidates=True):
         about = entry.card.description.partition("\n")[0] if entry.card else entry.problem
-        typer.echo(f"{entry.name}  ({entry.place})  {about}")
+        mark = "" if entry.card is None or entry.card.accepted else "  (candidate)"
+        typer.echo(f"{entry.name}  ({entry.place}){mark}  {about}")
 
 
 @models.command()
@@ -185,6 +186,15 @@ def import_(
     from napari_lungseg.model import import_model
 
     typer.echo(f"Imported {import_model(folder, name)}")
+
+
+@models.command()
+def accept(name: Annotated[str, typer.Argument(help="Name of a candidate in your library.")]) -> None:
+    """Make a candidate, a model not shown to be better than its base, one that is offered like the others."""
+    from napari_lungseg.model import accept_model
+
+    accept_model(name)
+    typer.echo(f"Accepted {name}")
 
 
 @models.command()

@@ -31,6 +31,7 @@ __all__ = [
     "Card",
     "Model",
     "ModelEntry",
+    "accept_model",
     "import_model",
     "list_models",
     "load_model",
@@ -172,8 +173,14 @@ def find_model(model: str | os.PathLike[str]) -> Path:
     raise InputError(f"There is no model {os.fspath(model)!r}; known models: {names}; a model's folder can be given as well.")
 
 
-def list_models() -> list[ModelEntry]:
-    """Models that can be loaded by name, the default one first. Only cards are read, not weights."""
+def list_models(*, candidates: bool = False) -> list[ModelEntry]:
+    """Models that can be loaded by name, the default one first. Only cards are read, not weights.
+
+    Parameters
+    ----------
+    candidates : bool
+        List those too that are not :attr:`~napari_lungseg.card.Card.accepted`.
+    """
     entries: dict[str, ModelEntry] = {}
     places: tuple[tuple[Literal["bundled", "user"], Path], ...] = (("bundled", _BUNDLED), ("user", user_folder()))
     for place, library in places:
@@ -184,7 +191,8 @@ def list_models() -> list[ModelEntry]:
                 entry = ModelEntry(path.parent.name, path.parent, place, read_card(path))
             except InputError as error:
                 entry = ModelEntry(path.parent.name, path.parent, place, None, str(error))
-            entries[entry.name] = entry
+            if candidates or entry.card is None or entry.card.accepted:
+                entries[entry.name] = entry
     return sorted(entries.values(), key=lambda entry: (entry.name != DEFAULT_MODEL, entry.name))
 
 
@@ -225,13 +233,25 @@ def import_model(folder: str | os.PathLike[str], name: str | None = None) -> Pat
     return target
 
 
+def accept_model(name: str) -> None:
+    """Make a candidate of the per-user library a model like the others.
+
+    Raises
+    ------
+    InputError
+        When there is no such model, it is bundled, or its card cannot be read or written.
+    """
+    folder = _own_folder(name, "accepted")
+    card = replace(read_card(folder / CARD_FILE), accepted=True)
+    try:
+        _place({CARD_FILE: card.to_json().encode()}, folder)
+    except OSError as error:
+        raise InputError(f"The model card in {folder} cannot be written ({error}).") from error
+
+
 def remove_model(name: str) -> None:
     """Remove a model from the per-user library; bundled ones cannot be removed (InputError)."""
-    folder = user_folder() / name
-    if Path(name).name != name or not (folder / CARD_FILE).is_file():
-        if name in {entry.name for entry in list_models()}:
-            raise InputError(f"The model {name!r} is part of the package and cannot be removed.")
-        raise InputError(f"There is no model {name!r} in {user_folder()}.")
+    folder = _own_folder(name, "removed")
     # The renamed folder is hidden from the library at once, also if removing its files is interrupted.
     doomed = Path(tempfile.mkdtemp(prefix=".removed-", dir=folder.parent))
     os.replace(folder, doomed / name)
@@ -247,6 +267,16 @@ def user_folder() -> Path:
     """Folder of the per-user library; it need not exist."""
     moved = os.environ.get(FOLDER_VARIABLE)
     return Path(moved) if moved else platformdirs.user_data_path("napari-lungseg", appauthor=False) / "models"
+
+
+def _own_folder(name: str, what: str) -> Path:
+    """Folder of a model of the per-user library, which is to be accepted or removed (InputError where it is not there)."""
+    folder = user_folder() / name
+    if Path(name).name == name and (folder / CARD_FILE).is_file():
+        return folder
+    if name in {entry.name for entry in list_models()}:
+        raise InputError(f"The model {name!r} is part of the package and cannot be {what}.")
+    raise InputError(f"There is no model {name!r} in {user_folder()}.")
 
 
 def _stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:

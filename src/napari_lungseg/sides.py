@@ -13,9 +13,8 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.segmentation import expand_labels, watershed
 
+from napari_lungseg.classes import LEFT, RIGHT
 from napari_lungseg.volume import bounding_box
-
-RIGHT, LEFT = 1, 2
 
 #: Two pieces whose centres lie on the same side of the midline are both lungs only if they are as far apart as this, in mm.
 LUNGS_APART_MM = 90.0

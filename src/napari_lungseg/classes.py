@@ -1,0 +1,62 @@
+"""What a model tells apart, and the labels that this is written as."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_lungseg.errors import InputError
+
+#: Labels of the patient's lungs wherever the sides are told apart.
+RIGHT, LEFT = 1, 2
+#: Name of the class that is post-processed as lung.
+LUNG = "lung"
+#: Above this, 255 is left for voxels that nobody has judged.
+LARGEST_LABEL = 254
+
+
+@dataclass(frozen=True)
+class ClassLabels:
+    """The classes of a model and their labels; by default those of a lung model.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Name of each foreground class. The one named ``lung`` is post-processed as lung.
+    labels : tuple of int
+        Label, 1 to 254, that each class is written as.
+    sides : bool
+        The first class is lung and is told apart into right (1) and left (2) by geometry.
+
+    Raises
+    ------
+    InputError
+        When there is not one label for each class, two are alike or out of range, or do not go with the sides.
+    """
+
+    names: tuple[str, ...] = (LUNG,)
+    labels: tuple[int, ...] = (RIGHT,)
+    sides: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.labels):
+            raise InputError(f"There are {len(self.names)} classes but {len(self.labels)} labels; give one label for each class.")
+        if len(set(self.names)) < len(self.names):
+            raise InputError(f"Two classes have the same name ({', '.join(self.names)}); name each differently.")
+        if len(set(self.labels)) < len(self.labels) or not all(1 <= label <= LARGEST_LABEL for label in self.labels):
+            raise InputError(f"The labels {self.labels} are not distinct numbers from 1 to {LARGEST_LABEL}; give each class its own.")
+        if self.sides and (self.names[:1] != (LUNG,) or self.labels[0] != RIGHT or LEFT in self.labels):
+            raise InputError(
+                f"Right and left can only be told apart where the first class is {LUNG!r} with label {RIGHT}, and no class has label "
+                f"{LEFT}; here the classes {self.names} have the labels {self.labels}."
+            )
+
+    @property
+    def lung(self) -> int | None:
+        """Index of the class that is lung, if there is one."""
+        return self.names.index(LUNG) if LUNG in self.names else None
+
+    def names_by_label(self, *, split_sides: bool = True) -> dict[int, str]:
+        """Name of each label that a mask may hold; lung is "right" and "left" where its sides are split, else "lungs"."""
+        named = {label: "lungs" if name == LUNG else name for name, label in zip(self.names, self.labels, strict=True)}
+        sides = {RIGHT: "right", LEFT: "left"} if self.sides and split_sides else {}
+        return dict(sorted({**named, **sides}.items()))
