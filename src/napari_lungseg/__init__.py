@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_lungseg.metrics import evaluate
     from napari_lungseg.model import list_models, load_model
     from napari_lungseg.segmentation import segment
-    from napari_lungseg.training.run import train
+    from napari_lungseg.training.train import train
     from napari_lungseg.volume import Volume
 
 try:
@@ -32,7 +32,7 @@ _HOME = {
     "load_model": "model",
     "read": "formats",
     "segment": "segmentation",
-    "train": "training.run",
+    "train": "training.train",
     "write": "formats",
 }
 

@@ -130,7 +130,7 @@ def _predict(
     @lru_cache(maxsize=8 * reach)
     def channel(index: int) -> Tensor:
         values = torch.from_numpy(np.ascontiguousarray(normalise(stack.read(index)[box], low, high)))
-        return network_input(values, grid, config)
+        return network_plane(values, grid, config)
 
     def network_input(index: int) -> Tensor:
         last = stack.storage_count - 1
@@ -169,7 +169,7 @@ def _percent(probability: Tensor, box: Box) -> npt.NDArray[np.uint8]:
     return cast("npt.NDArray[np.uint8]", (own * 100.0).round_().to(torch.uint8).numpy())
 
 
-def network_input(values: Tensor, grid: tuple[int, int], config: UNetConfig) -> Tensor:
+def network_plane(values: Tensor, grid: tuple[int, int], config: UNetConfig) -> Tensor:
     """A normalised slice (H, W) at the network's pixel size (``grid``), padded by air to sides that the network takes."""
     rows, columns = padded(grid, config)
     return F.pad(resize(values, grid), (0, columns - grid[1], 0, rows - grid[0]), value=-1.0)

@@ -109,9 +109,7 @@ class Batches:
         replay = min(replay, total - 1)
         return total - replay - min(taught, total - 1 - replay), replay, min(taught, total - 1 - replay)
 
-    def _view(
-        self, item: LabelledSlice, size: int, pixel_mm: float, strength: float, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def _view(self, item: LabelledSlice, size: int, pixel_mm: float, strength: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         settings = self._settings
         return augment(
             item,

@@ -140,7 +140,9 @@ def _given_split(folder: Path, cases: tuple[str, ...]) -> tuple[str, ...] | None
     try:
         return tuple(case for case in json.loads(path.read_text(encoding="utf-8"))[0]["val"] if case in cases)
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise InputError(f"{path} is no split: it should be a list whose first entry has the cases under train and val; mend or remove it.") from error
+        raise InputError(
+            f"{path} is no split: it should be a list whose first entry has the cases under train and val; mend or remove it."
+        ) from error
 
 
 def _open_pairs(folder: Path) -> Dataset:

@@ -175,9 +175,7 @@ def _progress(settings: TrainSettings, number: int, seconds: float) -> float:
     return steps if settings.minutes is None else max(steps, seconds / (60.0 * settings.minutes))
 
 
-def _step(
-    run: _Run, lesson: Lesson, learner: Learner, number: int, progress: float, tally: Tally, world: World
-) -> tuple[float, int]:
+def _step(run: _Run, lesson: Lesson, learner: Learner, number: int, progress: float, tally: Tally, world: World) -> tuple[float, int]:
     """Learn from one batch; gives its loss and how many views at once the memory took."""
     settings = lesson.settings
     set_rate(run.optimizer, settings, progress)

@@ -11,6 +11,7 @@ from napari_lungseg.metrics import evaluate
 from napari_lungseg.model import Model
 from napari_lungseg.segmentation import segment
 from napari_lungseg.training.dataset import Dataset
+from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.volume import Volume
 
 
@@ -73,8 +74,8 @@ def score_cases(model: Model, data: Dataset, cases: Iterable[str], *, postproces
     for case in cases:
         image, labels = data.load(case)
         found = segment(image, model, postprocess=postprocess).labels
-        if data.ignore is not None:
-            ignored = np.asarray(labels.array) == data.ignore
+        ignored = np.asarray(labels.array) == IGNORE
+        if ignored.any():
             found, labels = (volume.with_array(np.where(ignored, 0, volume.array)) for volume in (found, labels))
         scores.append(score_case(case, data.patients[case], found, labels))
     return scores

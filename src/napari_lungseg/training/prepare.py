@@ -130,7 +130,9 @@ def prepare(
     except BaseException as error:
         shutil.rmtree(folder / FOLDER if was_there else folder, ignore_errors=True)
         if isinstance(error, OSError):
-            raise InputError(f"The slices to learn from cannot be written to {folder} ({error.strerror or error}); choose another folder.") from error
+            raise InputError(
+                f"The slices to learn from cannot be written to {folder} ({error.strerror or error}); choose another folder."
+            ) from error
         raise
     yield overview
 

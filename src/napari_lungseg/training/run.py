@@ -157,7 +157,9 @@ def _card(start: Start, verdict: Verdict, seconds: float) -> Card:
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
     """As JSON has it, which knows no NaN."""
-    return {key: _rounded(value) if isinstance(value, dict) else (round(value, 5) if value == value else None) for key, value in values.items()}
+    return {
+        key: _rounded(value) if isinstance(value, dict) else (round(value, 5) if value == value else None) for key, value in values.items()
+    }
 
 
 def _log(path: Path, done: EpochDone) -> None:

@@ -116,7 +116,9 @@ def slices_of(
         When the shapes differ.
     """
     if image.shape != labels.shape:
-        raise InputError(f"Case {key}: the image has shape {image.shape} but its labels {labels.shape}; give labels of the image's own size.")
+        raise InputError(
+            f"Case {key}: the image has shape {image.shape} but its labels {labels.shape}; give labels of the image's own size."
+        )
     image, _ = image.reorient()
     labels, _ = labels.reorient()
     box = body_box(image)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_lungseg.predict import network_input, resize
+from napari_lungseg.predict import network_plane, resize
 from napari_lungseg.preprocess import Preprocessing, normalise
 from napari_lungseg.training.losses import LOSSES
 from napari_lungseg.training.samples import IGNORE, LabelledSlice
@@ -92,7 +92,7 @@ class Judge:
         box = (slice(0, item.image.shape[0]), slice(0, item.image.shape[1]))
         grid = self.preprocessing.grid(box, item.spacing_mm)
         values = torch.from_numpy(normalise(item.image, *item.intensity_range))
-        seen = network_input(values, grid, network.config)
+        seen = network_plane(values, grid, network.config)
         with torch.inference_mode():
             device = next(network.parameters()).device
             logits = network(seen[None, None].to(device)).float().cpu()[..., : grid[0], : grid[1]]
@@ -102,9 +102,7 @@ class Judge:
         best[likely.sum(dim=0) < THRESHOLD] = 0
         return best.numpy(), logits
 
-    def score(
-        self, network: UNet, slices: Sequence[LabelledSlice], *, only: int | None = None
-    ) -> Generator[LabelledSlice, None, Scores]:
+    def score(self, network: UNet, slices: Sequence[LabelledSlice], *, only: int | None = None) -> Generator[LabelledSlice, None, Scores]:
         """Score a network on slices; yields each slice when it is done, so that whoever waits can go.
 
         Parameters

@@ -13,6 +13,9 @@ GAP_MM = 10.0
 #: Judged slices that a single patient must have for some to be put aside.
 FEWEST = 3
 
+#: Part of all judged slices that whole patients may have to be put aside.
+MOST = 1 / 3
+
 Part = Literal["train", "validation"]
 
 
@@ -71,7 +74,8 @@ class Split:
 
 
 def make_split(places: Sequence[Place], share: float, seed: int, earlier: Split | None = None) -> Split:
-    """Put slices aside for validation: whole patients where there are several, else a block of neighbouring slices with a gap.
+    """Put slices aside for validation: whole patients where that leaves two thirds of the slices, else a block of
+    neighbouring slices with a gap.
 
     Parameters
     ----------
@@ -104,6 +108,9 @@ def make_split(places: Sequence[Place], share: float, seed: int, earlier: Split 
         chosen = [fresh[int(i)] for i in order] if len(patients) > 5 else sorted((fresh[int(i)] for i in order), key=counts.__getitem__)
         room = max(0, min(wanted - len(watched), len(patients) - len(watched) - 1))
         put_aside = set(chosen[:room])
+        if not watched and sum(counts[patient] for patient in put_aside) > MOST * len(places):
+            # Of few slices too many would be lost.
+            put_aside = set()
         sides |= {patient: "validation" if patient in put_aside else "train" for patient in fresh}
         watched += sorted(put_aside)
         if watched:

@@ -139,6 +139,16 @@ def _trust(start: Start, cases: Iterable[str]) -> Generator[Stage, None, dict[st
     return trust
 
 
+def finish(steps: Generator[Any, None, _Result]) -> _Result:
+    """Drive a generator to its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+
+
 _Told = TypeVar("_Told")
 _Result = TypeVar("_Result")
 

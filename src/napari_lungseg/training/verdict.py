@@ -39,7 +39,10 @@ def judge(new: Compared | None, old: Compared | None, no_validation: str) -> tup
     if not new.after.mean_dice > new.before.mean_dice:
         return False, f"Not accepted, as it is no better than the model before: {told}. Correct more slices, or train longer."
     if lost > TOLERANCE:
-        return False, f"Not accepted, as it has forgotten too much: {told}. Train with more replay or a lower rate, or keep it for these images alone."
+        return (
+            False,
+            f"Not accepted, as it has forgotten too much: {told}. Train with more replay or a lower rate, or keep it for these images alone.",
+        )
     return True, f"Accepted: {told}."
 
 
