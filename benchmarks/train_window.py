@@ -126,7 +126,9 @@ def measure(way: str) -> None:
         os.environ[FOLDER_VARIABLE] = f"{scratch}/workspace"
         folder = Path(scratch) / "model"
         case = TrainingCase("case", "sample", ct, lungs)
-        for _ in prepare(CasesSource([case]), folder, base="lung-ct", settings=TrainSettings.fine_tuning(epochs=1000, minutes=60, patience=None)):
+        for _ in prepare(
+            CasesSource([case]), folder, base="lung-ct", settings=TrainSettings.fine_tuning(epochs=1000, minutes=60, patience=None)
+        ):
             pass
         viewer = napari.Viewer(show_welcome_screen=False)
         viewer.window.resize(*SIZE)
@@ -164,7 +166,9 @@ def measure(way: str) -> None:
 def main() -> None:
     """Measure each way in a process that ends before its display does."""
     bare = sys.platform.startswith("linux") and not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
-    print(f"{machine()}\n\n| way | stroke, median (ms) | drawn, median | drawn, worst | gap, 99th percentile | gap, longest | steps/s | until the third step (s) |")
+    print(
+        f"{machine()}\n\n| way | stroke, median (ms) | drawn, median | drawn, worst | gap, 99th percentile | gap, longest | steps/s | start (s) |"
+    )
     print(f"|{'---|' * 8}", flush=True)
     with virtual_display() if bare else nullcontext():
         for way in sys.argv[1:] or WAYS:
