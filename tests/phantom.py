@@ -12,6 +12,9 @@ from napari_lungseg.unet import UNet, UNetConfig
 from napari_lungseg.volume import Volume, scaling
 
 SPACING = (6.0, 4.0, 4.0)
+PREPROCESSING = Preprocessing(spacing_mm=SPACING[1], window_hu=(-1000.0, 400.0))
+#: HU from which on :func:`two_class_model` calls a pixel its second class.
+DENSE = 210
 
 
 def chest(slices: int = 9, rows: int = 72, columns: int = 96, seed: int = 0) -> tuple[Volume, np.ndarray]:
@@ -41,20 +44,38 @@ def chest_model() -> Model:
     All it looks at is each pixel's own density, through the first skip: above that of air, below that of tissue.
     """
     config = UNetConfig(base_width=2, depth=2, norm="batch")
+    network = _density_network(config, [-1.0, -1.0], [-0.3, -0.88])
+    with torch.no_grad():
+        network.head.weight[0, :, 0, 0] = torch.tensor([20.0, -200.0])
+        network.head.bias[:] = -5.0
+    return Model(network, Card("chest", "Lungs of the test phantom.", config, PREPROCESSING))
+
+
+@cache
+def two_class_model(classes: tuple[str, str] = ("lung", "bone"), labels: tuple[int, int] = (1, 3), *, sides: bool = True) -> Model:
+    """As :func:`chest_model`, with a second class: all above :data:`DENSE` HU."""
+    config = UNetConfig(base_width=3, depth=2, norm="batch", classes=2)
+    network = _density_network(config, [-1.0, -1.0, 1.0], [-0.3, -0.88, -0.6])
+    with torch.no_grad():
+        network.head.weight[:, :, 0, 0] = torch.tensor([[0.0, 0.0, 0.0], [20.0, -200.0, 0.0], [0.0, 0.0, 40.0]])
+        network.head.bias[:] = torch.tensor([0.0, -5.0, -5.0])
+    return Model(network, Card("two", "Lungs and bone of the test phantom.", config, PREPROCESSING, classes, labels, sides))
+
+
+def _density_network(config: UNetConfig, weights: list[float], biases: list[float]) -> UNet:
+    """A U-Net whose head is given ``relu(weight * density + bias)`` of each pixel, one channel for each weight."""
     network = UNet(config).eval()
     first, last = network.down[0], network.up[-1].block
+    channels = list(range(len(weights)))
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
                 module.weight.zero_()
-        first[0].weight[:, 0, 1, 1] = -1.0
-        first[0].bias[:] = torch.tensor([-0.3, -0.88])
+        first[0].weight[:, 0, 1, 1] = torch.tensor(weights)
+        first[0].bias[:] = torch.tensor(biases)
         for convolution in (first[3], last[0], last[3]):
-            convolution.weight[[0, 1], [0, 1], 1, 1] = 1.0
-        network.head.weight[0, :, 0, 0] = torch.tensor([20.0, -200.0])
-        network.head.bias[:] = -5.0
-    preprocessing = Preprocessing(spacing_mm=SPACING[1], window_hu=(-1000.0, 400.0))
-    return Model(network, Card("chest", "Lungs of the test phantom.", config, preprocessing))
+            convolution.weight[channels, channels, 1, 1] = 1.0
+    return network
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from phantom import chest, chest_model, dice
+from phantom import chest, chest_model, dice, two_class_model
 
 from napari_lungseg import __version__, cli
 from napari_lungseg.formats import write
@@ -75,6 +76,19 @@ def test_probability_and_report_lie_beside_the_labels(run, scan, model):
     assert record["voxels"] == {"right": np.count_nonzero(labels == 1), "left": np.count_nonzero(labels == 2)}
     assert record["volume_ml"]["right"] == pytest.approx(record["voxels"]["right"] * 0.096, abs=0.001)
     assert record["seconds"] > 0
+
+
+def test_the_volume_of_each_class_is_told_by_its_name(run, scan, tmp_path):
+    folder = save_model(two_class_model(), tmp_path / "two")
+    status, out, _ = run("segment", scan, "-o", "x.nii.gz", "--model", folder, "--report", "run.json")
+    assert status == 0
+    assert re.search(r"right \d+ mL, left \d+ mL, bone \d+\.\d mL", out[0])
+    (record,) = json.loads(Path("run.json").read_text())["runs"]
+    labels = labels_of("x.nii.gz")
+    assert record["voxels"] == {name: np.count_nonzero(labels == label) for name, label in (("right", 1), ("left", 2), ("bone", 3))}
+    assert record["voxels"]["bone"] > 0
+    write(Volume(chest(slices=4)[0].array[1], np.eye(4), "HU", spacing_known=False), tmp_path / "bare.tif")
+    assert re.search(r"bone \d+ voxels", run("segment", "bare.tif", "-o", "y.tif", "--model", folder)[1][0])
 
 
 def test_without_post_processing_there_is_one_label(run, scan, model):

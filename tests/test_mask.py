@@ -5,6 +5,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from napari_lungseg.classes import ClassLabels
 from napari_lungseg.errors import InputError
 from napari_lungseg.mask import MaskSettings, apply_threshold, make_mask
 from napari_lungseg.volume import Volume, axis_order, scaling
@@ -112,6 +113,43 @@ def test_touching_lungs_are_parted_in_a_single_slice() -> None:
         assert np.array_equal(mask > 0, lung)
         assert (mask[RIGHT[z]] == 1).all()
         assert (mask[LEFT[z]] == 2).all()
+
+
+def test_another_class_keeps_its_voxels_while_lung_is_post_processed() -> None:
+    tumour = np.zeros(SHAPE, bool)
+    tumour[18:22, 38:42, 30:36] = True  # inside the right lung
+    tumour[2, 2, 2] = True  # far from it, and smaller than any lung
+    speck = np.zeros(SHAPE, bool)
+    speck[37, 77, 117] = True
+    lung = (RIGHT | LEFT) & ~tumour
+    likeliest = np.where(tumour, 3, 1).astype(np.uint8)
+    mask = make_mask(volume(lung | speck | tumour), None, ClassLabels(("lung", "tumour"), (1, 3)), likeliest).array
+    assert np.array_equal(mask, np.where(tumour, 3, np.where(RIGHT, 1, np.where(LEFT, 2, 0))))
+    # It is all classes together that must reach the threshold.
+    percent = volume(lung).with_array(np.where(lung | tumour, np.uint8(50), np.uint8(0)))
+    same = make_mask(percent, None, ClassLabels(("lung", "tumour"), (1, 3)), likeliest).array
+    assert np.array_equal(same, np.where(tumour, 3, np.where(RIGHT, 1, np.where(LEFT, 2, 0))))
+
+
+def test_without_lung_the_classes_are_as_likely_as_they_are() -> None:
+    rng = np.random.default_rng(0)
+    percent, likeliest = rng.integers(0, 101, (5, 20, 30), np.uint8), rng.choice(np.array([4, 2], np.uint8), (5, 20, 30))
+    probability = Volume(percent, scaling((2.0, 1.0, 1.0)))
+    mask = make_mask(probability, MaskSettings(threshold=0.7), ClassLabels(("liver", "spleen"), (4, 2), sides=False), likeliest).array
+    assert np.array_equal(mask, np.where(percent >= 70, likeliest, 0))
+    one = make_mask(probability, MaskSettings(threshold=0.7), ClassLabels(("liver",), (4,), sides=False)).array
+    assert np.array_equal(one, np.where(percent >= 70, 4, 0))
+
+
+def test_lung_without_sides_is_one_label() -> None:
+    mask = make_mask(volume(RIGHT | LEFT), None, ClassLabels(("lung",), (7,), sides=False)).array
+    assert np.array_equal(mask, np.where(RIGHT | LEFT, 7, 0))
+
+
+def test_of_several_classes_the_most_likely_one_must_be_given() -> None:
+    for likeliest in (None, np.ones((3, 3), np.uint8)):
+        with pytest.raises(InputError, match="most likely class"):
+            make_mask(volume(RIGHT), None, ClassLabels(("lung", "tumour"), (1, 3)), likeliest)
 
 
 def test_lungs_that_no_erosion_parts_are_cut_by_a_plane() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from phantom import chest, chest_model, dice
+from phantom import DENSE, chest, chest_model, dice, two_class_model
+from torch.nn import functional as F
 
 from napari_lungseg.card import Card
 from napari_lungseg.device import Runner, batch_size, choose_device
@@ -295,6 +296,45 @@ def test_several_classes_make_one_foreground():
         expected = 100 * (1 - torch.softmax(logits, dim=1)[:, 0]).numpy()
     percent, _ = run(Volume(values, scaling((4.0, 4.0, 4.0)), "HU"), model)
     assert np.abs(percent - expected).max() <= 0.51
+
+
+def classes_of(volume: Volume, model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """Percent and most likely class of a volume whose axial slices lie along any axis."""
+    percent, classes = np.zeros(volume.shape, np.uint8), np.zeros(volume.shape, np.uint8)
+    for step in predict(volume, model):
+        where = (slice(None),) * step.axis + (step.index,)
+        percent[where], classes[where] = step.probability, step.classes
+    return percent, classes
+
+
+@pytest.mark.parametrize(
+    ("order", "flips"), [((0, 1, 2), (False,) * 3), ((2, 0, 1), (True, False, True)), ((1, 2, 0), (False, True, True))]
+)
+def test_of_several_classes_the_most_likely_one_is_told(order, flips):
+    volume, lungs = chest(slices=4)
+    percent, classes = classes_of(stored(volume, order, flips), two_class_model())
+    assert classes.dtype == np.uint8
+    found = stored(volume.with_array(np.where(volume.array > DENSE, 2, lungs)), order, flips).array
+    assert np.array_equal(np.where(percent >= 50, classes + 1, 0), found)
+
+
+def test_a_model_of_one_class_tells_no_class():
+    volume, _ = chest(slices=2)
+    assert all(step.classes is None for step in predict(volume, chest_model()))
+
+
+def test_the_class_is_told_after_the_probabilities_are_resized():
+    values = np.random.default_rng(0).integers(-300, 400, (1, 32, 32)).astype(np.int16)  # tissue everywhere: the box is the plane
+    model = random_model(classes=3, spacing_mm=8.0)
+    with torch.inference_mode():
+        image = torch.from_numpy(normalise(values, -1000.0, 400.0))[None]
+        small = F.interpolate(image, size=(16, 16), mode="bilinear", antialias=True, align_corners=False)
+        likely = torch.softmax(model.network(small), dim=1)[:, 1:]
+        expected = F.interpolate(likely, size=(32, 32), mode="bilinear", align_corners=False).argmax(dim=1).numpy()
+        stairs = F.interpolate(likely, size=(32, 32), mode="nearest").argmax(dim=1).numpy()
+    _, classes = classes_of(Volume(values, scaling((4.0, 4.0, 4.0)), "HU"), model)
+    assert (expected != stairs).mean() > 0.02
+    assert np.array_equal(classes, expected)
 
 
 def test_neither_the_model_nor_the_state_of_torch_is_changed():

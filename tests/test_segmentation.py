@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from phantom import chest, chest_model, dice
+from phantom import DENSE, chest, chest_model, dice, two_class_model
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.mask import MaskSettings
+from napari_lungseg.mask import MaskSettings, make_mask
 from napari_lungseg.model import save_model
 from napari_lungseg.segmentation import segment
 from napari_lungseg.volume import Volume
@@ -67,6 +67,30 @@ def test_an_image_without_lungs_says_so():
     result = segment(Volume(np.full(volume.shape, 40, np.int16), volume.affine, "HU"), chest_model())
     assert not result.labels.array.any()
     assert result.notices == ("No lung was found.",)
+
+
+def test_each_class_gets_its_own_label():
+    volume, lungs = chest()
+    result = segment(volume, two_class_model())
+    labels, bone = result.labels.array, volume.array > DENSE
+    middle = volume.shape[2] // 2
+    assert set(np.unique(labels)) == {0, 1, 2, 3}
+    assert dice(labels == 3, bone) > 0.99
+    assert dice(labels == 1, lungs & (np.arange(volume.shape[2]) < middle)) > 0.99
+    assert dice(labels == 2, lungs & (np.arange(volume.shape[2]) >= middle)) > 0.99
+    assert result.names == {1: "right", 2: "left", 3: "bone"}
+    again = make_mask(result.probability, None, two_class_model().card.class_labels, result.likeliest.array)
+    assert np.array_equal(again.array, labels)
+
+
+def test_a_model_without_lung_has_plain_labels():
+    volume, lungs = chest()
+    model = two_class_model(("liver", "spleen"), (2, 1), sides=False)
+    result = segment(volume, model)
+    assert np.array_equal(result.labels.array, np.where(volume.array > DENSE, 1, np.where(lungs, 2, 0)))
+    assert result.names == {1: "spleen", 2: "liver"}
+    nothing = segment(Volume(np.full(volume.shape, 40, np.int16), volume.affine, "HU"), model)
+    assert nothing.notices == ("No liver or spleen was found.",)
 
 
 @pytest.mark.parametrize("settings", [{"threshold": 1.5}, {"device": "cuda:99"}, {"model": "no such model"}, {"axis": 7}])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from napari_lungseg.errors import InputError
 
 #: Labels of the patient's lungs wherever the sides are told apart.
@@ -54,6 +57,10 @@ class ClassLabels:
     def lung(self) -> int | None:
         """Index of the class that is lung, if there is one."""
         return self.names.index(LUNG) if LUNG in self.names else None
+
+    def of(self, indices: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Labels in place of the indices of classes."""
+        return np.asarray(self.labels, np.uint8)[indices]
 
     def names_by_label(self, *, split_sides: bool = True) -> dict[int, str]:
         """Name of each label that a mask may hold; lung is "right" and "left" where its sides are split, else "lungs"."""

@@ -17,6 +17,9 @@ from napari_lungseg.errors import InputError
 #: Exit statuses; 0 is success.
 SOME_FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 
+#: Names of labels that are lung.
+LUNGS = {"right", "left", "lungs"}
+
 RESEARCH_ONLY = "For research, not for diagnosis."
 
 app = typer.Typer(
@@ -69,13 +72,15 @@ def segment(
     output: Annotated[Path, typer.Option("--output", "-o", help="A file (its ending decides the format) or, for several scans, a folder.")],
     model: Annotated[str, typer.Option(help="Name or folder of a model.")] = DEFAULT_MODEL,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    threshold: Annotated[float, typer.Option(help="Probability, 0 to 1, from which on a voxel is lung.")] = 0.5,
+    threshold: Annotated[
+        float, typer.Option(help="Probability, 0 to 1, from which on a voxel is lung, or what else the model finds.")
+    ] = 0.5,
     save_probability: Annotated[bool, typer.Option("--save-probability", help="Write the probability (percent) as well.")] = False,
     no_postprocess: Annotated[bool, typer.Option("--no-postprocess", help="Only threshold.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write what was done to this JSON file.")] = None,
     jobs: Annotated[int, typer.Option(help="Scans at a time, each in a process of its own.")] = 1,
 ) -> int:
-    """Segment the lungs: label 1 is the right lung, 2 the left."""
+    """Segment the lungs: label 1 is the right lung, 2 the left. Other models have the labels of their cards."""
     from tqdm import tqdm
 
     from napari_lungseg.cohort import CohortSettings, Outcome, segment_files, write_report
@@ -120,10 +125,15 @@ def segment(
 
 
 def _summary(record: dict[str, Any]) -> str:
-    volumes = record["volume_ml"]
-    if volumes is None:
-        return f"{record['output']}: {sum(record['voxels'].values())} voxels of lung ({record['seconds']:.1f} s)"
-    return f"{record['output']}: {', '.join(f'{name} {volume:.0f} mL' for name, volume in volumes.items())} ({record['seconds']:.1f} s)"
+    voxels, volumes = record["voxels"], record["volume_ml"]
+    if volumes is not None:
+        # Lungs have liters, a tumour may have less than one mL.
+        found = [f"{name} {volume:.{0 if name in LUNGS else 1}f} mL" for name, volume in volumes.items()]
+    elif voxels.keys() <= LUNGS:
+        found = [f"{sum(voxels.values())} voxels of lung"]
+    else:
+        found = [f"{name} {count} voxels" for name, count in voxels.items()]
+    return f"{record['output']}: {', '.join(found)} ({record['seconds']:.1f} s)"
 
 
 @app.command()

@@ -132,9 +132,8 @@ def segment_file(task: Task, settings: CohortSettings, progress: Callable[[Task,
         if task.probability is not None:
             task.probability.unlink(missing_ok=True)
         raise
-    names = ("right", "left") if settings.mask.split_sides else ("lungs",)
-    counts = np.bincount(np.asarray(result.labels.array).ravel(), minlength=len(names) + 1)[1 : len(names) + 1]
-    voxels = {name: int(count) for name, count in zip(names, counts)}
+    counts = np.bincount(np.asarray(result.labels.array).ravel(), minlength=max(result.names) + 1)
+    voxels = {name: int(counts[label]) for label, name in result.names.items()}
     return {
         "input": str(task.source),
         "output": str(task.labels),

@@ -106,7 +106,7 @@ class Runner:
         self._move(device)
 
     def run(self, inputs: Tensor) -> Iterator[Tensor | Notice]:
-        """Yield the foreground probability (H, W), float32 on the CPU, of each input (C, H, W) in turn, and notices in between.
+        """Yield the probabilities (classes, H, W), float32 on the CPU, of each input (C, H, W) in turn, and notices in between.
 
         Raises
         ------
@@ -163,7 +163,7 @@ class Runner:
                     self._half = False
             if not self._half:
                 logits = self._network(on_device)
-            return probabilities(logits.float()).sum(dim=1).clamp(0.0, 1.0).cpu()
+            return probabilities(logits.float()).cpu()
 
     def _empty_cache(self) -> None:
         if self.device.type == "cuda":
@@ -184,7 +184,7 @@ class Runner:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that there is not enough memory."""
+    """Whether an error says that the memory of a GPU or of the computer ran out."""
     # cuDNN, cuBLAS, MPS and the CPU's allocator raise plain RuntimeErrors.
     text = str(error).lower()
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(

@@ -1,4 +1,4 @@
-"""From the network's probability to labels: threshold, islands, holes, right and left."""
+"""From the network's probability to labels: threshold and class, and for lung islands, holes, right and left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import fill_voids
 import numpy as np
 import numpy.typing as npt
 
-from napari_lungseg.classes import LEFT, RIGHT
+from napari_lungseg.classes import LEFT, RIGHT, ClassLabels
 from napari_lungseg.errors import InputError
 from napari_lungseg.sides import Labels, Mask, Pieces, Spacing, split_sides
 from napari_lungseg.volume import Volume, bounding_box
@@ -35,7 +35,7 @@ class MaskSettings:
     Attributes
     ----------
     threshold : float
-        Probability, 0 to 1, from which on a voxel is lung.
+        Probability, 0 to 1, from which on a voxel belongs to a class. All other settings are for lung alone.
     keep_lungs : bool
         Remove islands that are too small to be lung.
     smallest_ml : float
@@ -72,14 +72,14 @@ class MaskSettings:
 
 
 def apply_threshold(percent: npt.NDArray[np.uint8], threshold: float) -> Mask:
-    """Voxels that are lung at a threshold.
+    """Voxels that are foreground at a threshold.
 
     Parameters
     ----------
     percent : array of uint8
         Probability in percent, of any shape.
     threshold : float
-        0 to 1. A voxel is lung when its percentage is at least ``100 * threshold``; one of 0 % never is.
+        0 to 1. A voxel is foreground when its percentage is at least ``100 * threshold``; one of 0 % never is.
 
     Returns
     -------
@@ -91,34 +91,66 @@ def apply_threshold(percent: npt.NDArray[np.uint8], threshold: float) -> Mask:
     return np.asarray(percent >= np.uint8(lowest))
 
 
-def make_mask(probability: Volume, settings: MaskSettings | None = None) -> Volume:
-    """Turn a probability into lung labels.
+def make_mask(
+    probability: Volume,
+    settings: MaskSettings | None = None,
+    classes: ClassLabels | None = None,
+    likeliest: npt.NDArray[np.uint8] | None = None,
+) -> Volume:
+    """Turn a probability into labels.
+
+    A voxel belongs to a class where the probability reaches the threshold and the class is the most likely one. Lung is
+    post-processed besides; where that fills a hole that belongs to another class, the other class stays.
 
     Parameters
     ----------
     probability : Volume
-        Percent (uint8, 0 to 100), (Z, Y, X) or (Y, X), in any orientation.
+        Of all classes together, in percent (uint8, 0 to 100), (Z, Y, X) or (Y, X), in any orientation.
     settings : MaskSettings, optional
         The steps to take; all of them by default.
+    classes : ClassLabels, optional
+        What there is and which labels it has; lung alone by default.
+    likeliest : array of uint8, optional
+        Label of the most likely class of each voxel, in the shape of the probability; needed where there are several classes.
 
     Returns
     -------
     Volume
-        Labels (uint8) on the same grid: 0 background, 1 right lung, 2 left lung of the patient by the volume's geometry;
-        1 for all lung where the sides are not split. All zero where nothing reaches the threshold.
+        Labels (uint8) on the same grid: 0 background, else those of the classes; of lung with sides 1 right lung, 2 left lung of
+        the patient by the volume's geometry, or 1 for all lung where the sides are not split. All zero where nothing reaches the
+        threshold.
 
     Raises
     ------
     InputError
-        When the values are not whole percentages from 0 to 100.
+        When the values are not whole percentages from 0 to 100, or the most likely class is missing or on another grid.
     """
-    settings = settings or MaskSettings()
+    settings, classes = settings or MaskSettings(), classes or ClassLabels()
     percent = np.asarray(probability.array)
     if percent.dtype != np.uint8 or (percent.size and percent.max() > 100):
         raise InputError(
             f"A probability must be given in whole percent (uint8, 0 to 100), not as {percent.dtype} up to "
             f"{percent.max() if percent.size else 0:g}; multiply fractions by 100 and round them."
         )
+    if len(classes.labels) > 1 if likeliest is None else likeliest.shape != percent.shape:
+        raise InputError("The most likely class must be given for each voxel of the probability.")
+    labels = np.zeros(percent.shape, np.uint8)
+    if classes.lung is not None:
+        label = classes.labels[classes.lung]
+        lung = percent if likeliest is None else np.where(likeliest == label, percent, np.uint8(0))
+        labels = _lungs(probability.with_array(lung), settings if classes.sides else replace(settings, split_sides=False)).array
+        if label != RIGHT:
+            labels *= np.uint8(label)
+    if likeliest is not None or classes.lung is None:
+        others = np.uint8(classes.labels[0]) if likeliest is None else likeliest
+        own = others != 0 if classes.lung is None else others != classes.labels[classes.lung]
+        np.copyto(labels, others, where=apply_threshold(percent, settings.threshold) & own)
+    return probability.with_array(labels)
+
+
+def _lungs(probability: Volume, settings: MaskSettings) -> Volume:
+    """The mask of a probability of lung."""
+    percent = np.asarray(probability.array)
     if not (settings.keep_lungs or settings.fill_holes or settings.split_sides):
         return probability.with_array(apply_threshold(percent, settings.threshold).view(np.uint8))
     # A slice is a volume of one slice, so that its own axes are told apart by the patient's directions too.

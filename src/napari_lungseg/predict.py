@@ -1,4 +1,4 @@
-"""From a volume to lung probability, slice by slice, in the order in which a person looks."""
+"""From a volume to the probability of what a model knows, slice by slice, in the order in which a person looks."""
 
 from __future__ import annotations
 
@@ -64,16 +64,18 @@ class PredictSettings:
 
 @dataclass(frozen=True, eq=False)
 class PredictedSlice:
-    """Lung probability of one slice.
+    """What a model makes of one slice.
 
     Attributes
     ----------
     axis, index : int
         Which slice: ``volume.array.take(index, axis)``; 0 and 0 for a two-dimensional image.
     probability : array of uint8
-        Percent, 0 to 100, of the shape and orientation of that slice.
+        That a pixel belongs to any class: percent, 0 to 100, of the shape and orientation of that slice.
     done, total : int
         Slices finished, this one included, and slices in all.
+    classes : array of uint8 or None
+        Which class is the most likely one, as an index into ``card.classes``, on the same pixels; None where the model has one class.
     """
 
     axis: int
@@ -81,6 +83,7 @@ class PredictedSlice:
     probability: npt.NDArray[np.uint8]
     done: int
     total: int
+    classes: npt.NDArray[np.uint8] | None = None
 
 
 def predict(volume: Volume, model: Model, settings: PredictSettings | None = None) -> Generator[PredictedSlice | Notice]:
@@ -146,10 +149,9 @@ def _predict(
                 if isinstance(result, Notice):
                     yield result
                     continue
-                plane = np.zeros(upright.shape[1:], dtype=np.uint8)
-                plane[box] = _percent(result[: grid[0], : grid[1]], box)
+                planes = [stack.restore(_uncropped(part, upright, box)) for part in _on_own_pixels(result[:, : grid[0], : grid[1]], box)]
                 done += 1
-                yield PredictedSlice(stack.axis, next(waiting), stack.restore(plane), done, len(order))
+                yield PredictedSlice(stack.axis, next(waiting), planes[0], done, len(order), *planes[1:])
     finally:
         runner.close()
 
@@ -164,9 +166,25 @@ def _groups(order: list[int], runner: Runner) -> Iterator[list[int]]:
         yield group
 
 
-def _percent(probability: Tensor, box: Box) -> npt.NDArray[np.uint8]:
-    own = resize(probability, (box[0].stop - box[0].start, box[1].stop - box[1].start))
-    return cast("npt.NDArray[np.uint8]", (own * 100.0).round_().to(torch.uint8).numpy())
+def _on_own_pixels(probabilities: Tensor, box: Box) -> list[npt.NDArray[np.uint8]]:
+    """Percent of all classes (classes, H, W) together, on the image's pixels, and of several classes the most likely one.
+
+    The probabilities are resized, not the classes, whose borders would become stairs.
+    """
+    own = resize(probabilities, (box[0].stop - box[0].start, box[1].stop - box[1].start))
+    if len(own) == 1:
+        return [_as_bytes((own[0] * 100.0).round_())]
+    return [_as_bytes((own.sum(dim=0).clamp_(0.0, 1.0) * 100.0).round_()), _as_bytes(own.argmax(dim=0))]
+
+
+def _as_bytes(plane: Tensor) -> npt.NDArray[np.uint8]:
+    return cast("npt.NDArray[np.uint8]", plane.to(torch.uint8).numpy())
+
+
+def _uncropped(part: npt.NDArray[np.uint8], upright: Volume, box: Box) -> npt.NDArray[np.uint8]:
+    plane = np.zeros(upright.shape[1:], dtype=np.uint8)
+    plane[box] = part
+    return plane
 
 
 def network_plane(values: Tensor, grid: tuple[int, int], config: UNetConfig) -> Tensor:

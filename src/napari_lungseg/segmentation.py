@@ -23,9 +23,13 @@ class Segmentation:
     Attributes
     ----------
     labels : Volume
-        uint8 on the input's grid: 0 background, 1 right lung, 2 left lung.
+        uint8 on the input's grid: 0 background, else the labels of the model's classes, such as 1 right lung, 2 left lung.
     probability : Volume
-        Lung probability in percent, uint8, on the same grid.
+        That a voxel belongs to any class, in percent, uint8, on the same grid.
+    likeliest : Volume or None
+        Label of the most likely class of each voxel, as :func:`napari_lungseg.mask.make_mask` takes it; None for one class.
+    names : dict
+        Name of each label that the mask may hold.
     model : str
         Name of the model.
     weights_sha256 : str
@@ -40,6 +44,8 @@ class Segmentation:
 
     labels: Volume
     probability: Volume
+    likeliest: Volume | None
+    names: dict[int, str]
     model: str
     weights_sha256: str
     device: str
@@ -58,7 +64,7 @@ def segment(
     axis: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Segmentation:
-    """Segment the lungs.
+    """Segment what a model knows: the lungs.
 
     Parameters
     ----------
@@ -69,9 +75,9 @@ def segment(
     device : str
         ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
     threshold : float
-        Probability, 0 to 1, from which on a voxel is lung.
+        Probability, 0 to 1, from which on a voxel belongs to a class.
     postprocess : bool
-        Keep only what may be lung, fill holes, tell right from left; otherwise all above the threshold is 1.
+        Keep only what may be lung, fill holes, tell right from left; otherwise all lung above the threshold is 1.
     mask : MaskSettings, optional
         All settings of the mask, in place of ``threshold`` and ``postprocess``.
     axis : int, optional
@@ -93,24 +99,31 @@ def segment(
     if mask is None:
         mask = MaskSettings(threshold=threshold) if postprocess else MaskSettings.without_postprocessing(threshold)
     model = model if isinstance(model, Model) else load_model(model)
+    classes = model.card.class_labels
     used, notices = str(choose_device(device)), []
     began = time.perf_counter()
     percent = np.zeros(volume.shape, dtype=np.uint8)
+    likeliest = np.zeros(volume.shape, dtype=np.uint8) if len(classes.labels) > 1 else None
     for step in predict(volume, model, settings):
         if isinstance(step, Notice):
             notices.append(step.text)
             used = step.device or used
             continue
-        percent[(..., *_slice(volume.ndim, step.axis, step.index))] = step.probability
+        where = (..., *_slice(volume.ndim, step.axis, step.index))
+        percent[where] = step.probability
+        if likeliest is not None and step.classes is not None:
+            likeliest[where] = classes.of(step.classes)
         if progress is not None:
             progress(step.done, step.total)
     probability = volume.with_array(percent)
-    labels = make_mask(probability, mask)
+    labels = make_mask(probability, mask, classes, likeliest)
     if not labels.array.any():
-        notices.append("No lung was found.")
+        notices.append(f"No {' or '.join(classes.names)} was found.")
     return Segmentation(
         labels=labels,
         probability=probability,
+        likeliest=None if likeliest is None else volume.with_array(likeliest),
+        names=classes.names_by_label(split_sides=mask.split_sides),
         model=model.card.name,
         weights_sha256=model.card.weights_sha256,
         device=used,

@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from napari_lungseg.errors import InputError
 from napari_lungseg.preprocess import Preprocessing
-from napari_lungseg.training.augment import AugmentSettings, augment
-from napari_lungseg.training.dataset import LabelledSlice, open_dataset, slices_of
+from napari_lungseg.training.augment import augment
+from napari_lungseg.training.augmentation import AugmentSettings, IntensitySettings, SpatialSettings
+from napari_lungseg.training.dataset import open_dataset
 from napari_lungseg.training.disease import DISEASES, effusion, pneumothorax
-from napari_lungseg.training.intensity import IntensitySettings, express
-from napari_lungseg.training.spatial import SpatialSettings, view
+from napari_lungseg.training.intensity import express
+from napari_lungseg.training.preview import preview
+from napari_lungseg.training.samples import IGNORE, LabelledSlice, slices_of
+from napari_lungseg.training.spatial import view
 from napari_lungseg.training.surroundings import arms, field_of_view, gas, table
 
 STILL = SpatialSettings(any_rotation=0, rotation_deg=0, translation_mm=0, log_scale=0, log_aspect=0, flip=0, elastic=0)
@@ -18,13 +22,13 @@ STILL = SpatialSettings(any_rotation=0, rotation_deg=0, translation_mm=0, log_sc
 @pytest.fixture
 def item(chests: Path) -> LabelledSlice:
     data = open_dataset(chests)
-    return slices_of("b", *data.load("b"), Preprocessing())[0]
+    return next(slices_of("b", *data.load("b"), Preprocessing()))
 
 
 @pytest.fixture
 def seen(item: LabelledSlice) -> tuple[torch.Tensor, torch.Tensor]:
     image, label, _ = view(item, 96, 1.1, STILL, 1.0, np.random.default_rng(0))
-    return image, label
+    return image, label.float()
 
 
 def test_same_seed_gives_the_same_view_and_another_seed_another(item: LabelledSlice) -> None:
@@ -37,11 +41,12 @@ def test_same_seed_gives_the_same_view_and_another_seed_another(item: LabelledSl
 def test_views_are_what_a_network_reads(item: LabelledSlice) -> None:
     for seed in range(40):
         image, label = augment(item, 48, 2.2, AugmentSettings(disease=1.0), 1.0, np.random.default_rng(seed))
-        assert image.shape == label.shape == (1, 48, 48)
+        assert image.shape == (1, 48, 48)
+        assert label.shape == (48, 48)
         assert torch.isfinite(image).all()
         assert image.min() >= -1
         assert image.max() <= 1
-        assert set(label.unique().tolist()) <= {0.0, 1.0}
+        assert set(label.unique().tolist()) <= {0, 1}
 
 
 def test_mask_moves_with_the_image_through_every_geometric_change(item: LabelledSlice) -> None:
@@ -107,9 +112,66 @@ def test_eight_bit_view_has_at_most_256_greys(seen: tuple[torch.Tensor, torch.Te
 
 
 def test_switched_off_augmentation_is_plain_normalisation(item: LabelledSlice) -> None:
-    off = IntensitySettings(kernel=0, noise=0, low_resolution=0, calibration=0, eight_bit=0, recolour=0, gamma=0)
-    settings = AugmentSettings(STILL, off, disease=0, gas=0, arms=0, table=0, cut_off=0)
-    image, label = augment(item, 64, 1.5, settings, 1.0, np.random.default_rng(0))
+    image, label = augment(item, 64, 1.5, AugmentSettings.off(), 1.0, np.random.default_rng(0))
     raw, mask, _ = view(item, 64, 1.5, STILL, 1.0, np.random.default_rng(9))
     assert torch.allclose(image[0], ((raw + 1024) / 812 - 1).clamp(-1, 1), atol=1e-5)
-    assert torch.equal(label[0], mask)
+    assert torch.equal(label, mask)
+
+
+def three_labels(item: LabelledSlice) -> LabelledSlice:
+    """The right half of the lung as a class of its own, and a corner that nobody has judged."""
+    label = item.label.copy()
+    label[:, label.shape[1] // 2 :][label[:, label.shape[1] // 2 :] == 1] = 3
+    label[:8, :8] = IGNORE
+    return LabelledSlice("t", 0, item.image, label, item.spacing_mm, item.intensity_range, item.is_hu)
+
+
+def test_labels_of_several_classes_stay_whole_numbers_and_keep_their_areas(item: LabelledSlice) -> None:
+    several = three_labels(item)
+    assert several.values == {0, 1, 3, IGNORE}
+    _, label, _ = view(several, 128, 0.9, STILL, 1.0, np.random.default_rng(0))
+    for value in (1, 3):
+        area = float((label == value).sum()) * 0.9**2
+        assert area == pytest.approx(float((several.label == value).sum()) * several.pixel_mm2, rel=0.05)
+    _, turned, _ = view(several, 96, 1.1, SpatialSettings(elastic=1.0), 1.0, np.random.default_rng(4))
+    assert set(turned.unique().tolist()) <= {0, 1, 3, IGNORE}
+
+
+def test_nothing_is_drawn_where_some_pixels_are_not_judged(item: LabelledSlice) -> None:
+    settings = AugmentSettings(spatial=STILL, intensity=IntensitySettings(0, 0, 0, 0, 0, 0, 0, 0), disease=1.0, gas=1.0)
+    plain = AugmentSettings.off()
+    sparse = three_labels(item)
+    for seed in range(5):
+        drawn, _ = augment(sparse, 64, 1.5, settings, 1.0, np.random.default_rng(seed))
+        assert torch.equal(drawn, augment(sparse, 64, 1.5, plain, 1.0, np.random.default_rng(seed))[0])
+    changed, _ = augment(item, 64, 1.5, settings, 1.0, np.random.default_rng(0))
+    assert not torch.equal(changed, augment(item, 64, 1.5, plain, 1.0, np.random.default_rng(0))[0])
+
+
+def test_small_views_are_centred_on_what_is_labelled_as_often_as_asked(item: LabelledSlice) -> None:
+    label = np.zeros_like(item.label)
+    label[30:34, 60:64] = 1
+    spot = LabelledSlice("s", 0, item.image, label, item.spacing_mm, item.intensity_range, True)
+
+    def share(wanted: float) -> float:
+        views = (view(spot, 16, 1.05, STILL, 1.0, np.random.default_rng(seed), wanted)[1] for seed in range(200))
+        return float(np.mean([bool((one == 1).any()) for one in views]))
+
+    assert share(1.0) == 1.0
+    assert share(0.0) < 0.3
+    assert 0.35 < share(0.5) < 0.75
+
+
+def test_preview_shows_a_view_in_greys_with_its_label(item: LabelledSlice) -> None:
+    image, label = preview(item, AugmentSettings(), 1.5, 3, size=64)
+    assert image.dtype == label.dtype == np.uint8
+    assert image.shape == label.shape == (64, 64)
+    assert image.std() > 10
+    assert not np.array_equal(image, preview(item, AugmentSettings(), 1.5, 4, size=64)[0])
+
+
+def test_augmentation_that_makes_no_sense_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match="flip"):
+        AugmentSettings(spatial=SpatialSettings(flip=1.5))
+    with pytest.raises(InputError, match="noise hu"):
+        AugmentSettings(intensity=IntensitySettings(noise_hu=-1))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from napari_lungseg.training.augment import augment
+from napari_lungseg.training.augmentation import AugmentSettings
 from napari_lungseg.training.samples import LabelledSlice, SliceSampler
 from napari_lungseg.training.settings import TrainSettings
 
@@ -93,10 +94,13 @@ class Batches:
             samplers, size, pixel_mm, count = self._coarse, size // 2, 2.0 * pixel_mm, 2 * count
         counts = self._counts(count, rng)
         views = []
-        for sampler, amount, kind in zip(samplers, counts, (strength, strength, TAUGHT * strength), strict=True):
+        own = settings.augmentation
+        # The base's own cases are changed as when it learnt from them, or it would forget what it has seen only so, such as disease.
+        looks = ((own, strength), (replace(own, strength=1.0), strength), (own, TAUGHT * strength))
+        for sampler, amount, (look, strong) in zip(samplers, counts, looks, strict=True):
             for _ in range(amount):
                 assert sampler is not None
-                views.append(self._view(sampler.draw(rng), size, pixel_mm, kind, rng))
+                views.append(self._view(sampler.draw(rng), size, pixel_mm, look, strong, rng))
         return Batch(torch.stack([image for image, _ in views]), torch.stack([label for _, label in views]), *counts)
 
     def _counts(self, total: int, rng: np.random.Generator) -> tuple[int, int, int]:
@@ -109,15 +113,8 @@ class Batches:
         replay = min(replay, total - 1)
         return total - replay - min(taught, total - 1 - replay), replay, min(taught, total - 1 - replay)
 
-    def _view(self, item: LabelledSlice, size: int, pixel_mm: float, strength: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        settings = self._settings
-        return augment(
-            item,
-            size,
-            pixel_mm,
-            settings.augmentation,
-            strength,
-            rng,
-            lung=self._mix.lung,
-            foreground_share=settings.foreground_share,
-        )
+    def _view(
+        self, item: LabelledSlice, size: int, pixel_mm: float, look: AugmentSettings, strength: float, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        share = self._settings.foreground_share
+        return augment(item, size, pixel_mm, look, strength, rng, lung=self._mix.lung, foreground_share=share)

@@ -42,7 +42,7 @@ class Lesson:
     validation : sequence of LabelledSlice
         Slices to watch; may be empty.
     teacher : UNet or None
-        The base, for slices that nobody has judged; its classes are the first of the network's.
+        The base; its classes are the first of the network's.
     replay_classes : int or None
         How many of the classes, from the first on, the base's own cases know; None for all.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import platform
@@ -25,11 +26,13 @@ from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.split import Split
 from napari_lungseg.training.start import Start, make_lesson, read_start
 from napari_lungseg.training.updates import Compared, EpochDone, Finished, Picture, Scores, Stage, StepDone, Update, Verdict
-from napari_lungseg.training.verdict import judge
+from napari_lungseg.training.verdict import better, forgotten, judge
 from napari_lungseg.unet import UNet
 
 #: Validation slices that are scored before and after, at most.
 COMPARED = 200
+#: Parts of the way from the old weights to the new ones that are tried where the new ones have forgotten too much.
+SHARES = (0.8, 0.6, 0.4, 0.2)
 #: Pairs of pictures in the verdict.
 PICTURES = 4
 
@@ -69,7 +72,7 @@ def run(
             before = yield from _compare(start, start.model.network, processes, "Scoring the model as it was")
         pictures = [_picture(start, start.model.network, item) for item in _shown(start)] if start.base is not None else []
         lesson = yield from make_lesson(start)
-        seconds, network = 0.0, start.model.network
+        seconds, network = 0.0, copy.deepcopy(start.model.network)
         checkpoints = folder / FOLDER
         again = resume and (checkpoints / LAST).exists()
         for update in fit(network, lesson, checkpoints, resume=again, world=processes, should_stop=should_stop):
@@ -80,13 +83,39 @@ def run(
             yield update
         if not processes.leads:
             return
-        after = yield from _compare(start, network, processes, "Scoring the new model")
+        after, share = yield from _blend(start, network, before, processes)
         verdict = _verdict(start, network, before, after, pictures)
-        save_model(Model(network.cpu(), _card(start, verdict, seconds)), folder, half=True)
+        save_model(Model(network.cpu(), _card(start, verdict, seconds, share)), folder, half=True)
         shutil.rmtree(folder / SAMPLES, ignore_errors=True)
         for name in (LAST, BEST):
             (checkpoints / name).unlink(missing_ok=True)
         yield Finished(str(folder), start.plan.name, verdict, seconds)
+
+
+def _blend(start: Start, network: UNet, before: Pair, processes: World) -> Generator[Stage, None, tuple[Pair, float]]:
+    """Score the new weights; where they have forgotten too much, go back towards the old ones as far as it takes.
+
+    Weights between those before and after a short training make a network between the two (Wortsman et al. 2022, arXiv 2109.01903).
+
+    Returns
+    -------
+    scores : pair of Scores
+        On the validation slices and on the base's frozen cases, of the weights that ``network`` then has.
+    share : float
+        Part of the way from the old weights to the new ones.
+    """
+    after = yield from _compare(start, network, processes, "Scoring the new model")
+    if not forgotten(before[1], after[1]):
+        return after, 1.0
+    learnt = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    old = {name: tensor.to(processes.device) for name, tensor in start.model.network.state_dict().items()}
+    for share in SHARES:
+        network.load_state_dict({name: torch.lerp(old[name].float(), learnt[name].float(), share) for name in learnt})
+        scores = yield from _compare(start, network, processes, "Going back as far as it takes to forget nothing")
+        if not forgotten(before[1], scores[1]) and better(before[0], scores[0]):
+            return scores, share
+    network.load_state_dict(learnt)
+    return after, 1.0
 
 
 def _compare(start: Start, network: UNet, processes: World, text: str) -> Generator[Stage, None, Pair]:
@@ -131,7 +160,7 @@ def _verdict(start: Start, network: UNet, before: Pair, after: Pair, pictures: l
     return Verdict(accepted, why, new, old, tuple(pairs))
 
 
-def _card(start: Start, verdict: Verdict, seconds: float) -> Card:
+def _card(start: Start, verdict: Verdict, seconds: float, share: float) -> Card:
     plan, card = start.plan, start.model.card
     training = {
         "command": plan.command,
@@ -143,6 +172,7 @@ def _card(start: Start, verdict: Verdict, seconds: float) -> Card:
         "slices": plan.overview.train,
         "split": TypeAdapter(Split).dump_python(plan.split, mode="json"),
         "sources": plan.licences,
+        "share_of_new_weights": share,
         "verdict": verdict.why,
     }
     scores = {

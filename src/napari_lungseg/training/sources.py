@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.training.dataset import open_dataset
 from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.volume import Volume
-from napari_lungseg.workspace import Case, Workspace, image_of
+from napari_lungseg.workspace import JOURNAL, Case, Workspace, image_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,17 +87,17 @@ class FolderSource:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self._data = data = open_dataset(folder)
+        self.data = data = open_dataset(folder)
         self.title, self.names, self.licences = data.folder.name, data.names, data.sources
         self.watched = None if data.validation is None else frozenset(data.validation)
 
     def __len__(self) -> int:
-        return len(self._data.cases)
+        return len(self.data.cases)
 
     def __iter__(self) -> Iterator[TrainingCase | LeftOut]:
-        for case in self._data.cases:
+        for case in self.data.cases:
             try:
-                yield TrainingCase(case, case, *self._data.load(case), self._data.patients[case])
+                yield TrainingCase(case, case, *self.data.load(case), self.data.patients[case])
             except InputError as error:
                 yield LeftOut(case, str(error))
 
@@ -165,6 +166,18 @@ class CasesSource:
 
     def __iter__(self) -> Iterator[TrainingCase | LeftOut]:
         return iter(self.cases)
+
+
+def source_of(path: str | os.PathLike[str]) -> Source:
+    """A folder's labelled images: the reviewed slices of a workspace, or a data set.
+
+    Raises
+    ------
+    InputError
+        When it is neither.
+    """
+    folder = Path(path).expanduser()
+    return WorkspaceSource(Workspace(folder)) if (folder / JOURNAL).is_file() else FolderSource(folder)
 
 
 def case_key(content: str) -> str:

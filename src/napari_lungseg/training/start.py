@@ -120,7 +120,7 @@ def make_lesson(start: Start) -> Generator[Stage, None, Lesson]:
         settings,
         start.judge,
         spread(start.slices["validation"], WATCHED),
-        start.base.network if unjudged and start.base is not None else None,
+        start.base.network if start.base is not None and (replay or unjudged) else None,
         start.old.classes if start.old is not None else None,
     )
 

@@ -25,7 +25,7 @@ class Learner:
     device : torch.device
         Where it computes.
     teacher : UNet or None
-        For views that nobody has judged; its classes are the first of the network's.
+        For replayed views and those that nobody has judged; its classes are the first of the network's.
     replay_classes : int or None
         How many of the classes, from the first on, replayed labels know; None for all.
     """
@@ -83,17 +83,16 @@ class Learner:
         return total
 
     def _losses(self, logits: Tensor, image: Tensor, label: Tensor, new: int, hard: int) -> Tensor:
-        """Sum over views: new ones first, replayed ones up to ``hard``, then taught ones."""
+        """Sum over views: new ones first, replayed ones up to ``hard``, then taught ones; the base teaches on replayed ones too."""
         loss = logits.new_zeros(())
-        if self._replay_classes is None:
-            new = hard
         if new:
             loss = loss + new * self._loss(logits[:new], label[:new])
         if hard > new:
-            assert self._replay_classes is not None
-            loss = loss + (hard - new) * self._loss(without_new(logits[new:hard], self._replay_classes), label[new:hard])
-        if len(image) > hard and self._teacher is not None:
+            known = logits[new:hard]
+            known = known if self._replay_classes is None else without_new(known, self._replay_classes)
+            loss = loss + (hard - new) * self._loss(known, label[new:hard])
+        if len(image) > new and self._teacher is not None:
             with torch.no_grad():
-                taught = channels(self._teacher(image[hard:]))
-            loss = loss + (len(image) - hard) * distillation(without_new(logits[hard:], taught.shape[1] - 1), taught)
+                taught = channels(self._teacher(image[new:]))
+            loss = loss + (len(image) - new) * distillation(without_new(logits[new:], taught.shape[1] - 1), taught.float())
         return loss

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_lungseg.model import Model, load_model, save_model
-from napari_lungseg.training.dataset import open_dataset
 from napari_lungseg.training.holdout import score_cases, summarise
 from napari_lungseg.training.prepare import prepare
 from napari_lungseg.training.run import run
 from napari_lungseg.training.settings import TrainSettings
-from napari_lungseg.training.sources import FolderSource, Source
+from napari_lungseg.training.sources import FolderSource, Source, source_of
+from napari_lungseg.training.sweep import Trial, sweep
 from napari_lungseg.training.updates import Update
 
 
@@ -26,15 +26,16 @@ def train(
     settings: TrainSettings | None = None,
     device: str = "auto",
     resume: bool = False,
+    trials: int = 0,
     command: str = "",
-    progress: Callable[[Update], None] | None = None,
+    progress: Callable[[Update | Trial], None] = lambda update: None,
 ) -> Model:
     """Train a model and save it with its card.
 
     Parameters
     ----------
     dataset : path or Source
-        Folder of labelled images, as :func:`~.dataset.open_dataset` takes it, or another source of them.
+        As :func:`~.sources.source_of` takes it, or another source of labelled images.
     folder : path
         Where the model goes; its name is the model's. Plan, log and checkpoints lie in ``training/`` inside.
     base : str, optional
@@ -47,6 +48,8 @@ def train(
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     resume : bool
         Go on with the run in ``folder``, with its own slices and settings.
+    trials : int
+        Search for learning rate and strength of the augmentation first, in so many runs (:func:`~.sweep.sweep`).
     command : str
         For the card.
     progress : callable, optional
@@ -64,15 +67,17 @@ def train(
         When the data set or the base is not usable, or there is nothing to resume.
     """
     folder = Path(folder)
-    tell = progress or (lambda update: None)
-    if not resume:
-        source = dataset if not isinstance(dataset, str | os.PathLike) else FolderSource(os.fspath(dataset))
-        for update in prepare(source, folder, base=base, preset=preset, settings=settings, command=command):
-            tell(update)
-    for told in run(folder, device=device, resume=resume):
-        tell(told)
+    source = source_of(dataset) if isinstance(dataset, str | os.PathLike) else dataset
+    if not resume and int(os.environ.get("RANK", "0")) == 0:
+        for prepared in prepare(source, folder, base=base, preset=preset, settings=settings, command=command):
+            progress(prepared)
+        if trials:
+            sweep(folder, trials, device=device, progress=progress)
+    for update in run(folder, device=device, resume=resume):
+        progress(update)
     model = load_model(folder)
-    if isinstance(dataset, str | os.PathLike) and (data := open_dataset(dataset)).held_out:
-        scores = model.card.scores | {"held_out": summarise(score_cases(model, data, data.held_out))}
+    if isinstance(source, FolderSource) and source.data.held_out:
+        scores = model.card.scores | {"held_out": summarise(score_cases(model, source.data, source.data.held_out))}
         save_model(Model(model.network, replace(model.card, scores=scores)), folder, half=True)
-    return load_model(folder)
+        model = load_model(folder)
+    return model

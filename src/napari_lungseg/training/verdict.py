@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from napari_lungseg.training.updates import Compared
+from napari_lungseg.training.updates import Compared, Scores
 
 #: How much Dice on the base's own cases may be lost; less than one reader differs from another by far.
 TOLERANCE = 0.002
+
+
+def better(before: Scores | None, after: Scores | None) -> bool:
+    """Whether the scores have risen by any amount."""
+    return before is not None and after is not None and after.mean_dice > before.mean_dice
+
+
+def forgotten(before: Scores | None, after: Scores | None) -> bool:
+    """Whether more than :data:`TOLERANCE` of Dice was lost."""
+    return before is not None and after is not None and before.mean_dice - after.mean_dice > TOLERANCE
 
 
 def judge(new: Compared | None, old: Compared | None, no_validation: str) -> tuple[bool, str]:
@@ -32,13 +42,11 @@ def judge(new: Compared | None, old: Compared | None, no_validation: str) -> tup
     if new.before is None:
         return True, f"A new model: mean Dice {new.after.mean_dice:.3f} on {_slices(new)} that it has not learnt from."
     told = f"Dice {new.before.mean_dice:.3f} before, {new.after.mean_dice:.3f} after on {_slices(new)} that it has not learnt from"
-    lost = 0.0
     if old is not None and old.before is not None:
-        lost = old.before.mean_dice - old.after.mean_dice
         told += f"; {old.before.mean_dice:.4f} before, {old.after.mean_dice:.4f} after on {_slices(old)} of its old cases"
-    if not new.after.mean_dice > new.before.mean_dice:
+    if not better(new.before, new.after):
         return False, f"Not accepted, as it is no better than the model before: {told}. Correct more slices, or train longer."
-    if lost > TOLERANCE:
+    if old is not None and forgotten(old.before, old.after):
         return (
             False,
             f"Not accepted, as it has forgotten too much: {told}. Train with more replay or a lower rate, or keep it for these images alone.",

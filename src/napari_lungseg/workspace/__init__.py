@@ -1,6 +1,7 @@
 """The annotator's folder: a journal of every correction, review and mask, and its exports."""
 
 from napari_lungseg.workspace.content import content_hash
+from napari_lungseg.workspace.journal import JOURNAL
 from napari_lungseg.workspace.masks import export_labels, import_mask
 from napari_lungseg.workspace.nnunet import ExportReport, export_nnunet, image_of
 from napari_lungseg.workspace.records import (
@@ -20,6 +21,7 @@ from napari_lungseg.workspace.workspace import FOLDER_VARIABLE, Workspace, defau
 
 __all__ = [
     "FOLDER_VARIABLE",
+    "JOURNAL",
     "Case",
     "CaseSummary",
     "Event",
