@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
@@ -107,12 +107,12 @@ class AugmentForm(QWidget):
         """What is set."""
         if not self.whole.isChecked():
             return AugmentSettings.off()
-        found: dict[str, dict[str, float]] = {"": {"strength": self.strength.value() / 100}, "spatial": {}, "intensity": {}}
+        found: dict[str, dict[str, Any]] = {"": {"strength": self.strength.value() / 100}, "spatial": {}, "intensity": {}}
         for part in PARTS:
             on = self.switches[part.label].isChecked()
             found[part.group] |= {name: _meant(name, self.numbers[name].value()) if on else 0.0 for name in part.fields}
         spatial, intensity = SpatialSettings(**found["spatial"]), IntensitySettings(**found["intensity"])
-        return replace(AugmentSettings(spatial=spatial, intensity=intensity), **found[""])
+        return AugmentSettings(spatial=spatial, intensity=intensity, **found[""])
 
     def _enable(self, on: bool) -> None:
         self.strength.setEnabled(on)

@@ -30,6 +30,8 @@ LOCK = ".training.lock"
 WAIT_S = 15.0
 #: Seconds between two looks whether a pause is over.
 LOOK_S = 0.05
+#: Runs whose worker has not let go yet: until then it must have somebody to tell, also after its window is gone.
+_held: set[Run] = set()
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,11 @@ class Reins:
         return not self.cancelled.is_set()
 
 
-def training(job: Job, reins: Reins) -> Iterator[Update | Failed]:
+def training(job: Job, reins: Reins) -> Generator[Update | Failed, None, None]:
     """Read what there is to learn, and train; pauses and ends between any two batches."""
     try:
-        with FileLock(user_folder_made() / LOCK, timeout=WAIT_S), closing(_updates(job, reins)) as updates:
+        # It may be closed in another thread than it ran in.
+        with FileLock(user_folder_made() / LOCK, timeout=WAIT_S, thread_local=False), closing(_updates(job, reins)) as updates:
             while reins.hold():
                 update = next(updates, None)
                 if update is None:
@@ -112,6 +115,10 @@ def why(error: Exception) -> str:
     return sentence(error, "training")
 
 
+def _drive(updates: Iterator[Any]) -> Iterator[Any]:
+    yield from updates
+
+
 class Run(QObject):
     """A run, as the window sees it.
 
@@ -135,12 +142,14 @@ class Run(QObject):
         self.job = job
         self.over = False
         self._reins = Reins()
-        self._worker: GeneratorWorker = create_worker(training, job, self._reins, _start_thread=False)
+        self._updates = training(job, self._reins)
+        self._worker: GeneratorWorker = create_worker(_drive, self._updates, _start_thread=False)
         self._worker.yielded.connect(self._arrived)
         self._worker.finished.connect(self._finished)
 
     def start(self) -> None:
         """Begin."""
+        _held.add(self)
         self._worker.start()
 
     @property
@@ -170,8 +179,11 @@ class Run(QObject):
             self.updated.emit(update)
 
     def _finished(self) -> None:
+        # napari, when it quits, leaves a worker where it is.
+        self._updates.close()
         self._end(None)
         self.released.emit()
+        _held.discard(self)
 
     def _end(self, reason: str | Failed | None) -> None:
         if not self.over:

@@ -68,6 +68,8 @@ class TrainWidget(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.controls)
         self._connect()
+        self._later()
+        self._find_unfinished()
 
     def _connect(self) -> None:
         controls = self.controls
@@ -76,8 +78,8 @@ class TrainWidget(QWidget):
         self._counting.told.connect(self._told)
         self.choose.changed.connect(self._materials_changed)
         for control in (controls.preset, controls.device):
-            control.changed.connect(self._rest.start)
-        controls.settings.changed.connect(self._rest.start)
+            control.changed.connect(self._later)
+        controls.settings.changed.connect(self._later)
         controls.augmentation.changed.connect(controls.preview.refresh)
         controls.preview.wanted.connect(self._preview)
         for button, slot in (
@@ -103,8 +105,11 @@ class TrainWidget(QWidget):
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Only a module that is seen looks what there is."""
         super().showEvent(event)
-        self._rest.start()
+        self._later()
         self._find_unfinished()
+
+    def _later(self, _: Any = None) -> None:
+        self._rest.start()
 
     def _base_changed(self, _: str) -> None:
         self.controls.show_defaults(new=self.base is None)
@@ -115,7 +120,7 @@ class TrainWidget(QWidget):
         self._rest.start()
 
     def _count(self) -> None:
-        if self._run is not None or self.end is not None or not self.isVisible():
+        if self._run is not None or self.end is not None or not self.isVisibleTo(self.window()):
             return
         try:
             materials, settings = self.choose.materials(), self.controls.train_settings()
