@@ -2,8 +2,8 @@
 
     python benchmarks/learn.py DATA [--kinds ...] [--slices 3 5 10 20] [--parts a b c] [--minutes 1.0] [--json FILE]
 
-DATA is the folder of real CT and radiographs with masks that docs/model-card.md lists. Slices are learnt from some patients that lung-ct has
-never seen and tested on others that it has never seen either; the base cases are single held-out slices of still other patients.
+DATA is the folder of real CT and radiographs with masks that docs/model-card.md lists. Slices are learnt from some patients that lung-ct
+has never seen and tested on others that it has never seen either; the base cases are single held-out slices of still other patients.
 "Corrected" slices are those with the reference mask. Every model is trained through the same calls as in the window.
 """
 

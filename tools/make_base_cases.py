@@ -2,8 +2,9 @@
 
     python tools/make_base_cases.py DATASET MODEL [--replay N] [--frozen N]
 
-DATASET is the folder in nnU-Net raw layout that the model was trained on (tools/lung_ct_dataset.py, tools/lung_xray_dataset.py). Slices to learn from
-again come from its imagesTr (patients to learn from), frozen ones from its imagesTs (held-out patients). Cases whose licence does not
+DATASET is the folder in nnU-Net raw layout that the model was trained on (tools/lung_ct_dataset.py, tools/lung_xray_dataset.py). Slices to
+learn from again come from its imagesTr (patients to learn from), frozen ones from its imagesTs (held-out patients).
+Cases whose licence does not
 allow it are left out. Every slice is cropped to the body and written as PNG: 256 greys over the model's window, and its mask.
 """
 

@@ -59,8 +59,8 @@ def train(
 ) -> None:
     """Train a model, or fine-tune one with --from, and save it with its card.
 
-    Without other options a new model is trained for long, and a fine-tuned one for two minutes. The log of epochs is training/log.jsonl in the
-    model's folder. Started by torchrun, several processes train together.
+    Without other options a new model is trained for long, and a fine-tuned one for two minutes. The log of epochs is
+    training/log.jsonl in the model's folder. Started by torchrun, several processes train together.
     """
     from napari_lungseg.training.train import train as run
 

@@ -201,7 +201,7 @@ def padded(grid: tuple[int, int], config: UNetConfig) -> tuple[int, int]:
 
 
 def resize(planes: Tensor, size: tuple[int, ...]) -> Tensor:
-    """(..., H, W) at another size: bilinear, and averaging where it gets smaller; on the CPU, so that every device gets the same numbers."""
+    """(..., H, W) at another size: bilinear, averaging where it gets smaller; on the CPU, so that every device gets the same numbers."""
     if planes.shape[-2:] == tuple(size):
         return planes
     as_batch = planes.reshape(1, -1, *planes.shape[-2:])

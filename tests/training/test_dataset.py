@@ -4,30 +4,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.preprocess import Preprocessing
-from napari_lungseg.training.dataset import SliceSampler, open_dataset, slices_of
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_split_never_puts_a_patient_on_both_sides(chests: Path, seed: int) -> None:
-    data = open_dataset(chests, validation_share=0.34, seed=seed)
-    assert data.validation
-    assert data.train
-    assert not {data.patients[c] for c in data.train} & {data.patients[c] for c in data.validation}
-    assert set(data.train) | set(data.validation) == {"a1", "a2", "b", "c"}
-    assert data.held_out == ("d",)
+from napari_lungseg.training.dataset import open_dataset
+from napari_lungseg.training.samples import IGNORE
 
 
 def test_split_written_beside_the_data_is_used(chests: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "data"
-    shutil.copytree(chests, folder)
+    folder = shutil.copytree(chests, tmp_path / "data")
     (folder / "splits_final.json").write_text(json.dumps([{"train": ["a1", "a2", "c"], "val": ["b"]}]))
     assert open_dataset(folder).validation == ("b",)
     (folder / "splits_final.json").write_text(json.dumps([{"train": ["a1", "b", "c"], "val": ["a2"]}]))
     with pytest.raises(InputError, match="patient a is among both"):
         open_dataset(folder)
+    (folder / "splits_final.json").write_text("nonsense")
+    with pytest.raises(InputError, match=r"splits_final\.json is no split"):
+        open_dataset(folder)
+
+
+def test_cases_names_and_held_out_cases_are_told(chests: Path) -> None:
+    data = open_dataset(chests)
+    assert data.cases == ("a1", "a2", "b", "c")
+    assert data.held_out == ("d",)
+    assert data.names == {1: "lung"}
+    assert data.validation is None
+    assert data.patients["a1"] == data.patients["a2"] == "a"
 
 
 def test_folder_without_description_is_refused_by_name(tmp_path: Path) -> None:
@@ -35,42 +37,51 @@ def test_folder_without_description_is_refused_by_name(tmp_path: Path) -> None:
         open_dataset(tmp_path)
 
 
-def test_slices_are_cropped_to_the_body_with_their_mask(chests: Path) -> None:
-    data = open_dataset(chests)
-    image, labels = data.load("b")
-    slices = slices_of("b", image, labels, Preprocessing())
-    assert [item.index for item in slices] == [0, 1]
-    assert sum(int(item.label.sum()) for item in slices) == int((np.asarray(labels.array) > 0).sum())
-    inside = np.concatenate([item.image[item.label] for item in slices])
-    assert inside.max() < -700
-
-
-def test_coarsened_slice_keeps_place_and_physical_size(chests: Path) -> None:
-    data = open_dataset(chests)
-    item = slices_of("b", *data.load("b"), Preprocessing())[0]
-    half = item.coarsened(2)
-    assert half.spacing_mm == pytest.approx([2 * s for s in item.spacing_mm])
-    area, half_area = item.label.sum() * np.prod(item.spacing_mm), half.label.sum() * np.prod(half.spacing_mm)
-    assert half_area == pytest.approx(area, rel=0.03)
-
-
-def test_sampler_draws_empty_slices_at_the_share_asked_for(chests: Path) -> None:
-    data = open_dataset(chests)
-    image, labels = data.load("b")
-    empty = labels.with_array(np.zeros_like(labels.array))
-    slices = slices_of("b", image, labels, Preprocessing()) + slices_of("c", image, empty, Preprocessing())
-    sampler = SliceSampler(slices, data.patients, empty_share=0.25)
-    rng = np.random.default_rng(0)
-    share = np.mean([not sampler.draw(rng).label.any() for _ in range(2000)])
-    assert share == pytest.approx(0.25, abs=0.04)
-
-
-def test_slices_that_nobody_has_judged_are_not_learnt_from(chests: Path, tmp_path: Path) -> None:
+def test_ignore_label_of_the_data_set_is_not_judged(chests: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(chests, tmp_path / "chests")
     description = json.loads((folder / "dataset.json").read_text())
-    description["labels"]["ignore"] = 2
+    description["labels"]["ignore"] = 1
     (folder / "dataset.json").write_text(json.dumps(description))
     data = open_dataset(folder)
-    image, labels = data.load("b")
-    labels.array[1] = 2
-    assert [item.index for item in slices_of("b", image, labels, Preprocessing(), data.ignore)] == [0]
+    _, labels = data.load("b")
+    assert set(np.unique(labels.array)) == {0, IGNORE}
+    assert data.names == {}
+
+
+@pytest.mark.parametrize(("ending", "white"), [(".png", 1), (".png", 255), (".tif", 255), (".jpg", 255)])
+def test_pairs_of_pictures_need_no_description(tmp_path: Path, ending: str, white: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (40, 30)).astype(np.uint8)
+    mask = np.zeros((40, 30), np.uint8)
+    mask[8:24, 8:16] = white
+    for name, array in (("images", picture), ("masks", mask)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(array).save(tmp_path / name / f"one{ending}")
+    Image.fromarray(picture).save(tmp_path / "images" / f"without a mask{ending}")
+    data = open_dataset(tmp_path)
+    assert data.cases == ("one",)
+    image, labels = data.load("one")
+    assert image.shape == (40, 30)
+    assert not image.spacing_known
+    assert np.array_equal(labels.array, (mask > 0).astype(np.uint8))
+
+
+def test_several_labels_in_a_picture_stay_what_they_are(tmp_path: Path) -> None:
+    for name, array in (("images", np.zeros((9, 9), np.uint8)), ("labels", np.arange(81, dtype=np.uint8).reshape(9, 9) % 4)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(array).save(tmp_path / name / "one.png")
+    _, labels = open_dataset(tmp_path).load("one")
+    assert set(np.unique(labels.array)) == {0, 1, 2, 3}
+
+
+def test_sizes_that_differ_are_told_with_both_files(tmp_path: Path) -> None:
+    for name, size in (("images", 9), ("masks", 8)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((size, size), np.uint8)).save(tmp_path / name / "one.png")
+    with pytest.raises(InputError, match=r"masks.one\.png has shape \(8, 8\) but its image one\.png \(9, 9\)"):
+        open_dataset(tmp_path).load("one")
+
+
+def test_images_without_masks_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    with pytest.raises(InputError, match="put them into"):
+        open_dataset(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from napari_lungseg.training.augmentation import AugmentSettings
@@ -59,11 +60,11 @@ def augment(
     def happens(chance: float) -> bool:
         return known and bool(rng.random() < chance * strength)
 
-    if happens(settings.disease):
-        healthy = label == lung
-        image, diseased = draw_disease(image, healthy.float(), down, pixel_mm, rng)
+    if lung is not None and happens(settings.disease):
+        healthy = torch.eq(label, lung)
+        image, diseased = draw_disease(image, healthy.to(image.dtype), down, pixel_mm, rng)
         label[healthy & (diseased == 0)] = 0
-    labelled = (label > 0).float()
+    labelled = torch.where(label > 0, 1.0, 0.0)
     if happens(settings.gas):
         image = gas(image, labelled, pixel_mm, rng)
     if happens(settings.arms):

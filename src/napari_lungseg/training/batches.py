@@ -81,8 +81,9 @@ class Batches:
     def __init__(self, mix: Mix, settings: TrainSettings) -> None:
         self._mix, self._settings = mix, settings
         samplers = (mix.new, mix.replay, mix.unjudged)
-        self._fine = samplers
-        self._coarse = tuple(s.coarsened(2) if s is not None else None for s in samplers) if settings.coarse_share > 0 else samplers
+        self._fine: tuple[SliceSampler | None, ...] = samplers
+        coarse = settings.coarse_share > 0
+        self._coarse = tuple(s.coarsened(2) if s is not None and coarse else s for s in samplers)
 
     def draw(self, step: int, progress: float, rank: int = 0) -> Batch:
         """The batch of a step at ``progress`` (0 .. 1) of the run."""

@@ -145,7 +145,7 @@ def with_head(network: UNet, config: UNetConfig, classes: Classes) -> UNet:
     state = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("head.")}
     grown.load_state_dict(state, strict=False)
     cells = config.patch**2
-    weight, bias = (_channels(tensor, network.config, cells) for tensor in (network.head.weight, network.head.bias))
+    weight, bias = (_channels(network.state_dict()[f"head.{name}"], network.config, cells) for name in ("weight", "bias"))
     new_weight, new_bias = torch.zeros(config.classes + 1, *weight.shape[1:]), torch.zeros(config.classes + 1, *bias.shape[1:])
     new_weight[0], new_bias[0] = weight[0], bias[0]
     for place, number in enumerate(classes.from_base, 1):
@@ -156,8 +156,9 @@ def with_head(network: UNet, config: UNetConfig, classes: Classes) -> UNet:
             new_weight[place], new_bias[place] = weight[number], bias[number]
     if config.out_channels == 1:
         new_weight, new_bias = new_weight[1:] - new_weight[:1], new_bias[1:] - new_bias[:1]
-    grown.head.weight.copy_(new_weight.reshape(grown.head.weight.shape))
-    grown.head.bias.copy_(new_bias.reshape(grown.head.bias.shape))
+    for name, values in (("weight", new_weight), ("bias", new_bias)):
+        head = grown.state_dict()[f"head.{name}"]
+        head.copy_(values.reshape(head.shape))
     return grown
 
 

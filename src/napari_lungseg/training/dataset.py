@@ -71,7 +71,8 @@ class Dataset:
         image, labels = read(self.images[case]), read(self.labels[case])
         if image.shape != labels.shape:
             raise InputError(
-                f"{self.labels[case]} has shape {labels.shape} but its image {self.images[case].name} {image.shape}; give labels of the image's own size."
+                f"{self.labels[case]} has shape {labels.shape} but its image {self.images[case].name} {image.shape}; "
+                "give labels of the image's own size."
             )
         return image, labels.with_array(_whole_numbers(np.asarray(labels.array), self.ignore, self.labels[case]))
 
@@ -100,8 +101,8 @@ def open_dataset(folder: Path | str) -> Dataset:
         names = {int(value): str(name) for name, value in description.get("labels", {}).items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{folder} is no data set: it needs a dataset.json with a file_ending and labels that are whole numbers, beside imagesTr and labelsTr "
-            "(nnU-Net raw layout), or the folders images and masks."
+            f"{folder} is no data set: it needs a dataset.json with a file_ending and labels that are whole numbers, beside imagesTr and "
+            "labelsTr (nnU-Net raw layout), or the folders images and masks."
         ) from error
     images: dict[str, Path] = {}
     labels: dict[str, Path] = {}

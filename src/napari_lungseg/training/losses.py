@@ -63,7 +63,7 @@ def bce(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def dice(logits: Tensor, label: Tensor) -> Tensor:
-    """Soft Dice loss of each class over the whole batch, squared denominator (Milletari et al. 2016, arXiv 1606.04797); mean over classes."""
+    """Soft Dice loss over the whole batch, squared denominator (Milletari et al. 2016, arXiv 1606.04797); mean over classes."""
     judged = (label != IGNORE)[:, None]
     probability = (torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)[:, 1:]) * judged
     target = (label[:, None] == torch.arange(1, probability.shape[1] + 1, device=label.device)[:, None, None]).to(probability.dtype)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from napari_lungseg.training.plan import FOLDER, PLAN, SAMPLES, Plan, write_plan
 from napari_lungseg.training.samples import LabelledSlice, SampleWriter, Side, slices_of
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.sources import LeftOut, Source
-from napari_lungseg.training.split import Place, Split, make_split
+from napari_lungseg.training.split import Part, Place, Split, make_split
 from napari_lungseg.training.updates import Overview, Stage
 
 #: Slices of one case that nobody has judged, from which is learnt what the base knows; more bring nothing new.
@@ -181,9 +180,9 @@ def _decide(source: Source, found: _Found, card: Card | None, settings: TrainSet
     earlier = _earlier(card)
     if source.watched is None:
         return classes, make_split(found.places, settings.validation_share, settings.seed, earlier)
-    people = {place.patient: "validation" if place.case in source.watched else "train" for place in found.places}
+    people: dict[str, Part] = {place.patient: "validation" if place.case in source.watched else "train" for place in found.places}
     watched = sum(side == "validation" for side in people.values())
-    split = Split({**people}, why=f"The data set's own split: {len(people) - watched} to learn from, {watched} to watch.")  # type: ignore[arg-type]
+    split = Split(people, why=f"The data set's own split: {len(people) - watched} to learn from, {watched} to watch.")
     return classes, split
 
 

@@ -156,8 +156,8 @@ def _verdict(start: Start, network: UNet, before: Pair, after: Pair, pictures: l
     old = Compared(len(start.old.frozen), before[1], after[1]) if start.old is not None and after[1] is not None else None
     accepted, why = judge(new, old, start.plan.overview.split)
     shown = [_picture(start, network, item) for item in _shown(start)]
-    pairs = list(zip(pictures or [None] * len(shown), shown, strict=True))
-    return Verdict(accepted, why, new, old, tuple(pairs))
+    before_and_after = zip(pictures, shown, strict=True) if pictures else ((None, picture) for picture in shown)
+    return Verdict(accepted, why, new, old, tuple(before_and_after))
 
 
 def _card(start: Start, verdict: Verdict, seconds: float, share: float) -> Card:

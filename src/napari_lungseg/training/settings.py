@@ -158,7 +158,6 @@ _FINE_TUNING: dict[str, Any] = {
     "view_px": 320,
     "coarse_share": 0.0,
     "learning_rate": 1e-3,
-    "encoder_rate": 0.3,
     "average": 0.95,
     "replay": 0.25,
     "distillation": 0.125,

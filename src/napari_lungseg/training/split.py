@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -19,7 +19,8 @@ MOST = 1 / 3
 Part = Literal["train", "validation"]
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """A judged slice: its case, its patient, its index along the body axis, and its height there in mm (None where nothing is known)."""
 
     case: str
@@ -74,8 +75,9 @@ class Split:
 
 
 def make_split(places: Sequence[Place], share: float, seed: int, earlier: Split | None = None) -> Split:
-    """Put slices aside for validation: whole patients where that leaves two thirds of the slices, else a block of
-    neighbouring slices with a gap.
+    """Put slices aside for validation.
+
+    Whole patients where that leaves two thirds of the slices to learn from, else a block of neighbouring slices with a gap.
 
     Parameters
     ----------
@@ -129,7 +131,7 @@ def _split_case(places: Sequence[Place], share: float, split: Split) -> Split:
     own = sorted((place for place in places if place.case == cases[0]), key=lambda place: place.index)
     if len(own) < FEWEST:
         return _without(split, f"there {'is' if len(own) == 1 else 'are'} only {_count(len(own), 'judged slice')}", "Judge more slices.")
-    gap, size = _gap(own), max(1, round(share * len(own)))
+    gap, size = _gap(own), max(1, min(round(share * len(places)), len(own) // 2))
     learnt = split.learnt.get(cases[0], ())
     blocks: list[tuple[int, float, int, int]] = []
     for start in range(len(own) - size + 1):

@@ -55,7 +55,8 @@ class Learner:
                     raise
                 if at_once == 1:
                     raise InputError(
-                        "The memory does not suffice to learn from one view; make the views smaller, choose a smaller model, or close other programs."
+                        "The memory does not suffice to learn from one view; make the views smaller, choose a smaller model, or "
+                        "close other programs."
                     ) from error
             # Only here, past the handler, has the exception let go of the tensors in its frames.
             self._network.zero_grad(set_to_none=True)
@@ -78,8 +79,8 @@ class Learner:
             total += float(loss.detach())
             if new:
                 seen.append((channels(logits[:new].detach()).argmax(dim=1).to(torch.uint8).cpu().numpy(), batch.label[part][:new].numpy()))
-        for found, label in seen:
-            tally.add(found, label, total)
+        for found, known in seen:
+            tally.add(found, known, total)
         return total
 
     def _losses(self, logits: Tensor, image: Tensor, label: Tensor, new: int, hard: int) -> Tensor:

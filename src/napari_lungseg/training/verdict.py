@@ -49,7 +49,8 @@ def judge(new: Compared | None, old: Compared | None, no_validation: str) -> tup
     if old is not None and forgotten(old.before, old.after):
         return (
             False,
-            f"Not accepted, as it has forgotten too much: {told}. Train with more replay or a lower rate, or keep it for these images alone.",
+            f"Not accepted, as it has forgotten too much: {told}. Train with more replay or a lower rate, "
+            "or keep it for these images alone.",
         )
     return True, f"Accepted: {told}."
 
