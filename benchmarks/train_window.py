@@ -43,6 +43,7 @@ from napari_lungseg.workspace import FOLDER_VARIABLE
 STROKES = 100
 #: Milliseconds between two strokes.
 PAUSE_MS = 150
+COLUMNS = ("stroke drawn, median (ms)", "95th percentile", "gap, 99th percentile", "longest", "steps/s", "until the third step (s)")
 
 
 def driving(folder: Path) -> Iterator[Any]:
@@ -145,12 +146,13 @@ def measure(way: str) -> None:
         drawn, began = [], time.perf_counter()
         with heartbeat() as beats:
             for number in range(STROKES):
-                viewer.dims.set_current_step(0, 5 + number % 20)
+                place = (5 + number % 20, 60 + number % 40, 100)
+                viewer.dims.set_current_step(0, place[0])
                 then = time.perf_counter()
                 wait(lambda then=then: time.perf_counter() - then > PAUSE_MS / 1000)
                 then = time.perf_counter()
                 draws.clear()
-                layer.paint((5 + number % 20, 60 + number % 40, 100), 1 + number % 2)
+                layer.paint(place, (int(layer.data[place]) + 1) % 3)
                 wait(lambda: bool(draws))
                 drawn.append(draws[0] - then)
         gaps = sorted(later - one for one, later in pairwise(beats))
@@ -164,10 +166,7 @@ def measure(way: str) -> None:
 def main() -> None:
     """Measure each way in a process that ends before its display does."""
     bare = sys.platform.startswith("linux") and not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
-    print(
-        f"{machine()}\n\n| way | stroke, median (ms) | drawn, median | drawn, worst | gap, 99th percentile | gap, longest | steps/s | start (s) |"
-    )
-    print(f"|{'---|' * 7}", flush=True)
+    print(f"{machine()}\n\n| way | {' | '.join(COLUMNS)} |\n|{'---|' * (1 + len(COLUMNS))}", flush=True)
     with virtual_display() if bare else nullcontext():
         for way in sys.argv[1:] or WAYS:
             process = multiprocessing.get_context("spawn").Process(target=measure, args=(way,))

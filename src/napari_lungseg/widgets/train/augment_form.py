@@ -131,6 +131,7 @@ def _spin(name: str) -> QDoubleSpinBox:
     box.setDecimals(0)
     box.setRange(1.0, LARGEST.get(name, 1000.0 if name in RANGES else 100.0))
     box.setSingleStep(5.0)
+    box.setMinimumWidth(60)  # else two of them are wider than the dock
     box.setAlignment(Qt.AlignmentFlag.AlignRight)
     box.setPrefix("± " if name in RANGES and name not in ("strength", "noise_hu", "elastic_mm") else "")
     box.setSuffix(SUFFIXES.get(name, " %"))

@@ -89,7 +89,8 @@ class TrainControls(QWidget):
         self.curves.clear()
         self.pictures.show_pictures([])
         self.pause.setText("Pause")
-        self.stop.setEnabled(True)
+        for button in (self.pause, self.stop):
+            button.setEnabled(True)
         self.progress.setRange(0, 0)
         self.progress.setFormat("")
         self._show(running=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 import threading
 from collections.abc import Generator, Iterator
@@ -206,7 +207,7 @@ def free_name(base: str | None) -> str:
     taken = {entry.name for entry in list_models(candidates=True)}
     if (folder := user_folder()).is_dir():
         taken |= {path.name for path in folder.iterdir()}
-    stem = "new-model" if base is None else f"{Path(base).name}-tuned"
+    stem = "new-model" if base is None else re.sub(r"-tuned(-\d+)?$", "", Path(base).name) + "-tuned"
     return next(name for name in (stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))) if name not in taken)
 
 

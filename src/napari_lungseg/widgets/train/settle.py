@@ -10,9 +10,10 @@ from napari_lungseg.widgets.worker import Failed
 def accept(name: str, wanted: str) -> str | Failed:
     """Make a candidate a model like the others, under the wanted name; gives that name."""
     try:
-        accept_model(name)
         if wanted != name:
             import_model(user_folder() / name, wanted)
+        accept_model(wanted)
+        if wanted != name:
             remove_model(name)
     except Exception as error:
         return Failed(why(error))

@@ -40,7 +40,7 @@ class VerdictBox(QWidget):
         self.roll_back = QPushButton("Roll back")
         self.roll_back.setToolTip("Remove the new model, and go on with the one before.")
         self._previous, self._next = QToolButton(), QToolButton()
-        self._of = QLabel()
+        self._of = wrapped()
         self._pairs: list[list[Picture]] = []
         self._shown = 0
         self._lay_out()
@@ -81,9 +81,8 @@ class VerdictBox(QWidget):
             button.setText(text)
             button.clicked.connect(partial(self._turn, step))
         pages.addWidget(self._previous)
-        pages.addWidget(self._of)
         pages.addWidget(self._next)
-        pages.addStretch()
+        pages.addWidget(self._of, stretch=1)
         named = QHBoxLayout()
         named.addWidget(QLabel("Name"))
         named.addWidget(self.name)

@@ -205,7 +205,8 @@ class TrainWidget(QWidget):
     def _stop(self) -> None:
         assert self._run is not None
         self._run.stop()
-        self.controls.stop.setEnabled(False)
+        for button in (self.controls.stop, self.controls.pause):
+            button.setEnabled(False)
         self.controls.tell("Stopping: the best epoch so far is compared with the model before …")
 
     def _ended(self, reason: str | Failed | None) -> None:
