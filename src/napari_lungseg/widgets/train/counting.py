@@ -91,6 +91,7 @@ def _answer(
     question: Question, paces: dict[tuple[Any, ...], Estimate], left: threading.Event
 ) -> Iterator[Stage | Overview | Estimate | Failed]:
     try:
+        from napari_lungseg.device import one_core_free
         from napari_lungseg.training.estimate import estimate_seconds
         from napari_lungseg.training.prepare import look_over
 
@@ -99,7 +100,8 @@ def _answer(
                 return
             yield told
         if question.pace not in paces:
-            paces[question.pace] = Estimate(estimate_seconds(question.settings, question.base, question.preset, question.device))
+            with one_core_free():
+                paces[question.pace] = Estimate(estimate_seconds(question.settings, question.base, question.preset, question.device))
         yield paces[question.pace]
     except Exception as error:
         yield Failed(why(error))

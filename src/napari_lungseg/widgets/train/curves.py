@@ -46,7 +46,7 @@ class Curves(QWidget):
             plot.setMouseEnabled(x=False, y=False)
             layout.addWidget(plot)
         dice.setLabel("bottom", "Epoch")
-        dice.setFixedHeight(HEIGHT + 22)
+        dice.setFixedHeight(HEIGHT + 30)
         dice.setXLink(loss)
         for name, plot, colour, width in (
             ("batch loss", loss, BATCH, 1),

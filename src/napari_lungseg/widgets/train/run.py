@@ -97,14 +97,16 @@ def _updates(job: Job, reins: Reins) -> Generator[Any, None, None]:
     from napari_lungseg.training.updates import Stage
 
     yield Stage("Loading PyTorch")
+    from napari_lungseg.device import one_core_free
     from napari_lungseg.training.prepare import prepare
     from napari_lungseg.training.run import run
 
-    if job.materials is not None:
-        source = job.materials.open()
-        command = "Train in the window"
-        yield from prepare(source, job.folder, base=job.base, preset=job.preset, settings=job.settings, command=command)
-    yield from run(job.folder, device=job.device, resume=job.materials is None, should_stop=reins.stopped.is_set)
+    with one_core_free():
+        if job.materials is not None:
+            source = job.materials.open()
+            command = "Train in the window"
+            yield from prepare(source, job.folder, base=job.base, preset=job.preset, settings=job.settings, command=command)
+        yield from run(job.folder, device=job.device, resume=job.materials is None, should_stop=reins.stopped.is_set)
 
 
 def why(error: Exception) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 METRICS = {"dice": "Dice", "iou": "IoU", "precision": "Precision", "recall": "Recall"}
 BETTER, WORSE = "#3ddc97", "#ff6b6b"
+BOLD = "font-weight: bold"
 #: Smallest change that is coloured.
 CHANGE = 0.0005
 
@@ -54,6 +55,9 @@ class VerdictBox(QWidget):
         self.table.setText(_table(verdict))
         self.name.setText(end.name)
         self.accept.setText("Accept" if verdict.accepted else "Accept all the same")
+        # The one that is recommended stands out.
+        self.accept.setStyleSheet(BOLD if verdict.accepted else "")
+        self.roll_back.setStyleSheet("" if verdict.accepted else BOLD)
         self._pairs = [
             [
                 Picture("Person", after.image, after.reference) if before is None else _model("Before", before),
@@ -86,11 +90,11 @@ class VerdictBox(QWidget):
         named = QHBoxLayout()
         named.addWidget(QLabel("Name"))
         named.addWidget(self.name)
-        emphasise(self.accept)
         answers = QHBoxLayout()
         answers.addWidget(self.accept, stretch=3)
         answers.addWidget(self.roll_back, stretch=2)
-        self.roll_back.setMinimumHeight(self.accept.minimumHeight())
+        for button in (self.accept, self.roll_back):
+            emphasise(button)
         for part in (self.why, self.table, self.pictures):
             layout.addWidget(part)
         for row in (pages, named, answers):
