@@ -88,6 +88,23 @@ def test_probability_comes_back_with_the_mask_it_made(labels):
     assert (percent[2] == 80).all()
 
 
+def test_the_most_likely_class_comes_back_with_the_probability(labels):
+    percent, likeliest = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
+    corrections = Corrections(labels, percent, likeliest=likeliest)
+    box, plane = as_box((2,), SHAPE), (1, *SHAPE[1:])
+    corrections.set_model(labels, box, masks(1)[2:], Step("run"), np.full(plane, 80, np.uint8), np.full(plane, 3, np.uint8))
+    corrections.set_model(labels, box, masks(0)[2:], Step("threshold"))
+    assert (percent[2] == 80).all()
+    assert (likeliest[2] == 3).all()
+    corrections.undo(labels)
+    corrections.undo(labels)
+    assert not percent.any()
+    assert not likeliest.any()
+    np.testing.assert_array_equal(labels, masks(0))
+    corrections.redo(labels)
+    assert (likeliest[2] == 3).all()
+
+
 def test_an_edit_that_came_unseen_is_undone_first_and_exactly(labels):
     corrections = Corrections(labels)
     labels[0, 1, 1] = 9

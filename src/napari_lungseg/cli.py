@@ -11,11 +11,10 @@ import typer
 
 from napari_lungseg import __version__
 from napari_lungseg.architecture import DEFAULT_MODEL
+from napari_lungseg.cli_evaluate import evaluate
 from napari_lungseg.cli_train import train
 from napari_lungseg.errors import InputError
-
-#: Exit statuses; 0 is success.
-SOME_FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
+from napari_lungseg.terminal import INTERRUPTED, SOME_FAILED, UNUSABLE, complain
 
 #: Names of labels that are lung.
 LUNGS = {"right", "left", "lungs"}
@@ -28,6 +27,7 @@ app = typer.Typer(
 models = typer.Typer(help="List, show, import, accept and remove models.", rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(models, name="models")
 app.command("train")(train)
+app.command("evaluate")(evaluate)
 
 
 def main(args: list[str] | None = None) -> NoReturn:
@@ -37,17 +37,12 @@ def main(args: list[str] | None = None) -> NoReturn:
     try:
         status = app(args, prog_name="napari-lungseg", standalone_mode=False)
     except InputError as error:
-        status = _complain(str(error))
+        status = complain(str(error))
     except typer.Abort:
         status = INTERRUPTED
     except usage_error as error:
-        status = _complain(error.format_message())  # type: ignore[attr-defined]
+        status = complain(error.format_message())  # type: ignore[attr-defined]
     sys.exit(status if isinstance(status, int) else 0)
-
-
-def _complain(text: str) -> int:
-    typer.echo(f"napari-lungseg: {' '.join(text.split())}", err=True)
-    return UNUSABLE
 
 
 def _show_version(wanted: bool) -> None:
@@ -114,7 +109,7 @@ def segment(
                     typer.echo(_summary(outcome.record))
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:
-        _complain(outcome.error)
+        complain(outcome.error)
     if len(failed) == len(outcomes):
         return UNUSABLE
     if report is not None:
@@ -134,37 +129,6 @@ def _summary(record: dict[str, Any]) -> str:
     else:
         found = [f"{name} {count} voxels" for name, count in voxels.items()]
     return f"{record['output']}: {', '.join(found)} ({record['seconds']:.1f} s)"
-
-
-@app.command()
-def evaluate(
-    prediction: Annotated[Path, typer.Argument(help="Labels, or a folder of labels.")],
-    reference: Annotated[Path, typer.Argument(help="Reference labels, or a folder with files of the same names.")],
-    csv: Annotated[Path | None, typer.Option(help="Write the scores to this CSV file.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the scores to this JSON file.")] = None,
-) -> int:
-    """Compare labels with a reference: Dice, IoU, precision, recall, HD95, ASSD, volume error."""
-    from napari_lungseg.comparison import as_csv, as_json, as_table, compare, pairs
-
-    matched, failures = pairs(prediction, reference)
-    rows = []
-    for case, paths in matched.items():
-        try:
-            rows += compare(case, *paths)
-        except InputError as error:
-            failures.append(f"{case}: {error}")
-    for failure in failures:
-        _complain(failure)
-    if not rows:
-        return UNUSABLE
-    typer.echo(as_table(rows))
-    for path, text in ((csv, as_csv), (json, as_json)):
-        if path is not None:
-            try:
-                path.write_text(text(rows), encoding="utf-8")
-            except OSError as error:
-                raise InputError(f"{path} could not be written ({error.strerror or error}).") from error
-    return SOME_FAILED if failures else 0
 
 
 @models.command("list")

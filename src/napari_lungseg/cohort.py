@@ -127,7 +127,11 @@ def segment_file(task: Task, settings: CohortSettings, progress: Callable[[Task,
     if task.probability is not None:
         write(result.probability, task.probability)
     try:
-        write(result.labels, task.labels)
+        write(
+            result.labels,
+            task.labels,
+            {label: f"{name} lung" if name in ("right", "left") else name for label, name in result.names.items()},
+        )
     except BaseException:
         if task.probability is not None:
             task.probability.unlink(missing_ok=True)

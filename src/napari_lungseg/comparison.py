@@ -6,17 +6,25 @@ import csv
 import io
 import json
 import math
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats import READABLE, read
-from napari_lungseg.metrics import evaluate
+from napari_lungseg.formats import READABLE
+from napari_lungseg.formats.dispatch import whole_file
+from napari_lungseg.metrics import Scores, Statistics, describe
+from napari_lungseg.metrics.statistics import RESAMPLES, SEED
 from napari_lungseg.tasks import LABELS_SUFFIX, stem_of
 
-#: One case and label: "case", "label" and the scores by name.
+#: One case and label, and "slice" where it is one: their names and the scores by name.
 Row = dict[str, Any]
+#: What statistics are made of.
+SCORES = tuple(field.name for field in fields(Scores) if field.name != "tolerance_mm")
+STATISTICS = tuple(field.name for field in fields(Statistics))
+#: Scores of a case that a terminal has room for.
+SHOWN = ("dice", "iou", "precision", "recall", "nsd", "hd95_mm", "assd_mm", "volume_error_ml", "volume_error_percent")
 
 
 def pairs(prediction: Path, reference: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
@@ -52,33 +60,80 @@ def pairs(prediction: Path, reference: Path) -> tuple[dict[str, tuple[Path, Path
     return {case: (predicted[case], expected[case]) for case in predicted if case in expected}, failures
 
 
-def compare(case: str, prediction: Path, reference: Path) -> list[Row]:
-    """Score one case; one row for each label (InputError where the two do not fit)."""
-    scores = evaluate(read(prediction), read(reference))
+def case_rows(case: str, scores: Mapping[str, Scores]) -> list[Row]:
+    """A row for each label of a case."""
     return [{"case": case, "label": label, **asdict(values)} for label, values in scores.items()]
 
 
+def slice_rows(case: str, scores: Mapping[str, Sequence[Scores]]) -> list[Row]:
+    """A row for each label and slice of a case; slices count from 0, as napari does."""
+    return [
+        {"case": case, "label": label, "slice": index, **asdict(values)}
+        for label, of_slices in scores.items()
+        for index, values in enumerate(of_slices)
+    ]
+
+
+def summarise(rows: list[Row]) -> dict[str, dict[str, Statistics]]:
+    """Statistics of each score over the cases that have a label, by label and score; none where there is one case alone."""
+    if len({row["case"] for row in rows}) < 2:
+        return {}
+    labels = dict.fromkeys(row["label"] for row in rows)
+    return {label: {name: describe([row[name] for row in rows if row["label"] == label]) for name in SCORES} for label in labels}
+
+
 def as_table(rows: list[Row]) -> str:
-    """Text for the terminal, with the mean of each label below where there are several cases."""
-    body = rows + (_means(rows) if len({row["case"] for row in rows}) > 1 else [])
-    lines = [list(rows[0]), *([_short(value) for value in row.values()] for row in body)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+    """Text for the terminal: the cases, and below them the statistics where there are several."""
+    names = ("case", "label", *SHOWN)
+    lines = [_columns([names, *([_short(row[name]) for name in names] for row in rows)])]
+    summary = summarise(rows)
+    if summary:
+        head = ("label", "score", *(name for name in STATISTICS if name not in ("cases", "infinite")), "cases")
+        body = [
+            (label, score, *(_short(getattr(values, name)) for name in head[2:]))
+            for label, scores in summary.items()
+            for score, values in scores.items()
+            if score not in ("f1", "volume_ml", "reference_ml")
+        ]
+        lines.append(_columns([head, *body]))
+        lines.append("mean_low to mean_high: 95 % interval of the mean, by bootstrap over cases.")
+    lines.append(f"nsd: surface Dice at {rows[0]['tolerance_mm']:g} mm. F1 is Dice.")
+    return "\n\n".join(lines)
 
 
 def as_csv(rows: list[Row]) -> str:
-    """Rows as comma-separated values with a heading."""
+    """Rows as comma-separated values with a heading; below them a row for each statistic and label where there are several cases."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    if "slice" not in rows[0]:
+        for label, scores in summarise(rows).items():
+            for statistic in STATISTICS:
+                writer.writerow({"case": statistic, "label": label} | {name: getattr(scores[name], statistic) for name in SCORES})
     return text.getvalue()
 
 
-def as_json(rows: list[Row]) -> str:
-    """Rows and means as JSON; infinite distances become null."""
-    document = {"cases": rows, "mean": _means(rows)}
+def as_json(rows: list[Row], slices: list[Row] | None = None) -> str:
+    """Rows and statistics as JSON; what is infinite or NaN becomes null.
+
+    Its keys: "tolerance_mm" of the surface Dice; "cases", a row for each case and label; "summary", by label, score and statistic, and
+    "bootstrap", how its intervals were made, where there are several cases; "slices", a row for each slice, where they are given.
+    """
+    document: dict[str, Any] = {"tolerance_mm": rows[0]["tolerance_mm"], "cases": rows}
+    summary = summarise(rows)
+    document["summary"] = {label: {name: asdict(values) for name, values in scores.items()} for label, scores in summary.items()}
+    if summary:
+        document["bootstrap"] = {"of": "mean", "interval_percent": 95, "resamples": RESAMPLES, "seed": SEED}
+    if slices is not None:
+        document["slices"] = slices
     return json.dumps(_finite(document), indent=2) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a table; an older file of that name stays until the new one is whole (InputError where it cannot be written)."""
+    with whole_file(path, path.suffix) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _cases(folder: Path) -> dict[str, Path]:
@@ -94,13 +149,10 @@ def _cases(folder: Path) -> dict[str, Path]:
     return cases
 
 
-def _means(rows: list[Row]) -> list[Row]:
-    means = []
-    for label in dict.fromkeys(row["label"] for row in rows):
-        alike = [row for row in rows if row["label"] == label]
-        names = [name for name in alike[0] if name not in ("case", "label")]
-        means.append({"case": "mean", "label": label, **{name: sum(row[name] for row in alike) / len(alike) for name in names}})
-    return means
+def _columns(lines: Iterable[Sequence[str]]) -> str:
+    cells = list(lines)
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells)
 
 
 def _short(value: Any) -> str:

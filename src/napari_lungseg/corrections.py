@@ -46,17 +46,27 @@ class Corrections:
         The model's probability, changed and restored with its mask.
     origin : array of uint8, optional
         As :attr:`origin`, where it is known.
+    likeliest : array of uint8, optional
+        As :attr:`likeliest`.
 
     Attributes
     ----------
     origin : array of uint8
         The model's own label (low 7 bits), and :data:`PERSON` where a person set the voxel.
+    likeliest : array of uint8 or None
+        Label of each voxel's most likely class, changed and restored with the probability; may be given later too.
     changed : callable or None
         Called with a box and the cause whenever labels in it have changed.
     """
 
-    def __init__(self, labels: Labels, percent: npt.NDArray[np.uint8] | None = None, origin: Origin | None = None) -> None:
-        self.percent = percent
+    def __init__(
+        self,
+        labels: Labels,
+        percent: npt.NDArray[np.uint8] | None = None,
+        origin: Origin | None = None,
+        likeliest: npt.NDArray[np.uint8] | None = None,
+    ) -> None:
+        self.percent, self.likeliest = percent, likeliest
         self._seen = labels.copy()
         if origin is None:
             foreign = (labels < 0) | (labels > MODEL)
@@ -216,7 +226,13 @@ class Corrections:
     # ---- the model's mask
 
     def set_model(
-        self, labels: Labels, box: Box, mask: npt.NDArray[np.uint8], step: Step | None, percent: npt.NDArray[np.uint8] | None = None
+        self,
+        labels: Labels,
+        box: Box,
+        mask: npt.NDArray[np.uint8],
+        step: Step | None,
+        percent: npt.NDArray[np.uint8] | None = None,
+        likeliest: npt.NDArray[np.uint8] | None = None,
     ) -> None:
         """Write another mask of the model, around a person's voxels.
 
@@ -232,16 +248,20 @@ class Corrections:
             To what this belongs; None if it is the first mask, which cannot be undone.
         percent : array of uint8, optional
             The probability in the box, if it changes too.
+        likeliest : array of uint8, optional
+            The label of the most likely class in the box, if that changes with the probability.
         """
         self.sync(labels, box, ended=False)
         origin, now = self.origin[box], labels[box]
         model = origin & MODEL
         pairs: list[tuple[Labels, Labels]] = [(model, mask)]
         changed = model != mask
-        if percent is not None and self.percent is not None:
-            pairs.append((self.percent[box].copy(), percent))
-            changed |= pairs[1][0] != percent
-            self.percent[box] = percent
+        for stored, new in zip(self._predicted(), (percent, likeliest)):
+            if new is None:
+                break
+            pairs.append((stored[box].copy(), new))
+            changed |= pairs[-1][0] != new
+            stored[box] = new
         if (tight := bounding_box(changed)) is None:
             return
         if step is not None:
@@ -299,10 +319,14 @@ class Corrections:
                 person = origin[changed] & PERSON
                 origin[changed] = person | model
                 now[changed] = np.where(person != 0, now[changed], model)
-                if len(patch.values) > 1 and self.percent is not None:
-                    self.percent[patch.box][changed] = patch.after(1, forward)
+                for number, stored in enumerate(self._predicted()[: len(patch.values) - 1], start=1):
+                    stored[patch.box][changed] = patch.after(number, forward)
             self._seen[patch.box] = now
             self._tell(patch.box, "redo" if forward else "undo")
+
+    def _predicted(self) -> list[npt.NDArray[np.uint8]]:
+        """What is kept of a prediction, in the order in which it lies in a patch behind the mask."""
+        return [array for array in (self.percent, self.likeliest) if array is not None]
 
     def _differing(self, labels: Labels, box: Box | None) -> Iterator[Box]:
         for part in _slabs(box or _whole(labels), labels.ndim):

@@ -30,7 +30,8 @@ class Patch:
     values : tuple of (bytes, bytes, dtype)
         Of each array, the values of those voxels before and after.
     by_person : bool
-        Whether the arrays are (labels, person's bit), or else (model's label, percent).
+        Whether the arrays are (labels, person's bit), or else (model's label, percent, label of the likeliest class), or the first
+        of these.
     """
 
     box: Box

@@ -51,6 +51,11 @@ def test_other_labels_are_segments_of_their_own(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "a.seg.nrrd").array, labels)
 
 
+def test_labels_can_be_given_names(tmp_path):
+    _, header = nrrd.read(str(write(Volume(LABELS, AFFINE), tmp_path / "a.seg.nrrd", {1: "liver", 5: "spleen"})))
+    assert [(one["LabelValue"], one["Name"]) for one in segments(header)] == [("1", "liver"), ("2", "label 2"), ("5", "spleen")]
+
+
 def test_an_empty_mask_has_both_lungs_to_paint_on(tmp_path):
     _, header = nrrd.read(str(write(Volume(np.zeros_like(LABELS), AFFINE), tmp_path / "a.seg.nrrd")))
     assert [(one["Name"], one["Extent"]) for one in segments(header)] == [("right lung", "0 -1 0 -1 0 -1"), ("left lung", "0 -1 0 -1 0 -1")]

@@ -1,3 +1,6 @@
+from __future__ import annotations
+
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -7,99 +10,273 @@ import torch
 from napari_lungseg.architecture import UNetConfig
 from napari_lungseg.errors import InputError
 from napari_lungseg.preprocess import Preprocessing
-from napari_lungseg.training.augment import AugmentSettings
-from napari_lungseg.training.dataset import SliceSampler, open_dataset, slices_of
-from napari_lungseg.training.fit import EpochDone, StepDone, TrainSettings, fit
-from napari_lungseg.training.intensity import IntensitySettings
-from napari_lungseg.training.spatial import SpatialSettings
+from napari_lungseg.training.augmentation import AugmentSettings, IntensitySettings, SpatialSettings
+from napari_lungseg.training.batches import Batches, Mix
+from napari_lungseg.training.checkpoint import save_state
+from napari_lungseg.training.dataset import open_dataset
+from napari_lungseg.training.fit import BEST, LAST, Lesson, fit
+from napari_lungseg.training.samples import IGNORE, LabelledSlice, SliceSampler, slices_of
+from napari_lungseg.training.scoring import Judge
+from napari_lungseg.training.settings import TrainSettings
+from napari_lungseg.training.step import Learner
+from napari_lungseg.training.updates import EpochDone, Notice, StepDone
 from napari_lungseg.unet import UNet
 
 TINY = UNetConfig(base_width=8, depth=2, norm="group", patch=2)
+COARSE = Preprocessing(spacing_mm=3.0)
 
 
 @pytest.fixture(scope="module")
-def sampler(chests: Path) -> SliceSampler:
+def slices(chests: Path) -> list[LabelledSlice]:
     data = open_dataset(chests)
-    slices = [item for case in data.train for item in slices_of(case, *data.load(case), Preprocessing())]
-    return SliceSampler(slices, data.patients)
+    return [item for case in data.cases for item in slices_of(case, *data.load(case), COARSE)]
 
 
 def settings(**changes) -> TrainSettings:
-    return TrainSettings(**{"epochs": 2, "steps_per_epoch": 4, "batch_size": 2, "view_px": 32, **changes})
+    return TrainSettings(**{"epochs": 2, "steps_per_epoch": 4, "batch_size": 2, "view_px": 32, "coarse_share": 0.5, **changes})
 
 
-def network() -> UNet:
+def lesson(slices, chosen: TrainSettings, *, validation=(), replay=None, unjudged=None, preprocessing=COARSE, **more) -> Lesson:
+    mix = Mix(
+        SliceSampler(slices, {}),
+        SliceSampler(replay, {}) if replay else None,
+        SliceSampler(unjudged, {}) if unjudged else None,
+        1,
+        preprocessing.spacing_mm,
+    )
+    return Lesson(Batches(mix, chosen), chosen, Judge(preprocessing, ("lung",), chosen.loss), validation, **more)
+
+
+def network(config: UNetConfig = TINY) -> UNet:
     torch.manual_seed(0)
-    return UNet(TINY)
+    return UNet(config)
 
 
 def weights(net: UNet) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in net.parameters()])
 
 
-def test_network_learns_a_handful_of_slices_by_heart(sampler: SliceSampler, tmp_path: Path) -> None:
-    plain = AugmentSettings(
-        SpatialSettings(any_rotation=0, rotation_deg=5, translation_mm=5, log_scale=0.05, elastic=0),
-        IntensitySettings(eight_bit=0, recolour=0, low_resolution=0),
+def test_network_learns_a_handful_of_slices_by_heart(slices, tmp_path: Path) -> None:
+    still = AugmentSettings(
+        spatial=SpatialSettings(0, 0, 0, 0, 0, 0, 0, 0), intensity=IntensitySettings(0, 0, 0, 0, 0, 0, 0, 0),
         disease=0, gas=0, arms=0, table=0, cut_off=0,
     )  # fmt: skip
+    chosen = settings(
+        epochs=12, steps_per_epoch=20, batch_size=4, view_px=96, coarse_share=0.0, learning_rate=1e-2, average=0.9, augmentation=still
+    )
+    fine, few = Preprocessing(spacing_mm=1.05), slices[:3]
     net = network()
-    chosen = settings(epochs=6, steps_per_epoch=25, batch_size=4, view_px=64, learning_rate=1e-2, average=0.9, augmentation=plain)
-    losses = [u.loss for u in fit(net, sampler, 1.6, chosen, tmp_path / "c.pt") if isinstance(u, EpochDone)]
-    assert losses[-1] < 0.25 * losses[0]
-    item = sampler.slices[0]
-    image = torch.from_numpy(np.clip((item.image.astype(np.float32) + 1024) / 812 - 1, -1, 1))[None, None]
-    with torch.inference_mode():
-        # The slice has pixels of 1.05 mm, the views had 1.6 mm.
-        small = torch.nn.functional.interpolate(image, scale_factor=1.05 / 1.6, mode="bilinear", antialias=True)
-        found = torch.nn.functional.interpolate(net(small), size=image.shape[-2:], mode="bilinear")[0, 0].numpy() > 0
-    dice = 2 * (found & item.label).sum() / (found.sum() + item.label.sum())
-    assert dice > 0.93
+    updates = list(fit(net, lesson(few, chosen, validation=few, preprocessing=fine), tmp_path))
+    epochs = [update for update in updates if isinstance(update, EpochDone)]
+    assert epochs[-1].train.loss < 0.2 * epochs[0].train.loss
+    assert max(epoch.validation.dice["lung"] for epoch in epochs) > 0.99
+    found, _ = Judge(fine, ("lung",)).find(net, few[0])
+    dice = 2 * ((found == 1) & (few[0].label == 1)).sum() / ((found == 1).sum() + (few[0].label == 1).sum())
+    assert dice > 0.99
 
 
-def test_resumed_run_ends_like_an_unbroken_one(sampler: SliceSampler, tmp_path: Path) -> None:
-    whole, broken = network(), network()
-    for _ in fit(whole, sampler, 3.0, settings(), tmp_path / "whole.pt"):
-        pass
-    run = fit(broken, sampler, 3.0, settings(), tmp_path / "broken.pt")
-    while not isinstance(next(run), EpochDone):
-        pass
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_resumed_run_ends_like_an_unbroken_one(slices, tmp_path: Path, stop_after: int) -> None:
+    chosen = settings(epochs=3)
+    whole, broken, again = network(), network(), network()
+    watched = slices[6:]
+    told = [u for u in fit(whole, lesson(slices[:6], chosen, validation=watched), tmp_path / "whole") if isinstance(u, EpochDone)]
+    run = fit(broken, lesson(slices[:6], chosen, validation=watched), tmp_path / "broken")
+    for _ in range(stop_after):
+        while not isinstance(next(run), EpochDone):
+            pass
     next(run)  # stopped in the middle of an epoch: that epoch is done again
     run.close()
-    again = network()
-    updates = list(fit(again, sampler, 3.0, settings(), tmp_path / "broken.pt", resume=True))
-    assert [u.step for u in updates if isinstance(u, StepDone)] == [4, 5, 6, 7]
+    resumed = list(fit(again, lesson(slices[:6], chosen, validation=watched), tmp_path / "broken", resume=True))
+    epochs = [u for u in resumed if isinstance(u, EpochDone)]
+    assert [u.epoch for u in epochs] == list(range(stop_after, 3))
+    for one, other in zip(told[stop_after:], epochs, strict=True):
+        assert one.validation.dice["lung"] == pytest.approx(other.validation.dice["lung"], abs=1e-6)
+        assert one.best == other.best
     assert torch.allclose(weights(again), weights(whole), atol=1e-6)
 
 
-def test_time_budget_ends_the_run(sampler: SliceSampler, tmp_path: Path) -> None:
-    updates = list(fit(network(), sampler, 3.0, settings(epochs=10_000, minutes=0.03), tmp_path / "c.pt"))
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(slices, tmp_path: Path) -> None:
+    nets = []
+    for number, seed in enumerate((1, 1, 2)):
+        nets.append(network())
+        for _ in fit(nets[-1], lesson(slices, settings(seed=seed)), tmp_path / str(number)):
+            pass
+    assert torch.equal(weights(nets[0]), weights(nets[1]))
+    assert not torch.equal(weights(nets[0]), weights(nets[2]))
+
+
+def test_best_epoch_is_kept_not_the_last(slices, tmp_path: Path) -> None:
+    # A rate at which the second half of the run goes astray.
+    chosen = settings(epochs=6, learning_rate=0.3, schedule="constant", warm_up=0.0, average=0.0)
+    net, scores = network(), []
+    for update in fit(net, lesson(slices[:6], chosen, validation=slices[6:]), tmp_path):
+        if isinstance(update, EpochDone):
+            scores.append(update.validation.mean_dice)
+    judge = Judge(COARSE, ("lung",))
+    kept = judge.score(net, slices[6:])
+    while True:
+        try:
+            next(kept)
+        except StopIteration as end:
+            assert end.value.mean_dice == pytest.approx(np.nanmax(scores), abs=1e-6)
+            break
+
+
+def test_run_ends_early_when_nothing_gets_better(slices, tmp_path: Path) -> None:
+    frozen = settings(epochs=50, learning_rate=1e-12, patience=2)
+    epochs = [u for u in fit(network(), lesson(slices[:6], frozen, validation=slices[6:]), tmp_path) if isinstance(u, EpochDone)]
+    assert len(epochs) == 3
+
+
+def test_time_budget_ends_the_run(slices, tmp_path: Path) -> None:
+    updates = list(fit(network(), lesson(slices, settings(epochs=10_000, minutes=0.02)), tmp_path))
     assert 0 < len(updates) < 5_000
     assert updates[-1].progress <= 1.0
 
 
-def test_damaged_or_foreign_checkpoint_is_refused(sampler: SliceSampler, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no checkpoint"):
-        next(fit(network(), sampler, 3.0, settings(), tmp_path / "none.pt", resume=True))
-    (tmp_path / "bad.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(InputError, match=r"bad\.pt is not a readable checkpoint"):
-        next(fit(network(), sampler, 3.0, settings(), tmp_path / "bad.pt", resume=True))
-    list(fit(network(), sampler, 3.0, settings(epochs=1, steps_per_epoch=1), tmp_path / "other.pt"))
-    with pytest.raises(InputError, match="another network"):
-        next(fit(UNet(UNetConfig(base_width=4, depth=1)), sampler, 3.0, settings(), tmp_path / "other.pt", resume=True))
+def test_time_while_nobody_drives_the_run_does_not_count(slices, tmp_path: Path) -> None:
+    run = fit(network(), lesson(slices, settings()), tmp_path)
+    first = next(run)
+    import time
+
+    time.sleep(1.0)
+    assert next(run).seconds - first.seconds < 0.9
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("loss", "mse"), ("optimizer", "lion"), ("learning_rate", 0.0), ("minutes", -1.0), ("epochs", 0)]
-)
-def test_impossible_settings_are_refused_by_name(name: str, value: object) -> None:
-    with pytest.raises(InputError, match=str(value).removesuffix(".0")):
-        settings(**{name: value})
+def test_asked_to_stop_it_ends_with_what_it_has(slices, tmp_path: Path) -> None:
+    asked = []
+    updates = []
+    net = network()
+    before = weights(net)
+    for update in fit(net, lesson(slices[:6], settings(epochs=100), validation=slices[6:]), tmp_path, should_stop=lambda: bool(asked)):
+        updates.append(update)
+        if isinstance(update, StepDone) and update.epoch == 1 and update.epoch_step == 2:
+            asked.append(True)
+    assert [u.epoch for u in updates if isinstance(u, EpochDone)] == [0, 1]
+    assert not torch.equal(weights(net), before)
+
+
+def test_untouched_slices_and_ignored_voxels_do_not_move_the_weights(slices, tmp_path: Path) -> None:
+    blank = [LabelledSlice("x", 0, s.image, np.full_like(s.label, IGNORE), s.spacing_mm, s.intensity_range, True) for s in slices]
+    net, chosen = network(), settings(weight_decay=0.0)
+    before = weights(net).clone()
+    for _ in fit(net, lesson(blank, chosen), tmp_path):
+        pass
+    assert torch.equal(weights(net), before)
+
+
+def test_scribbles_alone_teach(slices, tmp_path: Path) -> None:
+    """A few strokes inside the lung and outside, all else not judged."""
+    sparse = []
+    for item in slices[:6]:
+        label = np.full_like(item.label, IGNORE)
+        rows, columns = np.nonzero(item.label == 1)
+        label[rows[::9], columns[::9]] = 1
+        rows, columns = np.nonzero(item.label == 0)
+        label[rows[::23], columns[::23]] = 0
+        sparse.append(LabelledSlice(item.case, item.index, item.image, label, item.spacing_mm, item.intensity_range, True))
+    chosen = settings(epochs=8, steps_per_epoch=20, view_px=64, coarse_share=0.0, learning_rate=1e-2, average=0.9, batch_size=4)
+    fine, net = Preprocessing(spacing_mm=1.6), network()
+    scores = [
+        u.validation.mean_dice
+        for u in fit(net, lesson(sparse, chosen, validation=slices[6:], preprocessing=fine), tmp_path)
+        if isinstance(u, EpochDone)
+    ]
+    assert max(scores) > 0.9
+
+
+def test_frozen_encoder_stays_and_the_rest_moves(slices, tmp_path: Path) -> None:
+    net = network()
+    before = copy.deepcopy(net.state_dict())
+    for _ in fit(net, lesson(slices, settings(encoder_rate=0.0)), tmp_path):
+        pass
+    moved = {name.split(".")[0] for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved == {"up", "head"}
+    assert all(parameter.requires_grad for parameter in net.parameters())
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
-def test_every_optimizer_changes_the_weights(optimizer, sampler: SliceSampler, tmp_path: Path) -> None:
-    net = network()
-    before = weights(net)
-    list(fit(net, sampler, 3.0, settings(epochs=1, steps_per_epoch=2, optimizer=optimizer), tmp_path / "c.pt"))
-    assert not torch.equal(weights(net), before)
+@pytest.mark.parametrize("schedule", ["poly", "cosine", "constant"])
+def test_every_optimizer_and_schedule_learns(slices, tmp_path: Path, optimizer: str, schedule: str) -> None:
+    rate = 0.01 if optimizer == "sgd" else 3e-3
+    chosen = settings(epochs=3, steps_per_epoch=10, optimizer=optimizer, schedule=schedule, learning_rate=rate, momentum=0.9)
+    losses = [u.train.loss for u in fit(network(), lesson(slices, chosen), tmp_path) if isinstance(u, EpochDone)]
+    assert losses[-1] < losses[0]
+
+
+def test_base_teaches_on_slices_that_nobody_has_judged(slices, tmp_path: Path) -> None:
+    """A student that learns from a wrong teacher alone comes to say what that says."""
+    teacher = network().eval()
+    with torch.no_grad():
+        teacher.head.weight.zero_()
+        teacher.head.bias.fill_(3.0)
+    blank = [LabelledSlice("x", 0, s.image, np.full_like(s.label, IGNORE), s.spacing_mm, s.intensity_range, True) for s in slices]
+    chosen = settings(epochs=4, steps_per_epoch=10, distillation=0.8, batch_size=5, learning_rate=1e-2, average=0.5)
+    student = network()
+    for _ in fit(student, lesson(blank, chosen, unjudged=blank, teacher=teacher), tmp_path):
+        pass
+    found, _ = Judge(COARSE, ("lung",)).find(student, slices[0])
+    assert (found == 1).mean() > 0.9
+
+
+def test_damaged_or_foreign_checkpoint_is_refused(slices, tmp_path: Path) -> None:
+    plain = lesson(slices, settings())
+    with pytest.raises(InputError, match="no checkpoint"):
+        next(fit(network(), plain, tmp_path / "none", resume=True))
+    (tmp_path / LAST).write_bytes(b"not a checkpoint")
+    with pytest.raises(InputError, match=r"last\.pt is not a readable checkpoint"):
+        next(fit(network(), plain, tmp_path, resume=True))
+    list(fit(network(), lesson(slices, settings(epochs=1, steps_per_epoch=1)), tmp_path / "other"))
+    with pytest.raises(InputError, match="another network"):
+        next(fit(network(UNetConfig(base_width=4, depth=1)), plain, tmp_path / "other", resume=True))
+
+
+def test_a_disk_that_refuses_leaves_the_older_checkpoint(slices, tmp_path: Path, monkeypatch) -> None:
+    list(fit(network(), lesson(slices, settings(epochs=1)), tmp_path))
+    before = (tmp_path / LAST).read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(InputError, match=r"last\.pt could not be written: No space left on device"):
+        save_state(tmp_path / LAST, {})
+    assert (tmp_path / LAST).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir() if path.name not in (LAST, BEST)] == []
+
+
+def test_when_the_memory_runs_out_fewer_views_go_at_once_and_the_gradient_stays(slices, tmp_path: Path) -> None:
+    class Small(UNet):
+        """Has no room for more than one view."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.training and len(x) > 1:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 999 bytes")
+            return super().forward(x)
+
+    torch.manual_seed(0)
+    small, roomy = Small(TINY), network()
+    # Without the Dice part, the loss of a batch is the mean over its views.
+    chosen = settings(loss="bce", average=0.0, epochs=1, steps_per_epoch=2)
+    updates = list(fit(small, lesson(slices, chosen), tmp_path / "small"))
+    assert [u.text for u in updates if isinstance(u, Notice)][-1] == "The memory ran out: going on with 1 view at a time."
+    list(fit(roomy, lesson(slices, chosen), tmp_path / "roomy"))
+    assert torch.allclose(weights(small), weights(roomy), atol=2e-4)
+
+
+def test_memory_that_does_not_suffice_for_one_view_is_told_with_what_to_do(slices) -> None:
+    class Full(UNet):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("CUDA out of memory")
+
+    learner = Learner(Full(TINY), "bce", torch.device("cpu"))
+    batch = lesson(slices, settings()).batches.draw(0, 0.9)
+    with pytest.raises(InputError, match="make the views smaller"):
+        learner.learn(batch, 2, None)
+
+
+def test_networks_that_read_neighbouring_slices_are_refused(slices, tmp_path: Path) -> None:
+    net = UNet(UNetConfig(base_width=8, depth=1, context_slices=1))
+    with pytest.raises(InputError, match="single slices"):
+        next(fit(net, lesson(slices, settings()), tmp_path))

@@ -161,3 +161,15 @@ def test_a_slice_takes_the_mask_of_a_slice(tmp_path):
         for mask in (Volume(LABELS[0], AFFINE), Volume(LABELS[:1], AFFINE)):
             found = import_mask(write(mask, tmp_path / "a.nrrd"), image)
             np.testing.assert_array_equal(found, LABELS[0].reshape(image.shape))
+
+
+def test_resampling_is_refused_where_it_is_not_wanted(tmp_path):
+    affine = list(grids())[7]
+    turned = write(Volume(*stored_otherwise(LABELS, affine, (2, 0, 1), (1,))), tmp_path / "turned.nrrd")
+    np.testing.assert_array_equal(import_mask(turned, Volume(IMAGE.array, affine, "HU"), exact=True), LABELS)
+    moved = AFFINE.copy()
+    moved[0, 3] += 0.3
+    path = write(Volume(LABELS, moved), tmp_path / "moved.nrrd")
+    assert import_mask(path, IMAGE).any()
+    with pytest.raises(InputError, match="other voxels"):
+        import_mask(path, IMAGE, exact=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def read(path: str | Path) -> Volume:
     raise InputError(f"{path} is of no known format; give a folder of DICOM files or a file that ends in {_list(READABLE)}.")
 
 
-def write(volume: Volume, path: str | Path) -> Path:
+def write(volume: Volume, path: str | Path, names: Mapping[int, str] | None = None) -> Path:
     """Write an image or labels; the ending decides the format.
 
     The file appears under its name only once it is whole; an older one of that name is replaced then.
@@ -98,6 +98,8 @@ def write(volume: Volume, path: str | Path) -> Path:
         NIfTI, NRRD and MetaImage keep size, spacing, origin and direction, TIFF the spacing, PNG the pixels alone.
     path : path
         A file name in an existing folder.
+    names : mapping, optional
+        Names of the labels, which ``.seg.nrrd`` keeps; by default 1 is the right lung and 2 the left.
 
     Returns
     -------
@@ -120,7 +122,10 @@ def write(volume: Volume, path: str | Path) -> Path:
     if not path.parent.is_dir():
         raise InputError(f"The folder {path.parent} does not exist; make it first or choose another.")
     with whole_file(path, ending) as temporary:
-        _WRITERS[ending](volume, temporary)
+        if ending == ".seg.nrrd":
+            segnrrd.write_segmentation(volume, temporary, names)
+        else:
+            _WRITERS[ending](volume, temporary)
     return path
 
 

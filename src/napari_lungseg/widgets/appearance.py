@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,17 +17,22 @@ if TYPE_CHECKING:
 #: Diameter of the brush, in mm, with which a mask is offered for correction.
 BRUSH_MM = 8.0
 
-RIGHT_AND_LEFT = {0: "transparent", 1: "#3ddc97", 2: "#4aa8ff", None: "#ff5fa2"}
-NAMES = {"index": [0, 1, 2], "lung": [None, "right", "left"]}
+#: Of the right lung, the left one, and what else models find.
+COLOURS = {0: "transparent", 1: "#3ddc97", 2: "#4aa8ff", 3: "#ffb02e", 4: "#c78bff", 5: "#ff6b4a", None: "#ff5fa2"}
 
 
-def add_lungs(viewer: napari.viewer.Viewer, labels: Array, name: str, geometry: dict[str, Any]) -> Labels:
-    """Add a mask that can be painted."""
+def add_lungs(viewer: napari.viewer.Viewer, labels: Array, name: str, geometry: dict[str, Any], *, names: Mapping[int, str]) -> Labels:
+    """Add a mask that can be painted, whose labels have names."""
     layer = viewer.add_labels(
-        labels, name=name, colormap=DirectLabelColormap(color_dict=RIGHT_AND_LEFT), features=NAMES, opacity=0.5, **geometry
+        labels, name=name, colormap=DirectLabelColormap(color_dict=COLOURS), features=label_names(names), opacity=0.5, **geometry
     )
     layer.brush_size = brush_size(layer, BRUSH_MM) if in_mm(layer) else 10
     return layer
+
+
+def label_names(names: Mapping[int, str]) -> dict[str, list[Any]]:
+    """Names of labels as napari takes them for the features of a layer, to be read under the cursor."""
+    return {"index": [0, *names], "lung" if set(names.values()) <= {"right", "left", "lungs"} else "class": [None, *names.values()]}
 
 
 def add_probability_labels(viewer: napari.viewer.Viewer, percent: Array, name: str, geometry: dict[str, Any]) -> Labels:

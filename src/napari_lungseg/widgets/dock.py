@@ -8,6 +8,7 @@ from magicgui.widgets import ComboBox
 from qtpy.QtWidgets import QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_lungseg.widgets.correct.widget import CorrectWidget
+from napari_lungseg.widgets.evaluate.widget import EvaluateWidget
 from napari_lungseg.widgets.forms import add_row, labelled_form
 from napari_lungseg.widgets.review.widget import ReviewWidget
 from napari_lungseg.widgets.saving.bar import WorkspaceBar
@@ -24,6 +25,7 @@ MODULES: dict[str, type[QWidget]] = {
     "Correct": CorrectWidget,
     "Review": ReviewWidget,
     "Train": TrainWidget,
+    "Evaluate": EvaluateWidget,
 }
 
 

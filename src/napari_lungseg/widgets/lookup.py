@@ -52,8 +52,8 @@ def result_with(viewer: napari.viewer.Viewer, lungs: Labels) -> Result:
 
 
 def is_mask(layer: Layer) -> bool:
-    """Whether a layer's labels can be corrected: not those that only show a probability or what was changed."""
-    return isinstance(layer, Labels) and layer.metadata.get(KEY) not in ("probability", "changes")
+    """Whether a layer's labels can be corrected: not those that only show a probability, what was changed, or errors."""
+    return isinstance(layer, Labels) and layer.metadata.get(KEY) not in ("probability", "changes", "errors")
 
 
 def is_image(layer: Layer) -> bool:

@@ -18,7 +18,8 @@ from napari_lungseg.widgets.stretches import Stretches
 from napari_lungseg.widgets.worker import Failed, masking
 
 if TYPE_CHECKING:
-    from napari_lungseg.widgets.results import Frame, Result
+    from napari_lungseg.widgets.frames import Frame
+    from napari_lungseg.widgets.results import Result
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,7 @@ class Wish:
     step : Step or None
         To which change of the mask this belongs; None if it cannot be undone.
     done : callable
-        Called with the number of lung voxels once the mask is written, or with the reason why there is none; not
+        Called with the number of labelled voxels once the mask is written, or with the reason why there is none; not
         called if a later wish overtakes this one.
     """
 
@@ -114,11 +115,11 @@ class Remasker(QObject):
         self._latest = None
         self._result.settings = wish.settings
         if wish.step is not None:
-            wish.step.after = wish.settings
+            wish.step.after = self._result.making
         self._result.refresh()
         wish.done(count)
 
 
 def _make(wish: Wish) -> tuple[Wish, Array | Failed, int]:
-    mask = masking(wish.frame.probability, wish.settings)
+    mask = masking(wish.frame.probability, wish.settings, wish.frame.classes, wish.frame.likeliest)
     return wish, mask, 0 if isinstance(mask, Failed) else int(np.count_nonzero(mask))

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Labels, Layer
 from psygnal import Signal
-from skimage.segmentation import expand_labels
 
+from napari_lungseg.classes import ClassLabels
 from napari_lungseg.corrections import MODEL, PERSON, Corrections, as_box
 from napari_lungseg.mask import MaskSettings, apply_threshold
 from napari_lungseg.steps import Box, Step
 from napari_lungseg.volume import Array, Volume
-from napari_lungseg.widgets.appearance import add_lungs, add_probability_image, add_probability_labels
+from napari_lungseg.widgets.appearance import add_lungs, add_probability_image, add_probability_labels, label_names
+from napari_lungseg.widgets.frames import Frame, Making, from_settings, label_if_above, to_settings, told_by_mask
 from napari_lungseg.widgets.layers import layer_geometry
 from napari_lungseg.widgets.remask import Remasker
 from napari_lungseg.widgets.stretches import Stretches
@@ -25,31 +26,10 @@ from napari_lungseg.workspace import Saved, Source
 if TYPE_CHECKING:
     import napari.viewer
 
+    from napari_lungseg.predict import PredictedSlice
+
 #: Key of the image layer's metadata under which its results are found again, by any of the plugin's widgets.
 KEY = "napari-lungseg result"
-#: How far, in pixels, sides are carried over to voxels that a lower threshold adds, until the whole mask is made anew; and
-#: by how much the slice is thinned for it, as this must not be felt while the slider is dragged.
-NEIGHBOUR = 60
-THIN = 4
-
-
-@dataclass(eq=False)
-class Frame:
-    """One volume of an image layer: all of it, or one time step.
-
-    Attributes
-    ----------
-    step : tuple of int
-        Index along the layer's leading (time) axes; empty where it has none.
-    probability : Volume
-        Percent; its array is part of the probability layer's own.
-    predicted : bool
-        Whether any slice has been predicted.
-    """
-
-    step: tuple[int, ...]
-    probability: Volume
-    predicted: bool = False
 
 
 class _Results:
@@ -90,6 +70,7 @@ class Result:
         #: Where brush, fill and polygon may change labels, given a box and the labels in it; None for everywhere.
         self.allowed: Callable[[Box, Array], npt.NDArray[np.bool_]] | None = None
         self._percent = np.zeros(shape, np.uint8)
+        self._likeliest: npt.NDArray[np.uint8] | None = None
         self.corrections = Corrections(self._percent)
         self.remasker = Remasker(self)
         self._editing = Stretches(self.remasker)
@@ -104,6 +85,7 @@ class Result:
         probability = Volume(self._percent[step], volume.affine, spacing_known=volume.spacing_known)
         frame = self._frames.setdefault(step, Frame(step, probability))
         frame.probability = probability
+        frame.likeliest = None if self._likeliest is None else self._likeliest[step]
         return frame
 
     def find_frame(self, step: tuple[int, ...]) -> Frame | None:
@@ -123,8 +105,9 @@ class Result:
         """Add the mask, if it is not there (any more), above the image, and put it in the image's own place."""
         geometry = layer_geometry(self.image)
         if not self.has_lungs(viewer):
-            lungs = add_lungs(viewer, np.zeros(self.shape, np.uint8), f"{self.image.name} lungs", geometry)
-            self.take(lungs, Corrections(lungs.data, self._percent))
+            kind = "lungs" if any(frame.classes.lung is not None for frame in self._frames.values()) else "labels"
+            lungs = add_lungs(viewer, np.zeros(self.shape, np.uint8), f"{self.image.name} {kind}", geometry, names=self.names)
+            self.take(lungs, Corrections(lungs.data, self._percent, likeliest=self._likeliest))
         _place(self.lungs, geometry)
         viewer.layers.selection.active = self.lungs
 
@@ -150,6 +133,9 @@ class Result:
     def restore(self, viewer: napari.viewer.Viewer, step: tuple[int, ...], volume: Volume, saved: Saved) -> None:
         """Show a mask, and its probability if there is one, as they were saved."""
         frame = self.frame(step, volume)
+        self.made_by = saved.source
+        if saved.source is not None and saved.source.settings:
+            self.settings, frame.classes = from_settings(saved.source.settings)
         if saved.percent is not None:
             self._percent[step] = saved.percent
             frame.predicted = True
@@ -161,17 +147,49 @@ class Result:
             self.lungs.data = self.lungs.data.astype(saved.labels.dtype)
         origin = self.corrections.origin
         self.lungs.data[step], origin[step] = saved.labels, saved.origin
-        self.made_by = saved.source
-        if saved.source is not None and saved.source.settings:
-            self.settings = MaskSettings(**saved.source.settings)
-        self.take(self.lungs, Corrections(self.lungs.data, self._percent, origin))
+        self.take(self.lungs, Corrections(self.lungs.data, self._percent, origin, self._likeliest))
+        self.tell_apart(frame, frame.classes)
+        self._tell_by_mask(frame)
         self.refresh()
         self.offer_painting(viewer)
 
+    def tell_apart(self, frame: Frame, classes: ClassLabels) -> None:
+        """From now on a model with these classes is the one that makes the mask of a frame."""
+        if self._likeliest is None and len(classes.labels) > 1:
+            self._likeliest = self.corrections.likeliest = np.zeros(self.shape, np.uint8)
+            for other in self._frames.values():
+                other.likeliest = self._likeliest[other.step]
+                self._tell_by_mask(other)
+        self._set_classes({frame.step: classes})
+
+    def _tell_by_mask(self, frame: Frame) -> None:
+        """Where the most likely class was not kept, the model's own mask tells it.
+
+        It is not kept for a model of one class, nor in the workspace. A voxel that a lower threshold adds later then has the class of the
+        nearest one that is labelled.
+        """
+        if frame.likeliest is not None:
+            frame.likeliest[...] = told_by_mask(self.corrections.origin[frame.step] & MODEL, frame.classes)
+
+    def _set_classes(self, classes: Mapping[tuple[int, ...], ClassLabels]) -> None:
+        before = self.names
+        for step, those in classes.items():
+            self._frames[step].classes = those
+        if self.lungs is not None and self.names != before:
+            self.lungs.features = label_names(self.names)
+
     @property
-    def source(self) -> Source | None:
-        """What made the model's mask as it is now."""
-        return None if self.made_by is None else replace(self.made_by, settings=asdict(self.settings))
+    def names(self) -> dict[int, str]:
+        """What the labels of the mask are called."""
+        known = [frame.classes for frame in self._frames.values()] or [ClassLabels()]
+        return {label: name for classes in known for label, name in classes.names_by_label().items()}
+
+    def source_of(self, step: tuple[int, ...]) -> Source | None:
+        """What made the model's mask of a frame as it is now."""
+        if self.made_by is None:
+            return None
+        frame = self._frames.get(step)
+        return replace(self.made_by, settings=to_settings(self.settings, frame.classes if frame is not None else ClassLabels()))
 
     def start_from(self, viewer: napari.viewer.Viewer, step: tuple[int, ...], volume: Volume, mask: Array, name: str) -> None:
         """Show a mask that was made elsewhere, to be corrected."""
@@ -260,7 +278,8 @@ class Result:
         step = move(self.lungs.data)
         if step is None:
             return
-        self.settings = (step.after if forward else step.before) or self.settings
+        if (making := step.after if forward else step.before) is not None:
+            self._make_as(making)
         self.remasker.forget(step)
         if step is self._edit and self._editing.stop():
             self.corrections.forget_undone()
@@ -295,33 +314,52 @@ class Result:
 
     def begin(self, cause: str) -> Step:
         """A change of the model's mask that can be undone as one."""
-        return Step(cause, before=self.settings)
+        return Step(cause, before=self.making)
 
-    def put_probability(self, frame: Frame, where: tuple[Any, ...], percent: Array, threshold: float, step: Step | None) -> None:
+    @property
+    def making(self) -> Making:
+        """How the model's mask was made as it is now."""
+        return Making(self.settings, self.made_by, {step: frame.classes for step, frame in self._frames.items()})
+
+    def _make_as(self, making: Making) -> None:
+        self.settings, self.made_by = making.settings, making.made_by
+        self._set_classes(making.classes)
+
+    def put_predicted(self, frame: Frame, where: tuple[Any, ...], predicted: PredictedSlice, threshold: float, step: Step | None) -> None:
         """Write a predicted slice and its plain threshold."""
         frame.predicted = True
-        self._put(frame, where, apply_threshold(percent, threshold).view(np.uint8), step, percent)
+        percent, classes = predicted.probability, predicted.classes
+        label = np.uint8(frame.classes.labels[0]) if classes is None else frame.classes.of(classes)
+        likeliest = None if frame.likeliest is None else (percent > 0) * label
+        self._put(frame, where, apply_threshold(percent, threshold) * label, step, percent, likeliest)
 
     def put_labels(self, frame: Frame, where: tuple[Any, ...], labels: Array, step: Step | None) -> None:
         """Write part of a mask, around a person's voxels."""
         self._put(frame, where, labels, step)
 
-    def sides(self, frame: Frame, where: tuple[Any, ...]) -> Array:
-        """On which side a voxel of a slice would be, were it lung: that of its nearest neighbour in the model's mask."""
-        model = self.corrections.origin[frame.step][where] & MODEL
-        near = np.maximum(expand_labels(model[::THIN, ::THIN], NEIGHBOUR / THIN), 1)
-        rows, columns = model.shape
-        return np.where(model > 0, model, near.repeat(THIN, 0).repeat(THIN, 1)[:rows, :columns]).astype(np.uint8)
+    def label_if_above(self, frame: Frame, where: tuple[Any, ...]) -> Array:
+        """Label that each voxel of a slice would have, were it above the threshold."""
+        likeliest = None if frame.likeliest is None else frame.likeliest[where]
+        return label_if_above(self.corrections.origin[frame.step][where] & MODEL, likeliest, frame.classes)
 
-    def preview(self, frame: Frame, where: tuple[Any, ...], threshold: float, sides: Array, step: Step) -> None:
-        """Show the plain threshold on one slice, with the sides told by :meth:`sides`."""
-        self._put(frame, where, apply_threshold(frame.probability.array[where], threshold) * sides, step)
+    def preview(self, frame: Frame, where: tuple[Any, ...], threshold: float, label: Array, step: Step) -> None:
+        """Show the plain threshold on one slice, with the labels told by :meth:`label_if_above`."""
+        self._put(frame, where, apply_threshold(frame.probability.array[where], threshold) * label, step)
 
-    def _put(self, frame: Frame, where: tuple[Any, ...], labels: Array, step: Step | None, percent: Array | None = None) -> None:
+    def _put(
+        self,
+        frame: Frame,
+        where: tuple[Any, ...],
+        labels: Array,
+        step: Step | None,
+        percent: Array | None = None,
+        likeliest: Array | None = None,
+    ) -> None:
         assert self.lungs is not None
         box = as_box((*frame.step, *where), self.shape)
         shape = tuple(part.stop - part.start for part in box)
-        self.corrections.set_model(self.lungs.data, box, labels.reshape(shape), step, None if percent is None else percent.reshape(shape))
+        predicted = (None if array is None else array.reshape(shape) for array in (percent, likeliest))
+        self.corrections.set_model(self.lungs.data, box, labels.reshape(shape), step, *predicted)
 
     # ---- the window
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 from napari.layers import Layer
 
+from napari_lungseg.classes import ClassLabels
+from napari_lungseg.corrections import MODEL
 from napari_lungseg.errors import InputError
 from napari_lungseg.mask import MaskSettings, make_mask
 from napari_lungseg.volume import Array, Unit, Volume
+from napari_lungseg.widgets.frames import completed
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.workspace import Source
 
@@ -69,6 +74,7 @@ class Ready:
 
     volume: Volume
     made_by: Source
+    classes: ClassLabels
 
 
 @dataclass(frozen=True)
@@ -105,12 +111,14 @@ def segmenting(job: Job) -> Iterator[Stage | Ready | PredictedSlice | Notice | F
         from napari_lungseg.predict import PredictSettings, predict
 
         model = load_model(job.model)
+        if max(model.card.labels) > MODEL:
+            raise InputError(f"The window takes labels up to {MODEL}, but the model {model.card.name!r} writes {max(model.card.labels)}.")
         yield Stage("Reading the image …")
         volume = volume_from_layer(job.layer, job.step, job.unit)
         axis = volume.axial_axis if job.axis is None else job.axis
         first = job.displayed[axis] if volume.ndim == 3 else 0
         start, stop = _range(job, volume, first)
-        yield Ready(volume, Source(model.card.name, model.card.weights_sha256))
+        yield Ready(volume, Source(model.card.name, model.card.weights_sha256), model.card.class_labels)
         settings = PredictSettings(device=job.device, axis=job.axis, first=first, start=start, stop=stop)
         yield from predict(volume, model, settings)
     except Exception as error:
@@ -145,16 +153,26 @@ def list_choices() -> Choices | Failed:
         return Failed(sentence(error))
 
 
-def masking(probability: Volume, settings: MaskSettings) -> Array | Failed:
+def masking(probability: Volume, settings: MaskSettings, classes: ClassLabels, likeliest: npt.NDArray[np.uint8] | None) -> Array | Failed:
     """The mask of the whole volume."""
     try:
-        return make_mask(probability, settings).array
+        if likeliest is not None:
+            likeliest = completed(likeliest, probability.array, settings.threshold, classes)
+        return make_mask(probability, settings, classes, likeliest).array
     except Exception as error:
         return Failed(sentence(error))
 
 
+def attempt(function: Callable[..., Any], *args: Any, what: str = "segmentation") -> Any:
+    """What a function gives, or Failed."""
+    try:
+        return function(*args)
+    except Exception as error:
+        return Failed(sentence(error, what))
+
+
 def sentence(error: Exception, what: str = "segmentation") -> str:
-    """What went wrong, for a person; the log keeps the traceback of what is not their doing."""
+    """What went wrong with what, for a person; the log keeps the traceback of what is not their doing."""
     if isinstance(error, InputError):
         return str(error)
     logger.exception("%s failed", what, exc_info=error)

@@ -42,7 +42,7 @@ def export_labels(workspace: Workspace, case: Case, path: str | Path) -> Path:
     return write(Volume(saved.labels, case.affine), path)
 
 
-def import_mask(path: str | Path, like: Volume) -> Array:
+def import_mask(path: str | Path, like: Volume, *, exact: bool = False) -> Array:
     """Read a mask and bring it onto an image's grid.
 
     A mask whose voxels lie on the image's is taken over exactly, also if its axes are stored in another order or direction
@@ -55,6 +55,8 @@ def import_mask(path: str | Path, like: Volume) -> Array:
         In any format that :func:`napari_lungseg.read` knows.
     like : Volume
         The image.
+    exact : bool
+        Refuse to resample.
 
     Returns
     -------
@@ -64,8 +66,8 @@ def import_mask(path: str | Path, like: Volume) -> Array:
     Raises
     ------
     InputError
-        When it holds no labels, or none of them within the image; where the size of voxels is not known, also when its
-        shape is not the image's.
+        When it holds no labels, or none of them within the image; when it would have to be resampled and may not; where the size of
+        voxels is not known, also when its shape is not the image's.
     """
     mask = read(path)
     try:
@@ -79,18 +81,31 @@ def import_mask(path: str | Path, like: Volume) -> Array:
         return np.ascontiguousarray(labels.reshape(like.shape))
     shape = (1,) * (3 - like.ndim) + like.shape
     labels = labels[None] if labels.ndim == 2 else labels
-    placed = _place(labels, np.linalg.inv(like.affine) @ mask.affine, shape)
+    index = np.linalg.inv(like.affine) @ mask.affine
+    if exact and not _is_exact(labels, index):
+        raise InputError(f"{path} lies on other voxels than the image; resample it first.")
+    placed = _place(labels, index, shape)
     if labels.any() and not placed.any():
         raise InputError(f"Nothing in {path} lies within the image; give the mask of this image.")
     return placed.reshape(like.shape)
 
 
+def _corners(labels: Array) -> Affine:
+    return np.array([(*corner, 1.0) for corner in product(*((0.0, size - 1.0) for size in labels.shape))])
+
+
+def _is_exact(labels: Array, index: Affine) -> bool:
+    """Whether all voxels lie on voxels of the other grid."""
+    exact = np.rint(index)
+    straight = np.array_equal(np.abs(exact[:3, :3]) @ np.ones(3), np.ones(3))
+    return straight and bool(np.abs(_corners(labels) @ (index - exact).T).max() <= SAME_GRID)
+
+
 def _place(labels: Array, index: Affine, shape: tuple[int, ...]) -> Array:
     """Labels on another grid; ``index`` maps their voxels to its."""
-    exact = np.rint(index)
-    corners = np.array([(*corner, 1.0) for corner in product(*((0.0, size - 1.0) for size in labels.shape))])
+    exact, corners = np.rint(index), _corners(labels)
     turn = exact[:3, :3]
-    if not np.array_equal(np.abs(turn) @ np.ones(3), np.ones(3)) or np.abs(corners @ (index - exact).T).max() > SAME_GRID:
+    if not _is_exact(labels, index):
         back = np.linalg.inv(index)
         return ndimage.affine_transform(labels, back[:3, :3], back[:3, 3], shape, order=0, mode="grid-constant")
     # The axis of the labels that runs along each axis of the image, and which of them run backwards there.

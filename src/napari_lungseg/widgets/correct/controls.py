@@ -27,7 +27,6 @@ PRESETS_HU = {"lung": (-1024.0, -300.0), "soft tissue": (-200.0, 200.0), "bone":
 AS_SHOWN, OWN = "contrast limits", "own numbers"
 #: Values of entries that are no label.
 ANYWHERE = NEW = -1
-NAMES = {0: "background", 1: "right", 2: "left"}
 
 
 class CorrectControls(QWidget):
@@ -69,6 +68,7 @@ class CorrectControls(QWidget):
         self.undo = PushButton(text="Undo")
         self.redo = PushButton(text="Redo")
         self._unit = QLabel()
+        self._named: dict[int, str] = {}
         self._lay_out()
         self.preset.changed.connect(self._take_preset)
         for control in (self.low, self.high):
@@ -97,13 +97,14 @@ class CorrectControls(QWidget):
         for control in (self.label, self.inside, self.tools.apply, self.show_changes):
             control.enabled = there
 
-    def show_labels(self, labels: list[int], chosen: int) -> None:
-        """Offer these labels, with one of them chosen; nobody hears of it."""
-        if list(self.label.choices) != [*labels, NEW]:
-            replace_choices(self.label, [*_named(labels), ("new", NEW)], chosen)
-            places = sorted({0, *labels})
+    def show_labels(self, named: dict[int, str], chosen: int) -> None:
+        """Offer these labels with their names, one of them chosen; nobody hears of it."""
+        if self._named != named:
+            self._named = named
+            replace_choices(self.label, [*_choices(named), ("new", NEW)], chosen)
+            places = {0: "background"} | named
             inside = self.inside.value if self.inside.value in places else ANYWHERE
-            replace_choices(self.inside, [("anywhere", ANYWHERE), *_named(places)], inside)
+            replace_choices(self.inside, [("anywhere", ANYWHERE), *_choices(places)], inside)
         with self.label.changed.blocked():
             self.label.value = chosen
 
@@ -201,8 +202,8 @@ class CorrectControls(QWidget):
         self.setMinimumWidth(WIDTH)
 
 
-def _named(labels: list[int]) -> list[tuple[str, int]]:
-    return [(f"{label} {NAMES.get(label, '')}".strip(), label) for label in labels]
+def _choices(named: dict[int, str]) -> list[tuple[str, int]]:
+    return [(f"{label} {name}".strip(), label) for label, name in sorted(named.items())]
 
 
 def _mode_button(text: str, tooltip: str) -> QPushButton:

@@ -176,8 +176,9 @@ class CorrectWidget(QWidget):
 
     def _show_labels(self) -> None:
         if self._lungs is not None:
-            chosen = int(self._lungs.selected_label)
-            self.controls.show_labels(sorted(self._labels | {chosen}), chosen)
+            assert self._result is not None
+            chosen, names = int(self._lungs.selected_label), {0: "background"} | self._result.names
+            self.controls.show_labels({label: names.get(label, "") for label in self._labels | {chosen}}, chosen)
 
     def _choose_label(self, label: int) -> None:
         if self._lungs is None or label is None:

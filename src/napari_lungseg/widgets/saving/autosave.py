@@ -353,7 +353,7 @@ class Autosave(QObject):
             indices = [index for index, why in dirty.causes.items() if why == cause]
             slices = {index: track.planes(index) for index in indices}
             percent = {index: plane for index in dirty.percent.intersection(indices) if (plane := track.percent(index)) is not None}
-            self.workspace.save(case, slices, cause=cause, percent=percent, source=track.result.source)
+            self.workspace.save(case, slices, cause=cause, percent=percent, source=track.result.source_of(track.step))
 
     def _say(self, signal: Any, *values: Any) -> None:
         # The window may have gone while something was being written.

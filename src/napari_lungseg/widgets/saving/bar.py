@@ -20,7 +20,7 @@ from napari_lungseg.widgets.saving.autosave import Status
 from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.view import displayed_step, voxel_shape
-from napari_lungseg.widgets.worker import Failed, sentence
+from napari_lungseg.widgets.worker import Failed, attempt
 from napari_lungseg.workspace import Workspace, export_nnunet, export_record, import_mask
 
 UNSAVED = "color: #ff6b6b; font-weight: bold"
@@ -200,16 +200,9 @@ class WorkspaceBar(QWidget):
             else:
                 show_info(outcome)
 
-        worker = create_worker(_try, function, *args, _start_thread=False)
+        worker = create_worker(attempt, function, *args, _start_thread=False)
         worker.returned.connect(finished)
         worker.start()
-
-
-def _try(function: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return function(*args)
-    except Exception as error:
-        return Failed(sentence(error))
 
 
 def _export(path: Path, lungs: Labels, step: tuple[int, ...]) -> str:

@@ -11,8 +11,9 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_lungseg.steps import Step
+from napari_lungseg.widgets.frames import Frame
 from napari_lungseg.widgets.lookup import result_for
-from napari_lungseg.widgets.results import Frame, Result
+from napari_lungseg.widgets.results import Result
 from napari_lungseg.widgets.view import is_shown, voxel_shape
 from napari_lungseg.widgets.worker import Failed, Job, Ready, Stage, segmenting
 
@@ -109,9 +110,10 @@ class Run(QObject):
         self.new_layers = not self.result.complete(self._viewer)
         if self.result.has_lungs(self._viewer):
             self.step = self.result.begin("segment again")
+        self.frame = self.result.frame(self.job.step, ready.volume)
+        self.result.tell_apart(self.frame, ready.classes)
         self.result.show(self._viewer)
         self.result.show_probability(self._viewer, as_image=self._as_image)
-        self.frame = self.result.frame(self.job.step, ready.volume)
         self.result.made_by = ready.made_by
         self.result.stepped.connect(self._stepped)
         self.told.emit("Segmenting …")
@@ -121,7 +123,7 @@ class Run(QObject):
         assert self.result is not None
         assert self.frame is not None
         where = (slice(None),) * item.axis + (item.index,) if self.frame.probability.ndim == 3 else ()
-        self.result.put_probability(self.frame, where, item.probability, self.threshold, self.step)
+        self.result.put_predicted(self.frame, where, item, self.threshold, self.step)
         self.done = item.done
         spent = time.perf_counter() - self._began
         self.progressed.emit(item.done, item.total, spent / item.done * (item.total - item.done))

@@ -16,10 +16,11 @@ from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_lungseg.steps import Step
 from napari_lungseg.volume import Array
+from napari_lungseg.widgets.frames import Frame
 from napari_lungseg.widgets.library import ModelChoice
 from napari_lungseg.widgets.lookup import is_image, result_of
 from napari_lungseg.widgets.remask import Wish
-from napari_lungseg.widgets.results import RESULTS, Frame, Result
+from napari_lungseg.widgets.results import RESULTS, Result
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.segment.controls import Controls
 from napari_lungseg.widgets.segment.run import Run, is_running
@@ -35,12 +36,12 @@ REST_MS = 200
 
 @dataclass
 class Drag:
-    """The threshold on its way: what it changes, and the sides on the slice that follows it."""
+    """The threshold on its way: what it changes, and the labels on the slice that follows it."""
 
     result: Result
     frame: Frame
     step: Step
-    sides: tuple[tuple[Any, ...], Array] | None = None
+    label: tuple[tuple[Any, ...], Array] | None = None
 
 
 class SegmentWidget(QWidget):
@@ -195,7 +196,7 @@ class SegmentWidget(QWidget):
         if run.new_layers:
             run.result.offer_painting(self.viewer)
         self._listen()
-        self._make_mask(run.result, run.frame, run.step, partial(self._mask_made, text=text, why=why))
+        self._make_mask(run.result, run.frame, run.step, partial(self._mask_made, run.frame, text=text, why=why))
 
     # ---- the mask
 
@@ -225,9 +226,9 @@ class SegmentWidget(QWidget):
         where = displayed_slice(self.viewer, drag.result.image)
         if where is None:
             return
-        if drag.sides is None or drag.sides[0] != where:
-            drag.sides = where, drag.result.sides(drag.frame, where)
-        drag.result.preview(drag.frame, where, threshold, drag.sides[1], drag.step)
+        if drag.label is None or drag.label[0] != where:
+            drag.label = where, drag.result.label_if_above(drag.frame, where)
+        drag.result.preview(drag.frame, where, threshold, drag.label[1], drag.step)
         drag.result.refresh()
 
     def _remask(self) -> None:
@@ -239,7 +240,7 @@ class SegmentWidget(QWidget):
         assert result is not None
         if self._drag is None or self._drag.frame is not frame:
             self._drag = Drag(result, frame, result.begin("post-processing"))
-        self._make_mask(result, frame, self._drag.step, self._mask_made)
+        self._make_mask(result, frame, self._drag.step, partial(self._mask_made, frame))
 
     def _make_mask(self, result: Result, frame: Frame, step: Step | None, done: Callable[[int | Failed], None]) -> None:
         where = displayed_slice(self.viewer, result.image)
@@ -272,13 +273,13 @@ class SegmentWidget(QWidget):
         self.controls.show_settings(self._heard.settings)
         self.controls.tell(f"{'Done again' if forward else 'Undone'}: {step.cause}.")
 
-    def _mask_made(self, made: int | Failed, text: str = "", why: str = "") -> None:
+    def _mask_made(self, frame: Frame, made: int | Failed, text: str = "", why: str = "") -> None:
         self._drag = None
         if isinstance(made, Failed):
             show_error(made.text)
             text = why = made.text
         elif made == 0:
-            text = f"No lung found at a threshold of {self.controls.threshold.value} %."
+            text = f"No {' or '.join(frame.classes.names)} found at a threshold of {self.controls.threshold.value} %."
         self.controls.tell(text)
         self.idle.emit(why)
 

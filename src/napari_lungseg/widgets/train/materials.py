@@ -20,8 +20,8 @@ from napari_lungseg.workspace import Case, Workspace, content_hash
 if TYPE_CHECKING:
     from napari_lungseg.training.sources import Source
 
-#: What the labels of this plugin's masks mean, where the mask is told apart into sides.
-SIDES = {1: "right lung", 2: "left lung"}
+#: The sides as data sets call them.
+SIDES = {"right": "right lung", "left": "left lung"}
 
 
 class Materials(Protocol):
@@ -77,7 +77,8 @@ class LayerMaterials:
             learnt = _scribbled(learnt, self.background)
         content = self.case.content if self.case is not None else content_hash(image.array)
         case = TrainingCase(case_key(content), self.image.name, image, image.with_array(learnt))
-        return CasesSource([case], dict(SIDES) if self.result is not None and not self._is_foreign else {}, self.labels.name)
+        names = {} if self.result is None or self._is_foreign else self.result.names
+        return CasesSource([case], {label: SIDES.get(name, name) for label, name in names.items()}, self.labels.name)
 
     @property
     def _is_foreign(self) -> bool:

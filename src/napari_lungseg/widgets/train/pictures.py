@@ -12,10 +12,10 @@ from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 from skimage.segmentation import find_boundaries
 
-from napari_lungseg.widgets.appearance import RIGHT_AND_LEFT
+from napari_lungseg.widgets.appearance import COLOURS
 
-#: Colours of classes 1, 2, ...; the first two are those of the lungs on the canvas.
-COLOURS = (str(RIGHT_AND_LEFT[1]), str(RIGHT_AND_LEFT[2]), "#ff5fa2", "#ffd93b", "#ff8f3d", "#b58cff")
+#: Of classes 1, 2, ..., as of labels on the canvas.
+FILLS = tuple(str(COLOURS[value]) for value in sorted(value for value in COLOURS if value))
 OPACITY = 0.45
 OUTLINE = "#ffe14d"
 #: Label of pixels that nobody has judged, shown darker.
@@ -51,7 +51,7 @@ def coloured(picture: Picture) -> npt.NDArray[np.uint8]:
     shown[labels == UNJUDGED] *= SHADE
     for value in np.unique(labels[(labels > 0) & (labels < UNJUDGED)]):
         inside = labels == value
-        shown[inside] = (1 - OPACITY) * shown[inside] + OPACITY * _rgb(COLOURS[(int(value) - 1) % len(COLOURS)])
+        shown[inside] = (1 - OPACITY) * shown[inside] + OPACITY * _rgb(FILLS[(int(value) - 1) % len(FILLS)])
     if picture.outline is not None:
         judged = np.where(picture.outline == UNJUDGED, 0, picture.outline)
         shown[find_boundaries(judged, mode="inner")] = _rgb(OUTLINE)

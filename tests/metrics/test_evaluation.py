@@ -3,11 +3,12 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
+from geometry import grids, stored_otherwise
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.metrics import evaluate
+from napari_lungseg.metrics import disagreement, evaluate, evaluate_slices
 from napari_lungseg.volume import Volume, scaling
 
 SPACING = (2.5, 0.7, 0.9)
@@ -58,6 +59,8 @@ def test_scores_equal_a_direct_computation(seed: int, shape: tuple[int, ...]) ->
         assert score.volume_ml == pytest.approx(one.sum() * voxel_ml)
         assert score.reference_ml == pytest.approx(other.sum() * voxel_ml)
         assert score.volume_error_ml == pytest.approx((float(false) - float(missed)) * voxel_ml)
+        assert score.volume_error_percent == pytest.approx(100 * (float(one.sum()) / float(other.sum()) - 1))
+        assert score.specificity == pytest.approx(1 - false / (~other).sum())
 
 
 def test_a_perfect_mask_scores_perfectly() -> None:
@@ -74,6 +77,19 @@ def test_a_shift_is_measured_in_millimetres_along_its_axis() -> None:
     for axis, step in enumerate(SPACING):
         assert evaluate(volume(np.roll(far, 5, axis)), volume(far))["lungs"].hd95_mm == pytest.approx(5 * step)
         assert evaluate(volume(np.roll(cube, 1, axis)), volume(cube))["lungs"].hd95_mm == pytest.approx(step)
+
+
+@pytest.mark.parametrize(("shape", "away"), [((14, 40, 40), 2), ((40, 60), 5), ((40, 60, 60), 26), ((1, 130, 130), 95)])
+def test_what_is_near_and_what_is_far_is_measured_alike(shape: tuple[int, ...], away: int) -> None:
+    one, other = np.zeros((2, *shape), np.uint8)
+    one[..., 3:8, 3:9] = other[..., 3:8, 4:9] = 1
+    one[..., 30 : 30 + away, 2 : 2 + away : 2] = 1
+    other[..., -1, -5:] = 1
+    score = evaluate(volume(one), volume(other))["lungs"]
+    assert score.hd95_mm > 15
+    spacing = SPACING[-len(shape) :]
+    expected = brute_force(one > 0, other > 0, spacing) if shape[0] > 1 else brute_force(one[0] > 0, other[0] > 0, spacing[1:])
+    assert (score.hd95_mm, score.assd_mm) == pytest.approx(expected)
 
 
 def test_a_mask_on_one_slice_of_a_volume_is_surface_all_over() -> None:
@@ -103,12 +119,128 @@ def test_sides_are_scored_only_where_the_reference_tells_them_apart() -> None:
 def test_empty_masks_are_scored_by_the_stated_rules() -> None:
     empty, full = volume(np.zeros((9, 14, 17), np.uint8)), volume(blobs(0))
     both = evaluate(empty, empty)["lungs"]
-    assert (both.dice, both.iou, both.precision, both.recall, both.hd95_mm, both.assd_mm) == (1, 1, 1, 1, 0, 0)
+    assert (both.dice, both.f1, both.iou, both.precision, both.recall, both.nsd, both.specificity) == (1,) * 7
+    assert (both.hd95_mm, both.assd_mm, both.volume_error_ml, both.volume_error_percent) == (0, 0, 0, 0)
     for predicted, expected, sign in ((empty, full, -1), (full, empty, 1)):
         score = evaluate(predicted, expected)["lungs"]
-        assert (score.dice, score.iou, score.precision, score.recall) == (0, 0, 0, 0)
+        assert (score.dice, score.f1, score.iou, score.precision, score.recall, score.nsd) == (0,) * 6
+        assert score.volume_error_percent == (-100 if sign < 0 else math.inf)
         assert score.hd95_mm == score.assd_mm == math.inf
         assert math.copysign(1, score.volume_error_ml) == sign
+
+
+def test_a_reference_that_fills_the_image_leaves_nothing_to_mark_wrongly() -> None:
+    full = volume(np.ones((9, 14, 17), np.uint8))
+    assert evaluate(full, full)["lungs"].specificity == 1
+
+
+def test_a_distance_of_the_tolerance_is_within_it() -> None:
+    # 3 x 0.7 is a little more than 2.1 in binary.
+    reference = np.zeros((9, 20, 20), np.uint8)
+    reference[:, 8:12, 8:12] = 1
+    moved = volume(np.roll(reference, 3, axis=1))
+    assert evaluate(moved, volume(reference), tolerance_mm=2.1)["lungs"].nsd == 1
+    assert evaluate(moved, volume(reference), tolerance_mm=2.09)["lungs"].nsd < 1
+
+
+@pytest.mark.parametrize("tolerance_mm", [-1.0, math.nan, math.inf])
+def test_a_tolerance_that_is_none_is_refused(tolerance_mm: float) -> None:
+    with pytest.raises(InputError, match="tolerance"):
+        evaluate(volume(blobs(0)), volume(blobs(0)), tolerance_mm=tolerance_mm)
+
+
+def lobes(seed: int) -> npt.NDArray[np.uint8]:
+    """Labels 0 and 3 to 6."""
+    array = blobs(seed)
+    array[array > 0] += 2
+    array[:4] += 2 * (array[:4] > 0).astype(np.uint8)
+    return array
+
+
+def test_any_other_labels_go_by_their_numbers() -> None:
+    predicted, expected = np.roll(lobes(0), 1, axis=-1), lobes(0)
+    predicted[0, 0, 0] = 9
+    scores = evaluate(volume(predicted), volume(expected))
+    assert list(scores) == ["lungs", "3", "4", "5", "6", "9"]
+    for label in (3, 4, 5, 6):
+        one, other = predicted == label, expected == label
+        assert scores[str(label)].dice == pytest.approx(2 * (one & other).sum() / (one.sum() + other.sum()))
+    assert scores["9"].hd95_mm == math.inf
+
+
+def test_labels_are_called_as_they_are_named_whether_they_occur_or_not() -> None:
+    scores = evaluate(volume(lobes(0)), volume(lobes(0)), names={5: "upper lobe", 7: "tumour"})
+    assert list(scores) == ["lungs", "upper lobe", "tumour"]
+    assert scores["tumour"].reference_ml == 0
+    assert scores["upper lobe"].reference_ml > 0
+
+
+def test_a_mask_of_any_one_number_is_lung() -> None:
+    plain = (blobs(0) > 0).astype(np.uint8)
+    assert list(evaluate(volume(plain * 255), volume(plain))) == ["lungs"]
+    assert evaluate(volume(plain), volume(plain.astype(np.float32) * 255))["lungs"].dice == 1
+
+
+def test_what_holds_no_labels_is_refused() -> None:
+    labels, ramp = volume(blobs(0)), np.arange(9 * 14 * 17).reshape(9, 14, 17)
+    with pytest.raises(InputError, match="prediction holds numbers that are not whole"):
+        evaluate(volume(ramp / 7), labels)
+    with pytest.raises(InputError, match="reference holds 2141 different labels"):
+        evaluate(labels, volume(ramp))
+
+
+@pytest.mark.parametrize("affine", list(grids())[::7])
+def test_slices_score_as_pictures_of_their_own_in_the_references_order(affine: npt.NDArray[np.float64]) -> None:
+    reference = Volume(blobs(1), affine)
+    other = np.roll(blobs(1), 1, axis=-1)
+    # The prediction is stored in another order and direction.
+    prediction = Volume(*stored_otherwise(other, affine, (2, 0, 1), (1,)))
+    scores = evaluate_slices(prediction, reference)
+    axis = reference.axial_axis
+    assert list(scores) == ["lungs", "right", "left"]
+    assert len(scores["left"]) == reference.shape[axis]
+    step = scaling(tuple(size for a, size in enumerate(reference.spacing) if a != axis))
+    for index in (0, 4, reference.shape[axis] - 1):
+        one, two = (Volume(array.take(index, axis), step) for array in (other, reference.array))
+        alone = evaluate(one, two, names={1: "right", 2: "left"})
+        for name in scores:
+            score, expected = scores[name][index], alone[name]
+            for field in ("dice", "recall", "specificity", "hd95_mm", "assd_mm", "nsd", "volume_error_percent"):
+                assert getattr(score, field) == pytest.approx(getattr(expected, field)), (name, index, field)
+
+
+def test_the_slices_volumes_add_up_to_the_whole() -> None:
+    prediction, reference = volume(blobs(1)), volume(blobs(2))
+    whole, parts = evaluate(prediction, reference), evaluate_slices(prediction, reference)
+    for name, score in whole.items():
+        assert sum(part.volume_ml for part in parts[name]) == pytest.approx(score.volume_ml)
+        assert sum(part.reference_ml for part in parts[name]) == pytest.approx(score.reference_ml)
+
+
+def test_a_lone_slice_is_one_slice_whichever_way_it_was_cut() -> None:
+    coronal = Volume(blobs(0)[:, :1], scaling(SPACING))
+    assert len(evaluate_slices(coronal, coronal)["lungs"]) == 1
+    flat = volume(blobs(0, (14, 17)))
+    assert len(evaluate_slices(flat, flat)["lungs"]) == 1
+
+
+@pytest.mark.parametrize("affine", list(grids())[::11])
+def test_errors_lie_where_they_are_on_the_references_grid(affine: npt.NDArray[np.float64]) -> None:
+    reference = Volume(blobs(1), affine)
+    other = blobs(2)
+    errors = disagreement(Volume(*stored_otherwise(other, affine, (1, 2, 0), (0, 2))), reference)
+    np.testing.assert_array_equal(errors.affine, affine)
+    found, wanted = other > 0, reference.array > 0
+    np.testing.assert_array_equal(errors.array == 1, found & ~wanted)
+    np.testing.assert_array_equal(errors.array == 2, wanted & ~found)
+    np.testing.assert_array_equal(errors.array == 3, found & wanted & (other != reference.array))
+
+
+def test_another_number_is_no_error_where_the_reference_knows_only_one() -> None:
+    plain = volume((blobs(0, (14, 17)) > 0).astype(np.uint8))
+    errors = disagreement(volume(blobs(0, (14, 17))), plain)
+    assert errors.shape == (14, 17)
+    assert not errors.array.any()
 
 
 def test_the_same_grid_stored_another_way_round_is_brought_together() -> None:

@@ -1,0 +1,69 @@
+"""``napari-lungseg evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.terminal import SOME_FAILED, UNUSABLE, complain
+
+
+def evaluate(
+    prediction: Annotated[Path, typer.Argument(help="Labels, or a folder of labels.")],
+    reference: Annotated[Path, typer.Argument(help="Reference labels, or a folder with files of the same names.")],
+    csv: Annotated[Path | None, typer.Option(help="Write the scores to this CSV file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the scores to this JSON file.")] = None,
+    per_slice: Annotated[
+        Path | None, typer.Option(help="Write the scores of each axial slice to this CSV file; with --json they go into that, too.")
+    ] = None,
+    tolerance_mm: Annotated[float, typer.Option(help="Distance, in mm, that the surface Dice (nsd) allows.")] = 3.0,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="NUMBER=NAME", help="A label to score, and its name; once for each. By default all of them.")
+    ] = None,
+) -> int:
+    """Compare labels with a reference: Dice, IoU, precision, recall, specificity, HD95, ASSD, surface Dice, volume error."""
+    from napari_lungseg.comparison import Row, as_csv, as_json, as_table, case_rows, pairs, slice_rows, write_text
+    from napari_lungseg.formats import read
+    from napari_lungseg.metrics import evaluate as evaluate_volume
+    from napari_lungseg.metrics import evaluate_slices
+
+    names = dict(map(_named, label)) if label else None
+    for path in (csv, json, per_slice):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise InputError(f"The folder of {path} does not exist; make it first or choose another.")
+    matched, failures = pairs(prediction, reference)
+    rows: list[Row] = []
+    slices: list[Row] = []
+    for case, paths in matched.items():
+        try:
+            predicted, expected = map(read, paths)
+            rows += case_rows(case, evaluate_volume(predicted, expected, tolerance_mm=tolerance_mm, names=names))
+            if per_slice is not None:
+                slices += slice_rows(case, evaluate_slices(predicted, expected, tolerance_mm=tolerance_mm, names=names))
+        except InputError as error:
+            failures.append(f"{case}: {error}")
+            continue
+        if not (predicted.spacing_known or expected.spacing_known):
+            typer.echo(f"{case}: neither file says how large a pixel is; it is taken as 1 mm.", err=True)
+    for failure in failures:
+        complain(failure)
+    if not rows:
+        return UNUSABLE
+    typer.echo(as_table(rows))
+    if csv is not None:
+        write_text(csv, as_csv(rows))
+    if per_slice is not None:
+        write_text(per_slice, as_csv(slices))
+    if json is not None:
+        write_text(json, as_json(rows, slices if per_slice is not None else None))
+    return SOME_FAILED if failures else 0
+
+
+def _named(text: str) -> tuple[int, str]:
+    number, _, name = text.partition("=")
+    if not number.strip().isdecimal() or int(number) == 0 or not name.strip():
+        raise InputError(f"--label {text} cannot be understood; give a number above 0 and a name, such as 3=tumour.")
+    return int(number), name.strip()

@@ -1,0 +1,75 @@
+"""Two label images brought onto one grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.volume import Array, Orientation, Volume, grid_difference
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A prediction and its reference, upright and of three axes.
+
+    Attributes
+    ----------
+    predicted, expected : array
+        Labels of prediction and reference, of the same shape.
+    spacing : tuple of float
+        In mm, for each axis.
+    voxel_ml : float
+        Volume of a voxel.
+    reference : Volume
+        As it was given.
+    orientation : Orientation
+        Takes arrays back to the reference's own three axes.
+    """
+
+    predicted: Array
+    expected: Array
+    spacing: tuple[float, ...]
+    voxel_ml: float
+    reference: Volume
+    orientation: Orientation
+
+    def slices(self) -> list[tuple[Array, Array]]:
+        """Both labels slice by slice, each still of three axes, in the order in which the reference stores its axial slices."""
+        stored = [self.orientation.restore(array) for array in (self.predicted, self.expected)]
+        # A lone slice is one slice, whichever way it was cut.
+        axis = _with_three_axes(self.reference).axial_axis
+        parts = []
+        for index in range(stored[0].shape[axis]):
+            cut = (slice(None),) * axis + (slice(index, index + 1),)
+            parts.append((self.orientation.apply(stored[0][cut]), self.orientation.apply(stored[1][cut])))
+        return parts
+
+    def on_reference(self, array: Array) -> Array:
+        """An array of the upright grid on the reference's own."""
+        stored = self.orientation.restore(array)
+        return stored[0] if self.reference.ndim == 2 else stored
+
+
+def bring_together(prediction: Volume, reference: Volume) -> Pair:
+    """Both upright, after making sure that they agree (else InputError)."""
+    one, _ = _with_three_axes(prediction).reorient()
+    other, orientation = _with_three_axes(reference).reorient()
+    difference = None
+    if one.shape != other.shape:
+        difference = f"shape {prediction.shape} against {reference.shape}"
+    elif prediction.spacing_known and reference.spacing_known:
+        difference = grid_difference(one, other)
+    if difference:
+        raise InputError(
+            f"The prediction and the reference lie on different grids ({difference}); give the mask that was made on the "
+            "reference's own image, or resample it first."
+        )
+    grid = other if reference.spacing_known else replace(other, affine=one.affine)
+    return Pair(one.array, other.array, grid.spacing, grid.voxel_ml, reference, orientation)
+
+
+def _with_three_axes(volume: Volume) -> Volume:
+    array = np.asarray(volume.array)
+    return replace(volume, array=array[None] if array.ndim == 2 else array)

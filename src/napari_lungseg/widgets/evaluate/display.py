@@ -1,0 +1,114 @@
+"""What came out of a comparison: the table, the curve, the legend of the layer with the errors, and the files."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from napari.qt.threading import create_worker
+from napari.utils.notifications import show_error, show_info
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_lungseg.comparison import as_csv, as_json, case_rows, slice_rows, write_text
+from napari_lungseg.widgets.evaluate.errors import COLOURS, MEANINGS
+from napari_lungseg.widgets.evaluate.table import ScoreTable
+from napari_lungseg.widgets.evaluate.work import Comparison
+from napari_lungseg.widgets.worker import Failed, attempt
+
+if TYPE_CHECKING:
+    from napari_lungseg.widgets.evaluate.plot import SlicePlot
+
+NO_PLOT = "The curve over the slices needs pyqtgraph; install it with: pip install pyqtgraph"
+
+
+class Display(QWidget):
+    """Hidden until there is something to show."""
+
+    #: A slice was clicked.
+    clicked = Signal(int)
+    #: Another row, and with it another curve, is shown.
+    turned = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._compared: Comparison | None = None
+        self.table = ScoreTable()
+        self.plot = _make_plot()
+        self.copy, self.csv, self.json = QPushButton("Copy"), QPushButton("CSV …"), QPushButton("JSON …")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.table)
+        layout.addWidget(self.plot or QLabel(NO_PLOT, wordWrap=True))
+        legend = " ".join(f'<span style="color:{COLOURS[number]}">■</span> {name}' for number, name in MEANINGS.items())
+        layout.addWidget(QLabel(legend))
+        buttons = QHBoxLayout()
+        for button in (self.copy, self.csv, self.json):
+            buttons.addWidget(button)
+        layout.addLayout(buttons)
+        self.hide()
+        self.table.chosen.connect(self._turn)
+        self.copy.clicked.connect(self.table.copy)
+        self.csv.clicked.connect(partial(self._save, "csv"))
+        self.json.clicked.connect(partial(self._save, "json"))
+        if self.plot is not None:
+            self.plot.clicked.connect(self.clicked)
+
+    def show_comparison(self, compared: Comparison | None) -> None:
+        """Show a comparison, or nothing."""
+        self._compared = compared
+        self.setVisible(compared is not None)
+        if compared is not None:
+            self.table.show_scores(compared.scores)
+
+    def show_here(self, index: int) -> None:
+        """Mark the slice that is displayed."""
+        if self.plot is not None:
+            self.plot.show_here(index)
+
+    def _turn(self, label: str) -> None:
+        if self.plot is not None and self._compared is not None:
+            values = slice_dice(self._compared, label)
+            self.plot.setVisible(len(values) > 1)
+            self.plot.show_slices(label, values)
+            self.turned.emit()
+
+    def _save(self, ending: str) -> None:
+        if self._compared is None:
+            return
+        name = f"{self._compared.prediction.name} scores.{ending}"
+        path, _ = QFileDialog.getSaveFileName(self, "Save the scores", name, f"{ending.upper()} (*.{ending})")
+        if path:
+            worker = create_worker(attempt, _write, Path(path), self._compared, ending, what="saving", _start_thread=False)
+            worker.returned.connect(_saved)
+            worker.start()
+
+
+def slice_dice(compared: Comparison, label: str) -> npt.NDArray[np.float64]:
+    """Dice of each slice; NaN where neither mask has the label, which is no feat."""
+    return np.array([score.dice if score.volume_ml or score.reference_ml else np.nan for score in compared.slices[label]])
+
+
+def _write(path: Path, compared: Comparison, ending: str) -> str:
+    rows = case_rows(compared.prediction.name, compared.scores)
+    slices = slice_rows(compared.prediction.name, compared.slices)
+    write_text(path, as_csv(rows) if ending == "csv" else as_json(rows, slices))
+    return f"Saved {path}."
+
+
+def _saved(outcome: str | Failed) -> None:
+    if isinstance(outcome, Failed):
+        show_error(outcome.text)
+    else:
+        show_info(outcome)
+
+
+def _make_plot() -> SlicePlot | None:
+    try:
+        from napari_lungseg.widgets.evaluate.plot import SlicePlot
+    except ImportError:
+        return None
+    return SlicePlot()

@@ -1,0 +1,267 @@
+"""The Evaluate module: how well one mask agrees with another, in figures, by slice, and on the image."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from magicgui.widgets import ComboBox, FloatSpinBox
+from napari.layers import Labels, Layer
+from napari.qt.threading import create_worker
+from napari.utils.notifications import show_error
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_lungseg.metrics import TOLERANCE_MM
+from napari_lungseg.volume import Array
+from napari_lungseg.widgets.evaluate.display import Display, slice_dice
+from napari_lungseg.widgets.evaluate.errors import show_errors
+from napari_lungseg.widgets.evaluate.work import Comparison, compare, read_reference
+from napari_lungseg.widgets.forms import emphasise, folded, form, scrolled
+from napari_lungseg.widgets.layers import layer_geometry
+from napari_lungseg.widgets.lookup import is_mask, result_of
+from napari_lungseg.widgets.results import RESULTS, Result
+from napari_lungseg.widgets.saving.bar import MASK_FILES
+from napari_lungseg.widgets.view import displayed_step, displayed_voxel, show_slice
+from napari_lungseg.widgets.worker import Failed, attempt
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+NO_MASK = "Segment an image first, or open a mask of it."
+NO_TWO = "Open the reference from a file, or choose another label layer."
+CHANGED = "The masks have changed since: evaluate again."
+
+
+class EvaluateWidget(QWidget):
+    """Compare a label layer with a reference.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Given by napari.
+    """
+
+    #: A comparison has ended. The text says what went wrong, and is empty if nothing did.
+    idle = Signal(str)
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.compared: Comparison | None = None
+        self.prediction = ComboBox(label="Prediction", choices=self._masks, tooltip="The mask that is judged.")
+        self.reference = ComboBox(label="Reference", choices=self._masks, tooltip="The mask that is taken as true.")
+        self.open = QPushButton("Reference from a file …")
+        self.run = QPushButton("Evaluate")
+        self.status = QLabel()
+        self.display = Display()
+        self.tolerance = FloatSpinBox(
+            label="Tolerance (mm)",
+            value=TOLERANCE_MM,
+            min=0.0,
+            max=100.0,
+            step=0.5,
+            tooltip="Distance up to which two surfaces count as one in the surface Dice.",
+        )
+        self._running = False
+        self._watched: list[tuple[Any, Any]] = []
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self._lay_out()
+        self._connect()
+        self._suggest()
+        self._chosen()
+
+    def _lay_out(self) -> None:
+        inner = QWidget()
+        layout = QVBoxLayout(inner)
+        layout.setContentsMargins(8, 4, 8, 4)
+        layout.setSpacing(6)
+        layout.addWidget(form(self.prediction, self.reference))
+        for box in (self.prediction, self.reference):
+            # Long names are cut, rather than widen the dock.
+            box.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        layout.addWidget(self.open)
+        emphasise(self.run)
+        layout.addWidget(self.run)
+        self.status.setWordWrap(True)
+        self.status.setMinimumWidth(1)
+        layout.addWidget(self.status)
+        layout.addWidget(self.display)
+        layout.addWidget(folded("Settings", form(self.tolerance)))
+        layout.addStretch()
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scrolled(inner))
+
+    def _connect(self) -> None:
+        self.prediction.changed.connect(self._chosen)
+        self.reference.changed.connect(self._chosen)
+        self.open.clicked.connect(self._open_reference)
+        self.run.clicked.connect(self._pressed)
+        self.display.clicked.connect(self.go)
+        self.display.turned.connect(self._show_here)
+        layers = self.viewer.layers
+        self._events: list[tuple[Any, Any]] = [
+            *((getattr(layers.events, name), self._layers_changed) for name in ("inserted", "removed", "reordered", "renamed")),
+            (self.viewer.dims.events.current_step, self._show_here),
+        ]
+        for event, callback in self._events:
+            event.connect(callback)
+        RESULTS.begun.connect(self._layers_changed)
+        self.destroyed.connect(partial(_release, self))
+
+    # ---- which masks
+
+    def _masks(self, _: Any = None) -> list[Labels]:
+        return [layer for layer in self.viewer.layers if is_mask(layer)]
+
+    def _layers_changed(self, _: Any = None) -> None:
+        two = self.prediction.value is not None and self.reference.value != self.prediction.value
+        self.prediction.reset_choices()
+        self.reference.reset_choices()
+        if not two:
+            self._suggest()
+        self._chosen()
+
+    def _suggest(self) -> None:
+        """The mask that was made here against another one."""
+        masks = self._masks()
+        made = [mask for mask in masks if self._result_of(mask) is not None]
+        if masks:
+            self.prediction.value = prediction = (made or masks)[0]
+            self.reference.value = next((mask for mask in masks if mask != prediction), prediction)
+
+    def _chosen(self, _: Any = None) -> None:
+        one, other = self.prediction.value, self.reference.value
+        if self.compared is not None and (one != self.compared.prediction or other != self.compared.reference):
+            self._forget()
+            self._tell("")
+        ready = one is not None and one != other
+        self.run.setEnabled(ready and not self._running)
+        self.open.setEnabled(one is not None)
+        if not ready:
+            self._tell(NO_MASK if one is None else NO_TWO)
+        elif self.status.text() in (NO_MASK, NO_TWO):
+            self._tell("")
+
+    def _result_of(self, mask: Layer) -> Result | None:
+        results = (result_of(layer) for layer in self.viewer.layers)
+        return next((result for result in results if result is not None and result.lungs == mask), None)
+
+    def _open_reference(self) -> None:
+        layer = self.prediction.value
+        path, _ = QFileDialog.getOpenFileName(self, f"The reference for {layer.name}", "", MASK_FILES)
+        if path:
+            self.open_reference(Path(path))
+
+    def open_reference(self, path: Path) -> None:
+        """Open a mask from a file, on the voxels of the prediction, and make it the reference."""
+        layer = self.prediction.value
+
+        def opened(labels: Array | Failed) -> None:
+            if isinstance(labels, Failed):
+                show_error(labels.text)
+            elif layer in self.viewer.layers:
+                active = self.viewer.layers.selection.active
+                self.reference.value = self.viewer.add_labels(labels, name=path.name, opacity=0.5, **layer_geometry(layer))
+                self.viewer.layers.selection.active = active
+
+        worker = create_worker(
+            attempt, read_reference, path, layer, displayed_step(self.viewer, layer), what="reading", _start_thread=False
+        )
+        worker.returned.connect(opened)
+        worker.start()
+
+    # ---- comparing
+
+    def _pressed(self) -> None:
+        self._running = True
+        self.run.setEnabled(False)
+        self._tell("Comparing …")
+        pair = [(layer, displayed_step(self.viewer, layer)) for layer in (self.prediction.value, self.reference.value)]
+        self._unwatch()
+        worker = create_worker(attempt, compare, *pair, self.tolerance.value, what="evaluation", _start_thread=False)
+        worker.returned.connect(self._ended)
+        self._watch()
+        worker.start()
+
+    def _ended(self, compared: Comparison | Failed) -> None:
+        self._running = False
+        if isinstance(compared, Failed):
+            self._forget()
+            self._chosen()
+            self._tell(compared.text)
+            show_error(compared.text)
+            self.idle.emit(compared.text)
+            return
+        if compared.prediction != self.prediction.value or compared.reference != self.reference.value:
+            # Others were chosen meanwhile.
+            self._tell("")
+            self._chosen()
+            self.idle.emit("")
+            return
+        self._chosen()
+        self.compared = compared
+        self.display.show_comparison(compared)
+        show_errors(self.viewer, compared)
+        if self.status.text() != CHANGED:
+            self._tell(self._summary())
+        self.idle.emit("")
+
+    def _summary(self) -> str:
+        assert self.compared is not None
+        values = slice_dice(self.compared, next(iter(self.compared.scores)))
+        text = "" if self.compared.in_mm else "Neither layer says how large a voxel is; it is taken as 1 mm. "
+        if len(values) > 1 and np.isfinite(values).any():
+            worst = int(np.nanargmin(values))
+            text += f"Lowest Dice of a slice: {values[worst]:.3f}, in slice {worst}."
+        return text
+
+    def _forget(self) -> None:
+        self.compared = None
+        self._unwatch()
+        self.display.show_comparison(None)
+
+    def _watch(self) -> None:
+        """Hear when one of the masks changes, so that old scores are not taken for those of the new mask."""
+        for layer in (self.prediction.value, self.reference.value):
+            result = self._result_of(layer)
+            signals = [layer.events.paint, layer.events.data, *([result.changed] if result is not None else [])]
+            self._watched += [(signal, self._outdated) for signal in signals]
+        for signal, slot in self._watched:
+            signal.connect(slot)
+
+    def _unwatch(self) -> None:
+        for signal, slot in self._watched:
+            signal.disconnect(slot)
+        self._watched = []
+
+    def _outdated(self, *_: Any) -> None:
+        self._tell(CHANGED)
+
+    # ---- what is shown
+
+    def go(self, index: int) -> None:
+        """Go to a slice."""
+        if self.compared is not None and self.compared.reference in self.viewer.layers:
+            show_slice(self.viewer, self.compared.reference, self.compared.axis, index)
+
+    def _show_here(self, _: Any = None) -> None:
+        compared = self.compared
+        if compared is not None and compared.reference.ndim > 2:
+            self.display.show_here(displayed_voxel(self.viewer, compared.reference)[compared.axis])
+
+    def _tell(self, text: str) -> None:
+        self.status.setText(text)
+        self.status.setToolTip(text)
+        self.status.setVisible(bool(text))
+
+
+def _release(widget: EvaluateWidget, *_: Any) -> None:
+    """Let go of the viewer once the window or the dock is closed."""
+    for event, callback in widget._events:
+        event.disconnect(callback)
+    RESULTS.begun.disconnect(widget._layers_changed)
+    widget._unwatch()

@@ -1,0 +1,157 @@
+"""Models of several classes in the window: labels, names, threshold, undo, other models over them, and coming back from the workspace."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from phantom import chest, chest_model, two_class_model
+
+from napari_lungseg.mask import MaskSettings
+from napari_lungseg.model import FOLDER_VARIABLE, Model, save_model
+from napari_lungseg.segmentation import segment
+from napari_lungseg.volume import Volume
+from napari_lungseg.widgets.saving.session import session_of
+
+CT, LUNGS = chest(slices=6)
+SHOWN = 2
+
+
+def doubtful() -> Volume:
+    """The chest with a slice on which part of a lung and part of the bone are in doubt."""
+    hu = CT.array.copy()
+    hu[SHOWN] = np.where(LUNGS[SHOWN] & (np.arange(hu.shape[1])[:, None] < 34), -720, hu[SHOWN])
+    hu[SHOWN] = np.where((hu[SHOWN] > 400) & (np.arange(hu.shape[2]) > 48), 215, hu[SHOWN])
+    return CT.with_array(hu, "HU")
+
+
+def expected(model: Model, percent: int = 50, volume: Volume | None = None) -> np.ndarray:
+    return segment(volume or doubtful(), model, mask=MaskSettings(threshold=percent / 100)).labels.array
+
+
+ORGANS = two_class_model(("liver", "spleen"), (2, 1), sides=False)
+MODELS = {"phantom": chest_model(), "two": two_class_model(), "organs": ORGANS}
+
+
+@pytest.fixture
+def open_with(open_desk, monkeypatch, tmp_path_factory):
+    """Opens the dock on the doubtful chest, with one of several models chosen."""
+    library = tmp_path_factory.mktemp("classes")
+    for name, model in MODELS.items():
+        save_model(model, library / name)
+    monkeypatch.setenv(FOLDER_VARIABLE, str(library))
+
+    def call(model: str):
+        desk = open_desk(doubtful(), model=model)
+        desk.viewer.dims.set_current_step(0, SHOWN)
+        return desk
+
+    return call
+
+
+def mask_of(desk) -> np.ndarray:
+    return desk.viewer.layers[-1].data
+
+
+def test_each_class_has_its_label_and_its_name(open_with):
+    desk = open_with("two")
+    assert desk.segment() == ""
+    mask = mask_of(desk)
+    np.testing.assert_array_equal(mask, expected(two_class_model()))
+    assert set(np.unique(mask)) == {0, 1, 2, 3}
+    for label, name in ((1, "right"), (2, "left"), (3, "bone")):
+        point = desk.image.data_to_world((SHOWN, *np.argwhere(mask[SHOWN] == label)[0]))
+        assert name in desk.lungs.get_status(point, world=True)["value"]
+    assert [desk.correct.controls.label.get_choice(text) for text in ("1 right", "2 left", "3 bone")] == [1, 2, 3]
+
+
+def test_the_slice_follows_the_threshold_in_every_class_before_the_mask_is_made(open_with):
+    desk = open_with("two")
+    assert desk.segment() == ""
+    before = mask_of(desk).copy()
+    doubt = {label: np.argwhere((before == label) & (expected(two_class_model(), 90) == 0))[0] for label in (1, 3)}
+    for percent, kept in ((90, False), (50, True)):
+        desk.controls.threshold.value = percent
+        for label, place in doubt.items():
+            assert mask_of(desk)[tuple(place)] == (label if kept else 0)
+    with desk.qtbot.waitSignal(desk.widget.idle, timeout=30_000):
+        desk.controls.threshold.value = 90
+    np.testing.assert_array_equal(mask_of(desk), expected(two_class_model(), 90))
+    desk.lungs.undo()
+    np.testing.assert_array_equal(mask_of(desk), before)
+    desk.lungs.redo()
+    np.testing.assert_array_equal(mask_of(desk), expected(two_class_model(), 90))
+
+
+def test_another_model_with_other_classes_runs_over_it_and_is_undone_whole(open_with):
+    desk = open_with("phantom")
+    assert desk.segment() == ""
+    for name in ("two", "organs", "phantom", "two"):
+        desk.controls.model.value = name
+        assert desk.segment() == ""
+        np.testing.assert_array_equal(mask_of(desk), expected(MODELS[name]))
+        assert desk.controls.threshold.value == 50
+    # Back to each model in turn; what it told then still makes its masks.
+    for name in ("phantom", "organs", "two", "phantom"):
+        desk.lungs.undo()
+        np.testing.assert_array_equal(mask_of(desk), expected(MODELS[name]))
+    desk.lungs.redo()
+    desk.lungs.redo()
+    desk.set_threshold(90)
+    np.testing.assert_array_equal(mask_of(desk), expected(ORGANS, 90))
+    desk.set_threshold(50)
+    for _ in range(3):
+        desk.lungs.undo()
+    desk.set_threshold(90)
+    np.testing.assert_array_equal(mask_of(desk), expected(two_class_model(), 90))
+
+
+def test_a_grown_model_may_be_tried_on_one_slice(open_with):
+    desk = open_with("phantom")
+    assert desk.segment() == ""
+    desk.controls.model.value = "two"
+    desk.controls.slices.value = "slice"
+    assert desk.segment() == ""
+    only_there = expected(chest_model())
+    only_there[SHOWN] = expected(two_class_model())[SHOWN]
+    np.testing.assert_array_equal(mask_of(desk), only_there)
+
+
+def test_a_model_without_lung_does_not_call_its_mask_lungs(open_with):
+    desk = open_with("organs")
+    assert desk.segment() == ""
+    assert [layer.name for layer in desk.viewer.layers] == ["ct", "ct probability", "ct labels"]
+    desk.image.data = np.full(CT.shape, 40, np.int16)
+    assert desk.segment() == ""
+    assert desk.controls.status.text() == "No liver or spleen found at a threshold of 50 %."
+
+
+@pytest.mark.parametrize("name", ["two", "organs"])
+def test_back_from_the_workspace_the_mask_tells_the_classes(open_with, name):
+    desk = open_with(name)
+    assert desk.segment() == ""
+    desk.set_threshold(90)
+    session = session_of(desk.viewer)
+    session.close()
+    desk.viewer.layers.clear()
+    desk = open_with("phantom")
+    desk.wait(lambda: bool(session_of(desk.viewer).offers))
+    desk.dock.workspace.restore.click()
+    desk.wait(lambda: len(desk.viewer.layers) == 3)
+    strict, loose = expected(MODELS[name], 90), expected(MODELS[name], 50)
+    np.testing.assert_array_equal(mask_of(desk), strict)
+    assert desk.controls.threshold.value == 90
+    # What the lower threshold adds lies next to what was labelled.
+    desk.controls.threshold.value = 50
+    np.testing.assert_array_equal(mask_of(desk)[SHOWN], loose[SHOWN])
+    desk.set_threshold(51)
+    np.testing.assert_array_equal(mask_of(desk), loose)
+    desk.set_threshold(90)
+    np.testing.assert_array_equal(mask_of(desk), strict)
+
+
+def test_labels_that_the_window_cannot_keep_are_refused(open_desk, messages, tmp_path):
+    desk = open_desk(doubtful())
+    folder = save_model(two_class_model(labels=(1, 200)), tmp_path / "high")
+    desk.controls.model.choices = [*desk.controls.model.choices, str(folder)]
+    desk.controls.model.value = str(folder)
+    assert "labels up to 127" in desk.segment()
