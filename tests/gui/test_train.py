@@ -33,7 +33,7 @@ SIDES = np.where(LUNGS, np.where(np.arange(96) < 48, 1, 2), 0).astype(np.uint8)
 #: Dense lung, as a network has not seen it that was taught on healthy lungs only.
 SICK = LUNGS & (np.indices(LUNGS.shape)[1] > 36) & (SIDES == 1)
 ILL = Volume(np.where(SICK, -150, CT.array).astype(np.int16), CT.affine, "HU")
-QUICK = {"epochs": 3, "steps_per_epoch": 10, "batch_size": 2, "view_px": 96, "learning_rate": 0.01, "average": 0.8}
+QUICK = {"epochs": 3, "steps_per_epoch": 10, "batch_size": 2, "view_px": 96, "learning_rate": 0.003, "average": 0.8}
 SOON = 30_000
 
 
@@ -45,7 +45,7 @@ def learner(tmp_path_factory, phantom_model) -> str:
     card = Card("blank", "", config, Preprocessing(spacing_mm=4.0, window_hu=(-1000.0, 400.0)))
     blank = save_model(Model(UNet(config), card), tmp_path_factory.mktemp("blank") / "blank")
     case = TrainingCase("healthy", "healthy", CT, CT.with_array(LUNGS.astype(np.uint8)))
-    settings = TrainSettings(**QUICK | {"steps_per_epoch": 20}, coarse_share=0.0, augmentation=AugmentSettings.off())
+    settings = TrainSettings(**QUICK | {"steps_per_epoch": 20, "learning_rate": 0.01}, coarse_share=0.0, augmentation=AugmentSettings.off())
     train(CasesSource([case]), phantom_model.parent / "learner", base=str(blank), settings=settings, device="cpu")
     return "learner"
 
