@@ -6,6 +6,7 @@ import copy
 import math
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -75,6 +76,17 @@ def list_devices() -> list[str]:
     """Names of the devices that :func:`choose_device` accepts on this computer, ``auto`` first."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return ["auto", *(f"cuda:{index}" for index in range(gpus)), *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+
+
+@contextmanager
+def one_core_free() -> Iterator[None]:
+    """Leave a core to the window, for as long as the context lasts."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def batch_size(free_bytes: int, config: UNetConfig, height: int, width: int) -> int:

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_lungseg.model import FOLDER_VARIABLE
 from napari_lungseg.volume import Volume, scaling
-from napari_lungseg.widgets.segment.widget import FOLDER
+from napari_lungseg.widgets.library import FOLDER
 
 CT, LUNGS = chest()
 

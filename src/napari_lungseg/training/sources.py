@@ -141,7 +141,7 @@ class WorkspaceSource:
         return TrainingCase(case_key(case.content), case.name, image, image.with_array(labels.reshape(image.shape)))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class CasesSource:
     """Images at hand.
 

@@ -14,6 +14,7 @@ from napari_lungseg.widgets.review.widget import ReviewWidget
 from napari_lungseg.widgets.saving.bar import WorkspaceBar
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.segment.widget import SegmentWidget
+from napari_lungseg.widgets.train.widget import TrainWidget
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -23,6 +24,7 @@ MODULES: dict[str, type[QWidget]] = {
     "Segment": SegmentWidget,
     "Correct": CorrectWidget,
     "Review": ReviewWidget,
+    "Train": TrainWidget,
     "Evaluate": EvaluateWidget,
 }
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox
 from magicgui.widgets.bases import ValueWidget
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QPushButton, QScrollArea, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QLabel, QPushButton, QScrollArea, QWidget
 from superqt import QCollapsible
 
 LABEL_WIDTH = 116
@@ -73,3 +74,22 @@ def replace_choices(combo: ComboBox, choices: list[Any], value: Any) -> None:
         combo.choices = []  # else those that stay come first
         combo.choices = choices
         combo.value = value
+
+
+def shorten(combo: ComboBox) -> None:
+    """Let long names be cut, rather than widen the dock."""
+    combo.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+
+
+def wrapped(text: str = "") -> QLabel:
+    """A text of several lines, which does not widen the dock however long its words are."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setMinimumWidth(1)
+    return label
+
+
+def clock(seconds: float) -> str:
+    """A time as minutes and seconds."""
+    minutes, seconds = divmod(math.ceil(seconds), 60)
+    return f"{minutes}:{seconds:02d}"

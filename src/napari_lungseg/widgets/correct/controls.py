@@ -10,8 +10,8 @@ from qtpy.QtWidgets import QAbstractSpinBox, QFormLayout, QFrame, QHBoxLayout, Q
 
 from napari_lungseg.edit import Limits
 from napari_lungseg.volume import Unit
-from napari_lungseg.widgets.correct.tool_form import ToolForm, shorten
-from napari_lungseg.widgets.forms import LABEL_WIDTH, add_row, folded, form, labelled_form, replace_choices, scrolled
+from napari_lungseg.widgets.correct.tool_form import ToolForm
+from napari_lungseg.widgets.forms import LABEL_WIDTH, add_row, folded, form, labelled_form, replace_choices, scrolled, shorten
 from napari_lungseg.widgets.segment.controls import WIDTH
 
 #: napari's modes that are offered, and what their buttons say.

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 from magicgui.widgets import CheckBox, ComboBox, PushButton, create_widget
 from magicgui.widgets.bases import ValueWidget
-from qtpy.QtWidgets import QComboBox, QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_lungseg.widgets.correct.tool import SCOPES, Parameter, Tool
 from napari_lungseg.widgets.correct.tools import TOOLS
-from napari_lungseg.widgets.forms import emphasise, form, replace_choices
+from napari_lungseg.widgets.forms import emphasise, form, replace_choices, shorten
 
 #: Begins the value of an entry that is only a heading.
 HEADING = "heading: "
@@ -132,11 +132,6 @@ class ToolForm(QWidget):
         layout.addWidget(form(self.where))
         for part in (self.apply.native, self.progress, self.status):
             layout.addWidget(part)
-
-
-def shorten(combo: ComboBox) -> None:
-    """Let long names be cut, rather than widen the dock."""
-    combo.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
 
 
 def _choices() -> list[tuple[str, str]]:

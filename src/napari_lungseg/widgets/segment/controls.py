@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, cast
 
 from magicgui.widgets import ComboBox, PushButton, Slider, SpinBox, create_widget
 from magicgui.widgets.bases import ValueWidget
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.volume import Unit
-from napari_lungseg.widgets.forms import emphasise, folded, form, replace_choices, scrolled
+from napari_lungseg.widgets.forms import clock, emphasise, folded, form, replace_choices, scrolled, shorten
 from napari_lungseg.widgets.worker import Look
 
 WIDTH = 350
@@ -116,7 +115,7 @@ class Controls(QWidget):
         """Show how many slices are done and how long the rest will take."""
         self.progress.setMaximum(total)
         self.progress.setValue(done)
-        left = f" · {_clock(seconds)} left" if done < total else ""
+        left = f" · {clock(seconds)} left" if done < total else ""
         self.progress.setFormat(f"{done} of {total} slices{left}")
 
     def show_running(self, running: bool) -> None:
@@ -132,8 +131,7 @@ class Controls(QWidget):
         keep, smallest = self.steps["keep_lungs"], self.steps["smallest_ml"]
         keep.changed.connect(lambda wanted: setattr(smallest, "enabled", wanted))
         for combo in (self.image, self.model):
-            # Long names are cut, rather than widen the dock.
-            combo.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            shorten(combo)
         emphasise(self.run.native)
         self.status.setWordWrap(True)
         self.status.setMinimumWidth(1)  # a long path does not widen the dock either
@@ -175,8 +173,3 @@ def _units(told: Unit | None) -> list[tuple[str, str]]:
 def _axes(look: Look | None) -> list[tuple[str, str | int]]:
     told = f"automatic (axis {look.axis})" if look else "automatic"
     return [(told, "auto"), *((f"axis {axis}", axis) for axis in range(3))]
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(math.ceil(seconds), 60)
-    return f"{minutes}:{seconds:02d}"

@@ -6,20 +6,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
-from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.steps import Step
 from napari_lungseg.volume import Array
-from napari_lungseg.widgets.forms import replace_choices
 from napari_lungseg.widgets.frames import Frame
+from napari_lungseg.widgets.library import ModelChoice
 from napari_lungseg.widgets.lookup import is_image, result_of
 from napari_lungseg.widgets.remask import Wish
 from napari_lungseg.widgets.results import RESULTS, Result
@@ -27,17 +25,13 @@ from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.segment.controls import Controls
 from napari_lungseg.widgets.segment.run import Run, is_running
 from napari_lungseg.widgets.view import displayed_slice, displayed_step, displayed_voxel
-from napari_lungseg.widgets.worker import Choices, Failed, Job, Look, list_choices, look
+from napari_lungseg.widgets.worker import Failed, Job, Look, look
 
 if TYPE_CHECKING:
     import napari.viewer
 
 #: Milliseconds for which the threshold must rest before the whole mask is made anew.
 REST_MS = 200
-
-#: Value of the entry that asks for a model's folder.
-FOLDER = "folder"
-FOLDER_CHOICE = ("Choose a folder …", FOLDER)
 
 
 @dataclass
@@ -68,7 +62,6 @@ class SegmentWidget(QWidget):
         self.controls = Controls(self._images)
         self._run: Run | None = None
         self._look: Look | None = None
-        self._model = DEFAULT_MODEL
         self._began = 0.0
         self._drag: Drag | None = None
         self._heard: Result | None = None
@@ -85,13 +78,13 @@ class SegmentWidget(QWidget):
         self._connect()
         self._follow()
         self._image_changed()
-        self._list_choices()
+        self._model = ModelChoice(self.controls.model, self.controls.device, self)
+        self._model.failed.connect(self.controls.tell)
 
     def _connect(self) -> None:
         controls, layers = self.controls, self.viewer.layers
         controls.image.changed.connect(self._image_changed)
         controls.run.changed.connect(self._pressed)
-        controls.model.changed.connect(self._choose_model)
         controls.threshold.changed.connect(self._threshold_changed)
         controls.axis.changed.connect(lambda: controls.show_look(self._look))
         for step in controls.steps.values():
@@ -147,32 +140,6 @@ class SegmentWidget(QWidget):
             self._look = look
             self.controls.show_look(look)
 
-    def _list_choices(self) -> None:
-        worker = create_worker(list_choices, _start_thread=False)
-        worker.returned.connect(self._choices_listed)
-        worker.start()
-
-    def _choices_listed(self, choices: Choices | Failed) -> None:
-        if isinstance(choices, Failed):
-            self.controls.tell(choices.text)
-            return
-        self.controls.model.choices = [*choices.models, FOLDER_CHOICE]
-        self.controls.device.choices = choices.devices
-
-    def _choose_model(self, name: str) -> None:
-        if name != FOLDER:
-            self._model = name
-            return
-        folder = QFileDialog.getExistingDirectory(self, "A model's folder (with card.json and weights.safetensors)")
-        model = self.controls.model
-        if folder:
-            self._model = folder
-        known = dict.fromkeys(str(choice) for choice in (self._model, *model.choices) if choice != FOLDER)
-        names = [Path(choice).name for choice in known]
-        # The box tells choices apart by what it shows.
-        labelled = [(name if names.count(name) == 1 else choice, choice) for name, choice in zip(names, known, strict=True)]
-        replace_choices(model, [*labelled, FOLDER_CHOICE], self._model)
-
     # ---- running
 
     def _segment_case(self, layer: Layer) -> None:
@@ -198,7 +165,7 @@ class SegmentWidget(QWidget):
             layer=layer,
             step=displayed_step(self.viewer, layer),
             unit=controls.chosen_unit(),
-            model=controls.model.value or DEFAULT_MODEL,
+            model=self._model.chosen,
             device=controls.device.value,
             axis=controls.chosen_axis(),
             slices=controls.chosen_slices(),

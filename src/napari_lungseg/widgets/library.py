@@ -1,0 +1,112 @@
+"""The boxes for model and device, which several modules have, and how they hear of new models."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from magicgui.widgets import ComboBox
+from napari.qt.threading import create_worker
+from psygnal import Signal
+from qtpy.QtCore import QObject
+from qtpy.QtCore import Signal as QtSignal
+from qtpy.QtWidgets import QFileDialog, QWidget
+
+from napari_lungseg.architecture import DEFAULT_MODEL
+from napari_lungseg.widgets.forms import replace_choices
+from napari_lungseg.widgets.worker import Choices, Failed, list_choices
+
+#: Value of the entry that asks for a model's folder.
+FOLDER = "folder"
+FOLDER_CHOICE = ("Choose a folder …", FOLDER)
+
+
+class _Library:
+    """The models of this process."""
+
+    #: There is a model of this name now, to be offered first; "" where one has gone.
+    changed = Signal(str)
+
+
+LIBRARY = _Library()
+
+
+class ModelChoice(QObject):
+    """Fills a module's boxes for model and device, and keeps them right.
+
+    Parameters
+    ----------
+    model, device : ComboBox
+        The boxes.
+    parent : QWidget
+        The module.
+    others : list of (str, str)
+        What can be chosen besides models of the library: text and value.
+    """
+
+    #: Another model is chosen.
+    changed = QtSignal(str)
+    #: Why the library could not be listed.
+    failed = QtSignal(str)
+
+    def __init__(self, model: ComboBox, device: ComboBox, parent: QWidget, others: list[tuple[str, str]] | None = None) -> None:
+        super().__init__(parent)
+        self._model, self._device, self._parent = model, device, parent
+        self._others = others or []
+        self._names: list[str] = []
+        self._folders: list[str] = []
+        self._chosen = DEFAULT_MODEL
+        self._wanted = ""
+        model.changed.connect(self._choose)
+        LIBRARY.changed.connect(self._list)
+        # Not a method of self: those are disconnected before they could hear of the end.
+        parent.destroyed.connect(partial(_release, self))
+        self._list("")
+
+    @property
+    def chosen(self) -> str:
+        """Name or folder of the model, or the value of one of the others."""
+        return self._chosen
+
+    def _list(self, wanted: str) -> None:
+        self._wanted = wanted or self._wanted
+        worker = create_worker(list_choices, _start_thread=False)
+        worker.returned.connect(self._listed)
+        worker.start()
+
+    def _listed(self, choices: Choices | Failed) -> None:
+        if isinstance(choices, Failed):
+            self.failed.emit(choices.text)
+            return
+        self._names = [name for _, name in choices.models]
+        self._device.choices = choices.devices
+        wanted, self._wanted = self._wanted or self._chosen, ""
+        self._take(wanted)
+
+    def _choose(self, value: str) -> None:
+        if value == FOLDER:
+            folder = QFileDialog.getExistingDirectory(self._parent, "A model's folder (with card.json and weights.safetensors)")
+            if folder and folder not in self._folders:
+                self._folders.insert(0, folder)
+            value = folder or self._chosen
+        self._take(value)
+
+    def _take(self, value: str) -> None:
+        """Show what can be chosen, and choose."""
+        known = [*self._folders, *self._names]
+        if value not in (*known, *(other for _, other in self._others)):
+            value = DEFAULT_MODEL
+        names = [Path(choice).name for choice in known]
+        # The box tells choices apart by what it shows.
+        labelled: list[tuple[str, Any]] = [
+            (name if names.count(name) == 1 else choice, choice) for name, choice in zip(names, known, strict=True)
+        ]
+        replace_choices(self._model, [*labelled, *self._others, FOLDER_CHOICE], value)
+        if value != self._chosen:
+            self._chosen = value
+            self.changed.emit(value)
+
+
+def _release(choice: ModelChoice, *_: Any) -> None:
+    LIBRARY.changed.disconnect(choice._list)

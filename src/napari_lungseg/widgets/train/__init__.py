@@ -1,0 +1,1 @@
+"""The Train module: from corrected slices to a better model."""

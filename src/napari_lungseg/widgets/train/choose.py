@@ -1,0 +1,174 @@
+"""The part of the form in which is chosen what to learn from."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import CheckBox, ComboBox, SpinBox
+from napari.layers import Layer
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QFileDialog, QPushButton, QVBoxLayout, QWidget
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.widgets.forms import folded, form, shorten
+from napari_lungseg.widgets.lookup import is_image, is_mask, result_of
+from napari_lungseg.widgets.results import RESULTS, Result
+from napari_lungseg.widgets.saving.session import Session
+from napari_lungseg.widgets.train.materials import FolderMaterials, LayerMaterials, Materials, WorkspaceMaterials
+from napari_lungseg.widgets.view import displayed_step
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+KINDS = [("These layers", "layers"), ("This workspace", "workspace"), ("A folder", "folder")]
+#: Pixels for the name of a folder.
+NAME_WIDTH = 260
+
+
+class ChooseForm(QWidget):
+    """What to learn from: an image and its labels, the workspace, or a data set folder.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose layers can be chosen.
+    session : Session
+        Of the viewer.
+    """
+
+    #: Something else is chosen, or what is chosen has changed.
+    changed = Signal()
+
+    def __init__(self, viewer: napari.viewer.Viewer, session: Session) -> None:
+        super().__init__()
+        self._viewer, self._session = viewer, session
+        self._path: Path | None = None
+        self._heard: Layer | None = None
+        self.kind = ComboBox(label="Learn from", choices=KINDS, tooltip="Where corrected slices are taken from.")
+        self.labels = ComboBox(label="Labels", choices=self._masks, tooltip="The corrected mask.")
+        self.image = ComboBox(label="Image", choices=self._images, tooltip="The image that the labels belong to.")
+        self.folder = QPushButton("Choose a folder …")
+        self.folder.setToolTip("An nnU-Net data set, or images and masks of the same names in two folders.")
+        self.scribbles = CheckBox(text="Unpainted is not judged", tooltip="Learn only from voxels that have a label, as from scribbles.")
+        self.background = SpinBox(
+            label="Background label", value=3, min=1, max=254, tooltip="The label with which you have painted what is no structure."
+        )
+        self._layers = QWidget()
+        self._lay_out()
+        self.kind.changed.connect(self._show)
+        self.labels.changed.connect(self._labels_chosen)
+        for control in (self.image, self.scribbles, self.background):
+            control.changed.connect(lambda _: self.changed.emit())
+        self.folder.clicked.connect(self._choose_folder)
+        session.saved.connect(self._saved)
+        session.opened.connect(self._saved)
+        events = [getattr(viewer.layers.events, name) for name in ("inserted", "removed", "renamed")]
+        for event in events:
+            event.connect(self._layers_changed)
+        RESULTS.begun.connect(self._layers_changed)
+        # Not a method of self: those are disconnected before they could hear of the end.
+        self.destroyed.connect(partial(_release, self, events))
+        self._show()
+        self._labels_chosen()
+
+    def materials(self) -> Materials:
+        """What is chosen.
+
+        Raises
+        ------
+        InputError
+            When that is not enough.
+        """
+        session = self._session
+        if self.kind.value == "workspace":
+            if session.workspace is None:
+                raise InputError("There is no workspace: choose one below.")
+            known = {track.case.content: (track.result.image, track.step) for track in session.tracks if track.case is not None}
+            return WorkspaceMaterials(session.workspace, known)
+        if self.kind.value == "folder":
+            if self._path is None:
+                raise InputError("Choose the folder of a data set.")
+            return FolderMaterials(self._path)
+        labels, image = self.labels.value, self.image.value
+        if labels is None or image is None:
+            raise InputError("Open an image, segment it and correct some slices, or open labels beside it.")
+        result, step = self._result(labels), displayed_step(self._viewer, labels)
+        track = next((track for track in session.tracks if track.result is result and track.step == step), None)
+        case = None if track is None else track.case
+        background = int(self.background.value) if self.scribbles.value else None
+        return LayerMaterials(image, labels, step, result, session.workspace, case, background)
+
+    def take_folder(self, folder: Path) -> None:
+        """Learn from a data set folder."""
+        self._path = folder
+        self.folder.setText(self.folder.fontMetrics().elidedText(folder.name, Qt.TextElideMode.ElideMiddle, NAME_WIDTH))
+        self.folder.setToolTip(str(folder))
+        self.kind.value = "folder"
+        self.changed.emit()
+
+    def _choose_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "A data set folder")
+        if folder:
+            self.take_folder(Path(folder))
+
+    def _masks(self, _: Any = None) -> list[Layer]:
+        return [layer for layer in reversed(self._viewer.layers) if is_mask(layer)]
+
+    def _images(self, _: Any = None) -> list[Layer]:
+        return [layer for layer in reversed(self._viewer.layers) if is_image(layer)]
+
+    def _result(self, labels: Layer) -> Result | None:
+        results = (result_of(layer) for layer in self._viewer.layers)
+        return next((result for result in results if result is not None and result.lungs == labels), None)
+
+    def _layers_changed(self, _: Any = None) -> None:
+        self.labels.reset_choices()
+        self.image.reset_choices()
+        self._labels_chosen()
+
+    def _labels_chosen(self, _: Any = None) -> None:
+        labels = self.labels.value
+        if self._heard is not None:
+            self._heard.events.paint.disconnect(self._painted)
+        self._heard = labels
+        if labels is not None:
+            labels.events.paint.connect(self._painted)
+            result = self._result(labels)
+            if result is not None and is_image(result.image) and result.image in self._viewer.layers:
+                self.image.value = result.image
+        self.changed.emit()
+
+    def _painted(self, _: Any = None) -> None:
+        self.changed.emit()
+
+    def _saved(self, *_: Any) -> None:
+        self.changed.emit()
+
+    def _show(self, _: Any = None) -> None:
+        self._layers.setVisible(self.kind.value == "layers")
+        self.folder.setVisible(self.kind.value == "folder")
+        self.changed.emit()
+
+    def _lay_out(self) -> None:
+        for combo in (self.kind, self.labels, self.image):
+            shorten(combo)
+        inner = QVBoxLayout(self._layers)
+        inner.addWidget(form(self.labels, self.image))
+        inner.addWidget(folded("Scribbles", form(self.scribbles, self.background)))
+        layout = QVBoxLayout(self)
+        for box in (inner, layout):
+            box.setContentsMargins(0, 0, 0, 0)
+            box.setSpacing(6)
+        for part in (form(self.kind), self._layers, self.folder):
+            layout.addWidget(part)
+
+
+def _release(chosen: ChooseForm, events: list[Any], *_: Any) -> None:
+    """Let go of the viewer once the window or the dock is closed."""
+    for event in events:
+        event.disconnect(chosen._layers_changed)
+    RESULTS.begun.disconnect(chosen._layers_changed)
+    if chosen._heard is not None:
+        chosen._heard.events.paint.disconnect(chosen._painted)

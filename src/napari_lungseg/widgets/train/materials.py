@@ -1,0 +1,145 @@
+"""What a model is to learn from, as it is when a button is pressed: plain references, which are read in a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from napari.layers import Image, Labels
+
+from napari_lungseg.corrections import PERSON
+from napari_lungseg.errors import InputError
+from napari_lungseg.volume import Array, Volume
+from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.widgets.results import Result
+from napari_lungseg.workspace import Case, Workspace, content_hash
+
+if TYPE_CHECKING:
+    from napari_lungseg.training.sources import Source
+
+#: The sides as data sets call them.
+SIDES = {"right": "right lung", "left": "left lung"}
+
+
+class Materials(Protocol):
+    """Something to learn from."""
+
+    def open(self) -> Source:
+        """Labelled images; may take long, and raises InputError where there are none."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerMaterials:
+    """An image layer and its labels.
+
+    Attributes
+    ----------
+    image, labels : layer
+        On the same voxels.
+    step : tuple of int
+        Which volume, if they have time steps.
+    result : Result or None
+        To which the labels belong; None where they are not this plugin's.
+    workspace, case : Workspace and Case, or None
+        Where it is kept which slices were reviewed.
+    background : int or None
+        Label of what is no structure, where voxels without a label were judged by nobody; None where they are background.
+    """
+
+    image: Image
+    labels: Labels
+    step: tuple[int, ...]
+    result: Result | None = None
+    workspace: Workspace | None = None
+    case: Case | None = None
+    background: int | None = None
+
+    def open(self) -> Source:
+        """Labels are copied slice by slice, so that a stroke that is being painted is in them or not."""
+        from napari_lungseg.training.sources import CasesSource, TrainingCase, case_key, only_slices
+
+        image = volume_from_layer(self.image, self.step)
+        labels = volume_from_layer(self.labels, self.step, "arbitrary")
+        if image.shape != labels.shape:
+            raise InputError(
+                f"'{self.labels.name}' has the shape {labels.shape}, but '{self.image.name}' {image.shape}; choose labels of this image."
+            )
+        axis = self.case.axis if self.case is not None else image.axial_axis
+        planes = np.moveaxis(labels.array, axis, 0) if labels.ndim == 3 else labels.array[None]
+        copied = [np.array(plane) for plane in planes]
+        known = np.stack(copied, axis) if labels.ndim == 3 else copied[0]
+        judged = self._judged(copied, axis)
+        learnt = only_slices(known, axis, judged)
+        if self.background is not None:
+            learnt = _scribbled(learnt, self.background)
+        content = self.case.content if self.case is not None else content_hash(image.array)
+        case = TrainingCase(case_key(content), self.image.name, image, image.with_array(learnt))
+        names = {} if self.result is None or self._is_foreign else self.result.names
+        return CasesSource([case], {label: SIDES.get(name, name) for label, name in names.items()}, self.labels.name)
+
+    @property
+    def _is_foreign(self) -> bool:
+        """Whether the labels came from elsewhere, rather than from a model here."""
+        return self.result is None or self.result.made_by is None or self.result.made_by.kind == "imported"
+
+    def _judged(self, planes: Sequence[Array], axis: int) -> list[int]:
+        """Slices that were reviewed; else those that a person changed; else, of labels from elsewhere, those that hold any."""
+        if self.workspace is not None and self.case is not None:
+            reviewed = [index for index, known in self.workspace.states(self.case).items() if known.state == "reviewed"]
+            if reviewed:
+                return reviewed
+        if self.result is not None:
+            origin = self.result.corrections.origin[self.step]
+            touched = np.moveaxis(origin, axis, 0) if origin.ndim == 3 else origin[None]
+            changed = [index for index, plane in enumerate(touched) if (plane & PERSON).any()]
+            if changed:
+                return changed
+        return [index for index, plane in enumerate(planes) if plane.any()] if self._is_foreign else []
+
+
+@dataclass(frozen=True, eq=False)
+class WorkspaceMaterials:
+    """All that was reviewed in the workspace.
+
+    Attributes
+    ----------
+    workspace : Workspace
+        Where it is kept.
+    open_images : mapping
+        Layer and time step of images that are open, by their content; those of the others are read from their files.
+    """
+
+    workspace: Workspace
+    open_images: Mapping[str, tuple[Image, tuple[int, ...]]] = field(default_factory=dict)
+
+    def open(self) -> Source:
+        """Its reviewed slices."""
+        from napari_lungseg.training.sources import WorkspaceSource
+
+        images: dict[str, Volume] = {content: volume_from_layer(*where) for content, where in self.open_images.items()}
+        return WorkspaceSource(self.workspace, images)
+
+
+@dataclass(frozen=True)
+class FolderMaterials:
+    """A data set folder."""
+
+    folder: Path
+
+    def open(self) -> Source:
+        """Its cases."""
+        from napari_lungseg.training.sources import FolderSource
+
+        return FolderSource(self.folder)
+
+
+def _scribbled(labels: Array, background: int) -> Any:
+    """Labels in which only painted voxels were judged, one label of them meaning background."""
+    from napari_lungseg.training.samples import IGNORE
+
+    table = np.arange(256, dtype=np.uint8)
+    table[0], table[background] = IGNORE, 0
+    return table[labels]

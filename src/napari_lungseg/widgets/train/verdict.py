@@ -1,0 +1,132 @@
+"""What came of a run: the scores before and after, pictures, and the choice between the two models."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
+
+from napari_lungseg.widgets.forms import emphasise, wrapped
+from napari_lungseg.widgets.train.pictures import Picture, Pictures
+
+if TYPE_CHECKING:
+    from napari_lungseg.training.updates import Compared, Finished, Verdict
+    from napari_lungseg.training.updates import Picture as Shown
+
+METRICS = {"dice": "Dice", "iou": "IoU", "precision": "Precision", "recall": "Recall"}
+BETTER, WORSE = "#3ddc97", "#ff6b6b"
+BOLD = "font-weight: bold"
+#: Smallest change that is coloured.
+CHANGE = 0.0005
+
+
+class VerdictBox(QWidget):
+    """The end of a run."""
+
+    #: Use the new model, under the name that is set.
+    accepted = Signal(str)
+    #: Keep to the model before.
+    rolled_back = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.why = wrapped()
+        self.table = QLabel()
+        self.pictures = Pictures(columns=2)
+        self.name = QLineEdit()
+        self.name.setToolTip("What the new model is called; letters, digits, dots, dashes and underscores.")
+        self.accept = QPushButton()
+        self.roll_back = QPushButton("Roll back")
+        self.roll_back.setToolTip("Remove the new model, and go on with the one before.")
+        self._previous, self._next = QToolButton(), QToolButton()
+        self._of = wrapped()
+        self._pairs: list[list[Picture]] = []
+        self._shown = 0
+        self._lay_out()
+        self.accept.clicked.connect(lambda: self.accepted.emit(self.name.text().strip()))
+        self.roll_back.clicked.connect(self.rolled_back)
+
+    def show_end(self, end: Finished) -> None:
+        """Show what came of a run."""
+        verdict = end.verdict
+        self.why.setText(verdict.why)
+        self.table.setText(_table(verdict))
+        self.name.setText(end.name)
+        self.accept.setText("Accept" if verdict.accepted else "Accept all the same")
+        # The one that is recommended stands out.
+        self.accept.setStyleSheet(BOLD if verdict.accepted else "")
+        self.roll_back.setStyleSheet("" if verdict.accepted else BOLD)
+        self._pairs = [
+            [
+                Picture("Person", after.image, after.reference) if before is None else _model("Before", before),
+                _model("After", after),
+            ]
+            for before, after in verdict.pictures
+        ]
+        for button in (self._previous, self._next):
+            button.setVisible(len(self._pairs) > 1)
+        self._of.setVisible(bool(self._pairs))
+        self._turn(-self._shown)
+
+    def _turn(self, pages: int) -> None:
+        if self._pairs:
+            self._shown = (self._shown + pages) % len(self._pairs)
+        self._of.setText(f"Slice {self._shown + 1} of {len(self._pairs)}; yellow: the person's outline")
+        self.pictures.show_pictures(self._pairs[self._shown] if self._pairs else [])
+
+    def _lay_out(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        pages = QHBoxLayout()
+        for button, text, step in ((self._previous, "◂", -1), (self._next, "▸", 1)):
+            button.setText(text)
+            button.clicked.connect(partial(self._turn, step))
+        pages.addWidget(self._previous)
+        pages.addWidget(self._next)
+        pages.addWidget(self._of, stretch=1)
+        named = QHBoxLayout()
+        named.addWidget(QLabel("Name"))
+        named.addWidget(self.name)
+        answers = QHBoxLayout()
+        answers.addWidget(self.accept, stretch=3)
+        answers.addWidget(self.roll_back, stretch=2)
+        for button in (self.accept, self.roll_back):
+            emphasise(button)
+        for part in (self.why, self.table, self.pictures):
+            layout.addWidget(part)
+        for row in (pages, named, answers):
+            layout.addLayout(row)
+
+
+def _model(when: str, picture: Shown) -> Picture:
+    return Picture(f"{when}: Dice {picture.dice:.3f}", picture.image, picture.prediction, picture.reference)
+
+
+def _table(verdict: Verdict) -> str:
+    """Scores before and after, as HTML."""
+    rows = "<tr><td></td><td align=right>before</td><td align=right>after</td></tr>"
+    for title, compared in (("New", verdict.new), ("Old", verdict.old)):
+        if compared is not None:
+            rows += f"<tr><td colspan=3><b>{title} slices ({compared.slices})</b></td></tr>" + _rows(compared)
+    return f"<table cellpadding=1 width='100%'>{rows}</table>"
+
+
+def _rows(compared: Compared) -> str:
+    rows = ""
+    for name in compared.after.dice:
+        for metric, text in METRICS.items():
+            after = getattr(compared.after, metric)[name]
+            before = None if compared.before is None else getattr(compared.before, metric).get(name)
+            colour = ""
+            if before is not None and abs(after - before) >= CHANGE:
+                colour = f" style='color:{BETTER if after > before else WORSE}'"
+            label = f"{text}, {name}" if len(compared.after.dice) > 1 else text
+            rows += f"<tr><td>{label}</td><td align=right>{_number(before)}</td><td align=right{colour}>{_number(after)}</td></tr>"
+    return rows
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.3f}"

@@ -1,0 +1,282 @@
+"""The Train module: a better model from corrected slices, by one button."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.qt.threading import create_worker
+from napari.utils.notifications import show_error, show_warning
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.model import user_folder
+from napari_lungseg.training.updates import EpochDone, Finished, Notice, Overview, Stage, StepDone
+from napari_lungseg.widgets.library import LIBRARY, ModelChoice
+from napari_lungseg.widgets.saving.session import session_of
+from napari_lungseg.widgets.train.choose import ChooseForm
+from napari_lungseg.widgets.train.controls import NEW, NEW_CHOICE, TrainControls
+from napari_lungseg.widgets.train.counting import Counting, Estimate, Question
+from napari_lungseg.widgets.train.run import Job, Run, discard, free_name, unfinished_runs
+from napari_lungseg.widgets.train.settle import accept, roll_back
+from napari_lungseg.widgets.worker import Failed
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+#: Milliseconds for which nothing must change before it is counted anew what there is to learn from.
+REST_MS = 400
+
+
+class TrainWidget(QWidget):
+    """Teach a model what was corrected, and choose between the two.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Given by napari.
+    """
+
+    #: A run has ended, or it is settled what becomes of its model. The text says what went wrong, and is empty if nothing did.
+    idle = Signal(str)
+    #: It is told what there is to learn from, or why there is nothing.
+    counted = Signal()
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.choose = ChooseForm(viewer, session_of(viewer, self))
+        self.controls = TrainControls(self.choose)
+        self.overview: Overview | None = None
+        self.end: Finished | None = None
+        self._run: Run | None = None
+        self._epochs: int | None = None
+        self._unfinished: list[Path] = []
+        self._counting = Counting(self)
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(REST_MS)
+        self._rest.timeout.connect(self._count)
+        self._base = ModelChoice(self.controls.base, self.controls.device, self, [NEW_CHOICE])
+        # Else napari puts a stretch below, which takes most of the height from the second dock on.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.controls)
+        self._connect()
+        self._later()
+        self._find_unfinished()
+
+    def _connect(self) -> None:
+        controls = self.controls
+        self._base.failed.connect(controls.tell)
+        self._base.changed.connect(self._base_changed)
+        self._counting.told.connect(self._told)
+        self.choose.changed.connect(self._materials_changed)
+        for control in (controls.preset, controls.device):
+            control.changed.connect(self._later)
+        controls.settings.changed.connect(self._later)
+        controls.augmentation.changed.connect(controls.preview.refresh)
+        controls.preview.wanted.connect(self._preview)
+        for button, slot in (
+            (controls.run, self._pressed),
+            (controls.pause, self._pause),
+            (controls.stop, self._stop),
+            (controls.go_on, self._go_on),
+            (controls.discard, self._discard),
+        ):
+            button.clicked.connect(slot)
+        controls.verdict.accepted.connect(self._accept)
+        controls.verdict.rolled_back.connect(self._roll_back)
+        # Not a method of self: those are disconnected before they could hear of the end.
+        self.destroyed.connect(partial(_release, self))
+
+    @property
+    def base(self) -> str | None:
+        """Name or folder of the model to start from; None for a new one."""
+        return None if self._base.chosen == NEW else self._base.chosen
+
+    # ---- what there is to learn from
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Only a module that is seen looks what there is."""
+        super().showEvent(event)
+        self._later()
+        self._find_unfinished()
+
+    def _later(self, _: Any = None) -> None:
+        self._rest.start()
+
+    def _base_changed(self, _: str) -> None:
+        self.controls.show_defaults(new=self.base is None)
+        self._materials_changed()
+
+    def _materials_changed(self) -> None:
+        self.controls.preview.forget()
+        self._rest.start()
+
+    def _count(self) -> None:
+        if self._run is not None or self.end is not None or not self.isVisibleTo(self.window()):
+            return
+        try:
+            materials, settings = self.choose.materials(), self.controls.train_settings()
+        except InputError as error:
+            self._counting.leave()
+            self._told(Failed(str(error)))
+            return
+        self._counting.ask(Question(materials, self.base, self.controls.preset.value, settings, self.controls.device.value))
+
+    def _told(self, told: Any) -> None:
+        controls = self.controls
+        if isinstance(told, Stage):
+            if told.total > 1:
+                controls.overview.setText(f"{told.text}: {told.done} of {told.total} …")
+        elif isinstance(told, Failed):
+            self.overview = None
+            controls.overview.setText(told.text)
+            self.counted.emit()
+        elif isinstance(told, Overview):
+            self.overview = told
+            controls.show_overview(told, None)
+        elif self.overview is not None:
+            assert isinstance(told, Estimate)
+            controls.show_overview(self.overview, told.seconds)
+            self.counted.emit()
+
+    def _preview(self) -> None:
+        try:
+            materials, settings = self.choose.materials(), self.controls.augmentation.settings()
+        except InputError as error:
+            self.controls.preview.tell(str(error))
+        else:
+            self.controls.preview.show_views(materials, self.base, settings)
+
+    # ---- running
+
+    def _pressed(self) -> None:
+        if self._run is not None:
+            self._run.cancel()
+            return
+        controls = self.controls
+        try:
+            materials, settings = self.choose.materials(), controls.train_settings()
+        except InputError as error:
+            show_error(str(error))
+            return
+        folder = user_folder() / free_name(self.base)
+        self._start(Job(folder, controls.device.value, materials, self.base, controls.preset.value, settings), settings.epochs)
+
+    def _start(self, job: Job, epochs: int | None = None) -> None:
+        self._counting.leave()
+        self._epochs = epochs
+        self._run = run = Run(job)
+        run.updated.connect(self._updated)
+        run.ended.connect(self._ended)
+        run.released.connect(self._find_unfinished)
+        self.controls.show_offer("")
+        self.controls.show_running()
+        run.start()
+
+    def _updated(self, update: Any) -> None:
+        controls = self.controls
+        if isinstance(update, Stage):
+            controls.show_stage(update)
+        elif isinstance(update, StepDone):
+            controls.show_step(update, self._epochs)
+        elif isinstance(update, EpochDone):
+            controls.show_epoch(update)
+        elif isinstance(update, Notice):
+            show_warning(update.text)
+        elif isinstance(update, Finished):
+            self.end = update
+
+    def _pause(self) -> None:
+        assert self._run is not None
+        paused = not self._run.paused
+        self._run.pause(paused)
+        self.controls.pause.setText("Resume" if paused else "Pause")
+        if paused:
+            self.controls.tell("Paused.")
+
+    def _stop(self) -> None:
+        assert self._run is not None
+        self._run.stop()
+        for button in (self.controls.stop, self.controls.pause):
+            button.setEnabled(False)
+        self.controls.tell("Stopping: the best epoch so far is compared with the model before …")
+
+    def _ended(self, reason: str | Failed | None) -> None:
+        self._run = None
+        text = reason.text if isinstance(reason, Failed) else reason or ""
+        if isinstance(reason, Failed):
+            show_error(text)
+        self.controls.tell(text)
+        if self.end is not None:
+            self.controls.show_verdict(self.end)
+        else:
+            self.controls.show_setup()
+            self._rest.start()
+        self.idle.emit(text)
+
+    # ---- the new model or the old one
+
+    def _accept(self, wanted: str) -> None:
+        assert self.end is not None
+        self._settle(accept, self.end.name, wanted or self.end.name)
+
+    def _roll_back(self) -> None:
+        assert self.end is not None
+        self._settle(roll_back, self.end.name)
+
+    def _settle(self, function: Callable[..., str | Failed], *names: str) -> None:
+        self.controls.verdict.setEnabled(False)
+        worker = create_worker(function, *names, _start_thread=False)
+        worker.returned.connect(self._settled)
+        worker.start()
+
+    def _settled(self, name: str | Failed) -> None:
+        self.controls.verdict.setEnabled(True)
+        if isinstance(name, Failed):
+            show_error(name.text)
+            self.idle.emit(name.text)
+            return
+        self.end = None
+        self.controls.show_setup()
+        self.controls.tell(f"{name} is chosen in Segment now." if name else "The new model was removed; the one before stays in use.")
+        LIBRARY.changed.emit(name)
+        self._rest.start()
+        self.idle.emit("")
+
+    # ---- runs that were not finished
+
+    def _find_unfinished(self) -> None:
+        worker = create_worker(unfinished_runs, _start_thread=False)
+        worker.returned.connect(self._offer)
+        worker.start()
+
+    def _offer(self, folders: list[Path]) -> None:
+        self._unfinished = folders
+        name = folders[0].name if folders and self._run is None and self.end is None else ""
+        self.controls.show_offer(f"The training of {name} was not finished. Go on with it?" if name else "")
+
+    def _go_on(self) -> None:
+        if self._unfinished and self._run is None:
+            self._start(Job(self._unfinished[0], self.controls.device.value))
+
+    def _discard(self) -> None:
+        if self._unfinished:
+            worker = create_worker(discard, self._unfinished[0], _start_thread=False)
+            worker.returned.connect(self._find_unfinished)
+            worker.start()
+
+
+def _release(widget: TrainWidget, *_: Any) -> None:
+    """End a run with the window or the dock; its checkpoint stays."""
+    widget._counting.leave()
+    if widget._run is not None:
+        widget._run.ended.disconnect()
+        widget._run.cancel()
