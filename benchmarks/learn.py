@@ -1,35 +1,38 @@
 """What a few corrected slices teach, on kinds of images that the base model does badly on.
 
-    python benchmarks/learn.py DATA [--kinds ...] [--slices 3 5 10 20] [--parts a b c] [--minutes 1.0] [--json FILE]
+    python benchmarks/learn.py DATA [--kinds NAME ...] [--slices 3 5 10 20 all] [--minutes 1] [--plain 10] [--ranked 5 10]
 
-DATA is the folder of real CT and radiographs with masks that docs/model-card.md lists. Slices are learnt from some patients that lung-ct
-has never seen and tested on others that it has never seen either; the base cases are single held-out slices of still other patients.
-"Corrected" slices are those with the reference mask. Every model is trained through the same calls as in the window.
+DATA is the folder of real CT and radiographs with masks that docs/model-card.md lists. Slices are learnt from patients that lung-ct
+has never seen and tested on others that it has never seen either; the base cases are single held-out slices of still other
+patients. "Corrected" slices are those with the reference mask. Every model is trained through the same calls as in the window, for at
+most --minutes.
+
+--plain N learns from N slices without replay and distillation and without going back towards the old weights; --ranked N from the N slices
+that the review would show first, beside as many taken by chance.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import csv
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
 from napari_lungseg.formats import read
-from napari_lungseg.metrics import evaluate
 from napari_lungseg.model import Model, load_model
+from napari_lungseg.review import measure_slices, rank
 from napari_lungseg.segmentation import segment
 from napari_lungseg.training.prepare import prepare
 from napari_lungseg.training.run import run
-from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.training.settings import TrainSettings
-from napari_lungseg.training.sources import CasesSource, TrainingCase
+from napari_lungseg.training.sources import CasesSource, TrainingCase, only_slices
 from napari_lungseg.training.updates import Finished
 from napari_lungseg.volume import Volume
 
@@ -107,8 +110,6 @@ def diseased(data: Path, group: str) -> list[Pair]:
 
 def radiographs(data: Path) -> tuple[list[Pair], list[Pair]]:
     """By patient: two thirds to learn from, one third to test on."""
-    import csv
-
     rows = list(csv.DictReader((data / "cxr_covid/manifest.csv").open()))
     patients = sorted({row["patientid"] for row in rows})
     tested = set(patients[::3])
@@ -139,12 +140,16 @@ def chosen(cases: list[Pair], count: int | None) -> list[TrainingCase]:
     for (name, image, labels), number in zip(cases, slices):
         mine = [int(place) - before for place in wanted if before <= place < before + number]
         before += number
-        known = np.full(image.shape, IGNORE, np.uint8)
-        planes = known if known.ndim == 3 else known[None]
-        planes[mine] = np.asarray(labels.array).reshape(planes.shape)[mine]
         if mine or image.ndim == 3:
-            found.append(TrainingCase(name, name, image, image.with_array(known)))
+            found.append(only((name, image, labels), mine))
     return found
+
+
+def only(case: Pair, judged: list[int]) -> TrainingCase:
+    """A case of which some slices are judged."""
+    name, image, labels = case
+    known = only_slices(np.asarray(labels.array), 0, judged)
+    return TrainingCase(name, name, image, image.with_array(known))
 
 
 @dataclass
@@ -176,10 +181,79 @@ def learn(cases: list[TrainingCase], settings: TrainSettings) -> Trained:
 
 
 def kinds(data: Path, names: list[str]) -> dict[str, tuple[list[Pair], list[Pair]]]:
+    """Cases to learn from and to test on, by the kind of image."""
     found = {}
     learn_from, test_on = pairs(data, LEARN), pairs(data, TEST)
     for name, shift in SHIFTS.items():
-        found[name] = [[(case, shift(image), labels) for case, image, labels in group] for group in (learn_from, test_on)]
+        found[name] = tuple([(case, shift(image), labels) for case, image, labels in group] for group in (learn_from, test_on))
     found["radiographs"] = radiographs(data)
     found["heavy disease"] = (diseased(data, "learn"), diseased(data, "test"))
-    return {name: tuple(groups) for name, groups in found.items() if not names or name in names}
+    return {name: groups for name, groups in found.items() if not names or name in names}
+
+
+def ranked(cases: list[Pair], count: int, model: Model, *, by_chance: bool) -> list[TrainingCase]:
+    """Slices of volumes in the order of the review, or by chance."""
+    places: list[tuple[float, int, int]] = []
+    rng = np.random.default_rng(0)
+    for number, (_, image, _) in enumerate(cases):
+        found = segment(image, model)
+        labels, percent = np.asarray(found.labels.array), np.asarray(found.probability.array)
+        scores = measure_slices(labels, image.spacing, percent, axis=0).expected_error_mm2()
+        order = rng.permutation(image.shape[0]) if by_chance else rank(scores, [], image.spacing[0])
+        places += [(turn, number, int(index)) for turn, index in enumerate(order)]
+    taken = sorted(places)[:count]
+    return [only(case, [index for _, which, index in taken if which == number]) for number, case in enumerate(cases)]
+
+
+def row(*cells: object) -> None:
+    print("| " + " | ".join(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in cells) + " |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--kinds", nargs="*", default=[])
+    parser.add_argument("--slices", nargs="*", default=["3", "5", "10", "20", "all"])
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--plain", type=int, nargs="*", default=[])
+    parser.add_argument("--ranked", type=int, nargs="*", default=[])
+    given = parser.parse_args()
+    base, old = load_model(BASE), base_pairs(given.data)
+    settings = TrainSettings.fine_tuning(minutes=given.minutes)
+    plain = TrainSettings.fine_tuning(minutes=given.minutes, replay=0.0, distillation=0.0, keep_old=False)
+    old_dice = dice(base, old)
+    row("kind", "slices", "how", "Dice before", "after", "base Dice before", "after", "accepted", "training s", "all s")
+    row(*["---"] * 10)
+    for name, (learn_from, test_on) in kinds(given.data, given.kinds).items():
+        before = dice(base, test_on)
+        for count, how, cases, chosen_settings in runs(given, learn_from, base, settings, plain):
+            trained = learn(cases, chosen_settings)
+            row(
+                name,
+                count,
+                how,
+                before,
+                dice(trained.model, test_on),
+                old_dice,
+                dice(trained.model, old),
+                "yes" if trained.accepted else "no",
+                round(trained.seconds),
+                round(trained.all_seconds),
+            )
+
+
+def runs(given: argparse.Namespace, cases: list[Pair], base: Model, settings: TrainSettings, plain: TrainSettings):
+    total = sum(1 if image.ndim == 2 else image.shape[0] for _, image, _ in cases)
+    for wanted in given.slices:
+        if wanted == "all" or int(wanted) < total:
+            yield wanted, "as it ships", chosen(cases, None if wanted == "all" else int(wanted)), settings
+    for count in given.plain:
+        yield count, "nothing against forgetting", chosen(cases, count), plain
+    for count in given.ranked:
+        for by_chance in (False, True):
+            how = "chosen by chance" if by_chance else "chosen by the review"
+            yield count, how, ranked(cases, count, base, by_chance=by_chance), settings
+
+
+if __name__ == "__main__":
+    main()

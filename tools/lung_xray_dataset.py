@@ -2,8 +2,8 @@
 
     python tools/lung_xray_dataset.py DATA OUT [--fold K --folds N]
 
-DATA is the folder of radiographs with masks that docs/model-card-xray.md lists (images, masks, manifest.csv). Patients are put into N folds by
-turns; those of fold K go to imagesTs and labelsTs, which no training run reads, the rest to imagesTr and labelsTr. Without a
+DATA is the folder of radiographs with masks that docs/model-card-xray.md lists (images, masks, manifest.csv). Patients are put into N folds
+by turns; those of fold K go to imagesTs and labelsTs, which no training run reads, the rest to imagesTr and labelsTr. Without a
 fold all of them are there to learn from.
 """
 

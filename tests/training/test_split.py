@@ -124,7 +124,5 @@ def test_nothing_leaks_through_any_two_trainings(cases, share, seed, later) -> N
         for watched in (one["validation"], other["validation"]):
             assert not set(learnt) & set(watched)
     for found in (one, other):
-        near = [
-            abs(a.height_mm - b.height_mm) for a in found["train"] for b in found["validation"] if a.case == b.case
-        ]
+        near = [abs(a.height_mm - b.height_mm) for a in found["train"] for b in found["validation"] if a.case == b.case]
         assert all(distance > GAP_MM - 2.5 for distance in near)

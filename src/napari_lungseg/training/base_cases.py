@@ -46,18 +46,16 @@ class BaseCases:
 
 
 def base_cases(card: Card) -> BaseCases | None:
-    """Slices of the bundled model that a model is, or descends from; None where there are none.
+    """Slices of the bundled model that a model is, or whose knowledge it has kept; None where there are none.
 
     Raises
     ------
     InputError
         When a file of the package is damaged.
     """
-    for name in (card.name, *(ancestor.name for ancestor in card.lineage)):
-        folder = bundled_folder(name) / CASES
-        if (folder / "cases.json").is_file():
-            return _read(name, folder, card.preprocessing)
-    return None
+    name = card.training.get("base_cases", card.name)
+    folder = bundled_folder(str(name)) / CASES
+    return _read(str(name), folder, card.preprocessing) if (folder / "cases.json").is_file() else None
 
 
 def _read(model: str, folder: Path, preprocessing: Preprocessing) -> BaseCases:

@@ -109,8 +109,8 @@ def prepare(
     card, found = _card(base), _Found()
     if settings.pixel_mm is not None and card is not None and settings.keep_old and settings.pixel_mm != card.preprocessing.spacing_mm:
         raise InputError(
-            f"A model that keeps what {card.name} knows keeps its pixel size of {card.preprocessing.spacing_mm:g} mm too; leave the pixel size, or "
-            "train something else (do not keep what the base knows)."
+            f"A model that keeps what {card.name} knows keeps its pixel size of {card.preprocessing.spacing_mm:g} mm too; "
+            "leave the pixel size, or train something else (do not keep what the base knows)."
         )
     was_there = folder.exists()
     try:

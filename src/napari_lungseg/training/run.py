@@ -173,6 +173,7 @@ def _card(start: Start, verdict: Verdict, seconds: float, share: float) -> Card:
         "split": TypeAdapter(Split).dump_python(plan.split, mode="json"),
         "sources": plan.licences,
         "share_of_new_weights": share,
+        "base_cases": start.old.model if start.old is not None else None,
         "verdict": verdict.why,
     }
     scores = {

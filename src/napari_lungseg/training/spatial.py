@@ -59,7 +59,7 @@ def view(
     image : (size, size) tensor
         The case's own numbers.
     label : (size, size) tensor of uint8
-        As the slice's; background beyond its edge.
+        As the slice's; beyond its edge background, or ``IGNORE`` where the slice has such pixels.
     down_rad : float
         Direction in the view (x right, y down) in which gravity pulled on a patient lying on the back.
     """
@@ -98,7 +98,10 @@ def view(
     sampled = F.grid_sample(planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
     covers, which = sampled[1:].max(dim=0)
     label = torch.tensor(values, dtype=torch.uint8)[which]
-    label[covers < 0.5 if len(values) == 1 else covers < 1.0 - sampled[1:].sum(dim=0)] = 0
+    label[covers < 1.0 - sampled[1:].sum(dim=0)] = 0
+    if IGNORE in item.values:
+        # Beyond the edge of a slice that was not judged as a whole, nobody has judged either.
+        label[(grid[0].abs() > 1.0).any(dim=-1)] = IGNORE
     # The slice's downward axis (0, 1) seen from the view: the inverse rotation, then the flip.
     down = math.atan2(cos, sin * flip)
     return sampled[0] + outside, label, down
