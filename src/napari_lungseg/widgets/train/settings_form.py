@@ -31,6 +31,7 @@ MAIN = {
     "patience": Row("Patience (epochs)", "End early when nothing got better for so many epochs; 0 for never."),
     "batch_size": Row("Batch size", "Views learnt from at once. It shrinks by itself where the memory runs out."),
     "view_px": Row("View (pixels)", "Side of a view, at the model's own pixel size. Smaller is quicker, and sees less.", 32),
+    "pixel_mm": Row("Pixel (mm)", "Pixel size of the new model; 0 for that of the model it starts from.", 0.05),
     "learning_rate": Row("Learning rate", "The highest. Lower forgets less and learns more slowly.", 0.00005),
     "loss": Row("Loss", "What the training makes small."),
     "optimizer": Row("Optimizer", "How it goes about it."),
