@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from phantom import chest, chest_model, two_class_model
+from qtpy.QtWidgets import QFileDialog
 
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.model import FOLDER_VARIABLE, Model, save_model
 from napari_lungseg.segmentation import segment
 from napari_lungseg.volume import Volume
+from napari_lungseg.widgets.library import FOLDER
 from napari_lungseg.widgets.saving.session import session_of
 
 CT, LUNGS = chest(slices=6)
@@ -149,9 +151,9 @@ def test_back_from_the_workspace_the_mask_tells_the_classes(open_with, name):
     np.testing.assert_array_equal(mask_of(desk), strict)
 
 
-def test_labels_that_the_window_cannot_keep_are_refused(open_desk, messages, tmp_path):
+def test_labels_that_the_window_cannot_keep_are_refused(open_desk, messages, monkeypatch, tmp_path):
     desk = open_desk(doubtful())
     folder = save_model(two_class_model(labels=(1, 200)), tmp_path / "high")
-    desk.controls.model.choices = [*desk.controls.model.choices, str(folder)]
-    desk.controls.model.value = str(folder)
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
+    desk.controls.model.value = FOLDER
     assert "labels up to 127" in desk.segment()
