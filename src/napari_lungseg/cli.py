@@ -11,6 +11,7 @@ import typer
 
 from napari_lungseg import __version__
 from napari_lungseg.architecture import DEFAULT_MODEL
+from napari_lungseg.cli_measure import measure
 from napari_lungseg.cli_train import train
 from napari_lungseg.errors import InputError
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 models = typer.Typer(help="List, show, import and remove models.", rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(models, name="models")
+app.command("measure")(measure)
 app.command("train")(train)
 
 
@@ -134,7 +136,8 @@ def evaluate(
     json: Annotated[Path | None, typer.Option(help="Write the scores to this JSON file.")] = None,
 ) -> int:
     """Compare labels with a reference: Dice, IoU, precision, recall, HD95, ASSD, volume error."""
-    from napari_lungseg.comparison import as_csv, as_json, as_table, compare, pairs
+    from napari_lungseg.comparison import as_json, as_table, compare, pairs
+    from napari_lungseg.tables import as_csv
 
     matched, failures = pairs(prediction, reference)
     rows = []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from dataclasses import asdict
@@ -13,10 +11,8 @@ from typing import Any
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import READABLE, read
 from napari_lungseg.metrics import evaluate
+from napari_lungseg.tables import Row, aligned
 from napari_lungseg.tasks import LABELS_SUFFIX, stem_of
-
-#: One case and label: "case", "label" and the scores by name.
-Row = dict[str, Any]
 
 
 def pairs(prediction: Path, reference: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
@@ -53,7 +49,7 @@ def pairs(prediction: Path, reference: Path) -> tuple[dict[str, tuple[Path, Path
 
 
 def compare(case: str, prediction: Path, reference: Path) -> list[Row]:
-    """Score one case; one row for each label (InputError where the two do not fit)."""
+    """Score one case; one row for each label: "case", "label" and the scores by name (InputError where the two do not fit)."""
     scores = evaluate(read(prediction), read(reference))
     return [{"case": case, "label": label, **asdict(values)} for label, values in scores.items()]
 
@@ -61,18 +57,7 @@ def compare(case: str, prediction: Path, reference: Path) -> list[Row]:
 def as_table(rows: list[Row]) -> str:
     """Text for the terminal, with the mean of each label below where there are several cases."""
     body = rows + (_means(rows) if len({row["case"] for row in rows}) > 1 else [])
-    lines = [list(rows[0]), *([_short(value) for value in row.values()] for row in body)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
-
-
-def as_csv(rows: list[Row]) -> str:
-    """Rows as comma-separated values with a heading."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return aligned([list(rows[0]), *([_short(value) for value in row.values()] for row in body)])
 
 
 def as_json(rows: list[Row]) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import edt
 import numpy as np
 import numpy.typing as npt
 
-from napari_lungseg.errors import InputError
-from napari_lungseg.volume import Array, Volume, grid_difference
+from napari_lungseg.grids import on_same_grid
+from napari_lungseg.volume import Array, Volume
 
 Mask = npt.NDArray[np.bool_]
 
@@ -71,7 +71,12 @@ def evaluate(prediction: Volume, reference: Volume) -> dict[str, Scores]:
     InputError
         When the two do not lie on the same grid.
     """
-    predicted, expected = _same_grid(prediction, reference)
+    predicted, expected = on_same_grid(
+        prediction,
+        reference,
+        ("prediction", "reference"),
+        "give the mask that was made on the reference's own image, or resample it first.",
+    )
     spacing, voxel_ml = expected.spacing, expected.voxel_ml
     both = _joint(predicted.array, expected.array)
     scores = {"lungs": _score(both[0] > 0, both[1] > 0, spacing, voxel_ml)}
@@ -142,24 +147,3 @@ def _joint(one: Array, other: Array) -> tuple[Array, Array]:
         box.append(slice(start, stop))
     cut = tuple(box)
     return np.ascontiguousarray(one[cut]), np.ascontiguousarray(other[cut])
-
-
-def _same_grid(prediction: Volume, reference: Volume) -> tuple[Volume, Volume]:
-    """Both as upright volumes of three axes, after making sure that they agree."""
-    one, other = _upright(prediction), _upright(reference)
-    difference = None
-    if one.shape != other.shape:
-        difference = f"shape {prediction.shape} against {reference.shape}"
-    elif prediction.spacing_known and reference.spacing_known:
-        difference = grid_difference(one, other)
-    if difference:
-        raise InputError(
-            f"The prediction and the reference lie on different grids ({difference}); give the mask that was made on the "
-            "reference's own image, or resample it first."
-        )
-    return one, other if reference.spacing_known else replace(other, affine=one.affine)
-
-
-def _upright(volume: Volume) -> Volume:
-    array = np.asarray(volume.array)
-    return replace(volume, array=array[None] if array.ndim == 2 else array).reorient()[0]

@@ -8,6 +8,7 @@ import numpy as np
 from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap, ensure_colormap
 
+from napari_lungseg.mesh import COLOURS, OTHER_COLOUR
 from napari_lungseg.volume import Array
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 #: Diameter of the brush, in mm, with which a mask is offered for correction.
 BRUSH_MM = 8.0
 
-RIGHT_AND_LEFT = {0: "transparent", 1: "#3ddc97", 2: "#4aa8ff", None: "#ff5fa2"}
+RIGHT_AND_LEFT = {0: "transparent", None: OTHER_COLOUR} | COLOURS
 NAMES = {"index": [0, 1, 2], "lung": [None, "right", "left"]}
 
 
