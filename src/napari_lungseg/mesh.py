@@ -42,7 +42,7 @@ class MeshSettings:
     smoothing : int
         Rounds of Taubin's smoothing, 0 to 200.
     most_faces : int or None
-        A finer surface is decimated to about as many triangles; None keeps them all.
+        A finer surface is decimated to as many triangles, or as few as leave it closed; None keeps them all.
     """
 
     smoothing: int = 20
@@ -151,19 +151,20 @@ def _decimated(made: Trimesh, most_faces: int) -> Trimesh:
 
 def _inflate(made: Trimesh, volume_mm3: float, most_mm: float) -> None:
     """Move a surface along its normals, by at most so much at a time, until it encloses a volume."""
+    normals = np.array(made.vertex_normals)
     for _ in range(_TRIES):
         lack = volume_mm3 - enclosed_mm3(made)
         if abs(lack) <= _CLOSE * volume_mm3:
             return
         # What smoothing has made a dot has nearly no area: its way is not told by that.
-        made.vertices += made.vertex_normals * float(np.clip(lack / made.area, -most_mm, most_mm))
+        made.vertices += normals * float(np.clip(lack / made.area, -most_mm, most_mm))
 
 
 def enclosed_mm3(made: Trimesh) -> float:
-    """Volume of a closed surface; ``Trimesh.volume`` takes five times as long, for the inertia."""
-    from trimesh.triangles import mass_properties
-
-    return float(mass_properties(made.triangles - made.vertices[0], skip_inertia=True)["volume"])
+    """Volume of a closed surface, positive where its normals point outward; ``Trimesh.volume`` is slow, for the inertia."""
+    corners = np.asarray(made.vertices) - made.vertices[0]
+    a, b, c = (corners[made.faces[:, corner]] for corner in range(3))
+    return float(np.einsum("ij,ij->", a, np.cross(b, c))) / 6.0
 
 
 def write_surfaces(made: Mapping[int, Trimesh], path: str | Path) -> Path:

@@ -12,7 +12,7 @@ from napari_lungseg import __version__
 from napari_lungseg.formats.dispatch import whole_file
 from napari_lungseg.grids import on_same_grid, upright, with_geometry
 from napari_lungseg.measurement.pictures import WINDOW_HU, chart_svg, slice_png
-from napari_lungseg.measurement.summary import summary
+from napari_lungseg.measurement.summary import HINTS, summary
 from napari_lungseg.measurement.values import Measurements, Region
 from napari_lungseg.mesh import COLOURS, OTHER_COLOUR
 from napari_lungseg.volume import Array, Volume
@@ -26,7 +26,7 @@ _STYLE = """
 body { font: 14px/1.4 sans-serif; max-width: 1100px; margin: 24px auto; padding: 0 16px; color: #222; }
 h1 { font-size: 22px; margin: 0 0 2px; } .note { color: #666; margin: 2px 0 12px; }
 table { border-collapse: collapse; margin: 12px 0; } th, td { padding: 3px 14px 3px 0; border-bottom: 1px solid #ddd; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child, td:last-child { text-align: left; } td:last-child { color: #666; }
 .row { display: flex; flex-wrap: wrap; gap: 14px; align-items: flex-start; } figure { margin: 0; background: #000; }
 figcaption { background: #fff; color: #666; } img { display: block; max-width: 340px; } svg { width: 520px; max-width: 100%; }
 svg text { font: 11px sans-serif; fill: #444; } svg .grid { stroke: #e4e4e4; }
@@ -71,16 +71,18 @@ def _page(case: str, measured: Measurements, labels: Volume, image: Volume | Non
         f'<h1>{escape(case)}</h1><p class="note">napari-lungseg {escape(__version__)}. For research, not for diagnosis.</p>'
         f'<div class="row">{_pictures(measured, labels, image)}</div>{_table(measured)}{notes}'
         f'<div class="row">{_charts(measured)}</div>'
-        '<p class="note">Positions are LPS: x to the patient\'s left, y to the back, z to the head. Mass at (HU + 1000) / 1000 g/mL. '
-        "Ranges of density as in 3D Slicer's Lung CT Analyzer.</p></body></html>\n"
+        '<p class="note">Positions are LPS. The ranges of density are those of 3D Slicer\'s Lung CT Analyzer.</p></body></html>\n'
     )
 
 
 def _table(measured: Measurements) -> str:
     made = summary(measured)
     head = "".join(f"<th>{escape(name)}</th>" for name in ("", *made.columns))
-    lines = ("".join(f"<td>{escape(cell)}</td>" for cell in (title, *cells)) for title, cells in made.lines)
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    body = "".join(
+        f"<tr><td>{escape(title)}</td>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}<td>{escape(HINTS.get(title, ''))}</td></tr>"
+        for title, cells in made.lines
+    )
+    return f"<table><tr>{head}<th></th></tr>{body}</table>"
 
 
 def _pictures(measured: Measurements, labels: Volume, image: Volume | None) -> str:
@@ -123,8 +125,7 @@ def _charts(measured: Measurements) -> str:
     for region in single:
         if region.density is not None:
             histogram = region.density.histogram
-            middles = (histogram.edges_hu[:-1] + histogram.edges_hu[1:]) / 2
-            densities[region.name] = (colour(region), middles, 100.0 * histogram.voxels / region.voxels)
+            densities[region.name] = (colour(region), histogram.middles_hu, 100.0 * histogram.voxels / region.voxels)
     if densities:
         charts.append(chart_svg(densities, "Density (HU)", "Part of the voxels (%)"))
     return "".join(f"<div>{chart}</div>" for chart in charts)

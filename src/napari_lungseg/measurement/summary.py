@@ -60,26 +60,39 @@ def _lines() -> list[tuple[str, Callable[[Region], str]]]:
         ("Voxels", lambda r: str(r.voxels)),
         ("Mass (g)", of(lambda d: _number(d.mass_g, 1))),
         ("Surface (cm²)", lambda r: _number(r.surface_cm2, 1)),
-        ("Largest diameter (mm)", lambda r: _number(r.feret_mm, 1)),
-        ("Smallest box (mm)", lambda r: NONE if r.oriented_box is None else " x ".join(f"{edge:.0f}" for edge in r.oriented_box.size_mm)),
-        ("Centre x, y, z (mm)", lambda r: NONE if r.centroid_mm is None else ", ".join(f"{place:.1f}" for place in r.centroid_mm)),
+        ("Feret (mm)", lambda r: _number(r.feret_mm, 1)),
         ("Mean (HU)", of(lambda d: _number(d.mean_hu, 1))),
         ("SD (HU)", of(lambda d: _number(d.sd_hu, 1))),
         ("Median (HU)", of(lambda d: _number(d.percentiles_hu[50], 1))),
         ("Perc15 (HU)", of(lambda d: _number(d.perc15_hu, 1))),
         ("LAA-950 (%)", of(lambda d: _number(d.laa950_percent, 2))),
-        *((_range_title(name), of(partial(_range, name))) for name in RANGES_HU),
+        *((_titled(name), of(partial(_range, name))) for name in RANGES_HU),
+        *((f"Box edge {edge + 1} (mm)", partial(_edge, edge)) for edge in range(3)),
+        *((f"Centre {letter} (mm)", partial(_centre, axis)) for axis, letter in enumerate("xyz")),
         ("Cut off at", lambda r: ", ".join(r.cut_off) or NONE),
     ]
+
+
+def _edge(edge: int, region: Region) -> str:
+    return NONE if region.oriented_box is None else _number(region.oriented_box.size_mm[edge], 1)
+
+
+def _centre(axis: int, region: Region) -> str:
+    return NONE if region.centroid_mm is None else _number(region.centroid_mm[axis], 1)
 
 
 def _range(name: str, density: Density) -> str:
     return _number(density.ranges_percent[name], 1)
 
 
-def _range_title(name: str) -> str:
-    low, high = RANGES_HU[name]
-    return f"{name.capitalize()} {f'< {high:.0f}' if math.isfinite(high) else f'≥ {low:.0f}'} HU (%)"
+def _titled(name: str) -> str:
+    return f"{name.capitalize()} (%)"
+
+
+def _told(low: float, high: float) -> str:
+    if not math.isfinite(low):
+        return f"Part of the voxels below {high:.0f} HU"
+    return f"Part of the voxels from {low:.0f} HU" + (f" to {high:.0f} HU" if math.isfinite(high) else " on")
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -110,3 +123,18 @@ def _row(region: Region, ratio: float | None) -> Row:
 
 def _named(name: str, letters: str, values: Iterable[float] | None) -> Row:
     return dict(zip((name.format(letter) for letter in letters), (None,) * len(letters) if values is None else values))
+
+
+#: What a line of the table is, where its title says too little.
+HINTS = {
+    "Surface (cm²)": "Area of the smooth surface, cuts at the border of the image included",
+    "Feret (mm)": "Largest distance between two points of the border",
+    "Perc15 (HU)": "15 % of the voxels are below",
+    "LAA-950 (%)": "Part of the voxels below -950 HU",
+    "Mass (g)": "At (HU + 1000) / 1000 g/mL",
+    **{_titled(name): _told(*span) for name, span in RANGES_HU.items()},
+    **{f"Box edge {edge} (mm)": "Of the smallest box around it, in any direction" for edge in (1, 2, 3)},
+    "Centre x (mm)": "To the patient's left",
+    "Centre y (mm)": "To the back",
+    "Centre z (mm)": "To the head",
+}

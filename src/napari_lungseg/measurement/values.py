@@ -64,6 +64,11 @@ class Histogram:
     edges_hu: npt.NDArray[np.float64]
     voxels: npt.NDArray[np.int64]
 
+    @property
+    def middles_hu(self) -> npt.NDArray[np.float64]:
+        """Middle of each bin."""
+        return (self.edges_hu[:-1] + self.edges_hu[1:]) / 2
+
 
 @dataclass(frozen=True)
 class Density:

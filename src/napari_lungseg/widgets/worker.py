@@ -153,11 +153,11 @@ def masking(probability: Volume, settings: MaskSettings) -> Array | Failed:
         return Failed(sentence(error))
 
 
-def sentence(error: Exception) -> str:
+def sentence(error: Exception, what: str = "segmentation") -> str:
     """What went wrong, for a person; the log keeps the traceback of what is not their doing."""
     if isinstance(error, InputError):
         return str(error)
-    logger.exception("segmentation failed", exc_info=error)
+    logger.exception("%s failed", what, exc_info=error)
     if getattr(error, "winerror", None) == 1114 or "WinError 1114" in str(error):
         return (
             "PyTorch could not be loaded after the window (WinError 1114); close napari and start it with "
@@ -165,4 +165,4 @@ def sentence(error: Exception) -> str:
         )
     if isinstance(error, MemoryError):
         return "There is not enough memory for this image; close other programs, or segment fewer slices or a smaller image."
-    return f"The segmentation failed ({type(error).__name__}: {error}); the log has the details."
+    return f"The {what} failed ({type(error).__name__}: {error}); the log has the details."
