@@ -43,12 +43,12 @@ def show_surfaces(viewer: napari.viewer.Viewer, mask: Labels, shown: list[Shown]
             metadata={KEY: (mask, surface.label)},
         )
     viewer.layers.selection.active = mask
-    if viewer.dims.ndisplay == 2:
+    if not before or viewer.dims.ndisplay == 2:
         _go_to_3d(viewer)
 
 
 def _shows(layer: Surface, mask: Labels) -> bool:
-    return layer.metadata.get(KEY, (None,))[0] is mask
+    return layer.metadata.get(KEY, (None,))[0] == mask
 
 
 def _go_to_3d(viewer: napari.viewer.Viewer) -> None:

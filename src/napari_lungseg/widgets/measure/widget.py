@@ -187,7 +187,7 @@ class MeasureWidget(QWidget):
 
     def _show(self, mask: Layer, measured: Measurements) -> None:
         """Show the measures in the dock, and give them to the layer, for napari's own table of features."""
-        if mask not in self.viewer.layers or mask is not self.controls.mask.value:
+        if mask not in self.viewer.layers or mask != self.controls.mask.value:
             return
         self.measured, self._of = measured, mask
         self.controls.show_table(measured)
@@ -252,7 +252,8 @@ def _set_features(mask: Labels, measured: Measurements) -> None:
     if "index" in before:
         kept = before.set_index("index")
         found = found.combine_first(kept[[name for name in kept if name not in found]])
-    mask.features = found.reset_index()
+    # Of labels without a row, the background's too, napari says under the cursor that it knows nothing.
+    mask.features = found.reindex(sorted({0, *found.index})).rename_axis("index").reset_index()
 
 
 def _release(widget: MeasureWidget, events: list[tuple[Any, Any]], *_: Any) -> None:
