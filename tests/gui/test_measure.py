@@ -13,7 +13,7 @@ from napari.layers import Surface
 from npe2 import PluginManager
 from phantom import chest
 from qtpy.QtCore import Qt, QThreadPool
-from qtpy.QtWidgets import QFileDialog, QPushButton
+from qtpy.QtWidgets import QFileDialog, QPushButton, QTableView
 
 from napari_lungseg.measurement import measure
 from napari_lungseg.volume import Volume, scaling
@@ -130,6 +130,18 @@ def test_the_table_the_features_and_the_curves_hold_the_measures(place):
     areas, densities = (plot.plot.listDataItems() for plot in (place.controls.areas, place.controls.densities))
     assert [curve.name() for curve in areas] == [curve.name() for curve in densities] == ["right", "left"]
     np.testing.assert_allclose(areas[1].getData()[1], expected.regions[1].profile.area_cm2)
+
+
+def test_the_measures_are_in_naparis_own_table(place):
+    mask = place.add(CT, LABELS)
+    place.press(place.controls.run)
+    _, own = place.viewer.window.add_plugin_dock_widget("napari", "Features table widget")
+    place.viewer.layers.selection.active = mask
+    (table,) = own.findChildren(QTableView)
+    model = table.model()
+    titles = [model.headerData(column, Qt.Orientation.Horizontal) for column in range(model.columnCount())]
+    place.qtbot.waitUntil(lambda: model.rowCount() == 3, timeout=SOON)
+    assert {"index", "region", "volume_ml", "perc15_hu"} <= set(titles)
 
 
 def test_without_an_image_there_are_no_densities(place):

@@ -37,6 +37,7 @@ def test_rows_hold_every_number_under_a_name_with_its_unit(measured):
     region = measured.regions[0]
     assert (right["case"], right["region"], right["label"], right["cut_off"]) == ("case, 1", "right", "1", "feet")
     assert float(right["volume_ml"]) == region.volume_ml
+    assert float(right["largest_area_cm2"]) == region.profile.area_cm2.max()
     assert float(right["centroid_z_mm"]) == region.centroid_mm[2]
     assert float(right["oriented_box_a_mm"]) == region.oriented_box.size_mm[0]
     assert float(right["collapsed_percent"]) == region.density.ranges_percent["collapsed"]

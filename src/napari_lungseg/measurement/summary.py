@@ -60,6 +60,7 @@ def _lines() -> list[tuple[str, Callable[[Region], str]]]:
         ("Voxels", lambda r: str(r.voxels)),
         ("Mass (g)", of(lambda d: _number(d.mass_g, 1))),
         ("Surface (cm²)", lambda r: _number(r.surface_cm2, 1)),
+        ("Largest area (cm²)", lambda r: _number(_largest_area_cm2(r), 1)),
         ("Feret (mm)", lambda r: _number(r.feret_mm, 1)),
         ("Mean (HU)", of(lambda d: _number(d.mean_hu, 1))),
         ("SD (HU)", of(lambda d: _number(d.sd_hu, 1))),
@@ -71,6 +72,10 @@ def _lines() -> list[tuple[str, Callable[[Region], str]]]:
         *((f"Centre {letter} (mm)", partial(_centre, axis)) for axis, letter in enumerate("xyz")),
         ("Cut off at", lambda r: ", ".join(r.cut_off) or NONE),
     ]
+
+
+def _largest_area_cm2(region: Region) -> float | None:
+    return None if region.profile.area_cm2 is None else float(region.profile.area_cm2.max())
 
 
 def _edge(edge: int, region: Region) -> str:
@@ -103,7 +108,7 @@ def _row(region: Region, ratio: float | None) -> Row:
     density, box = region.density, region.oriented_box
     low, high = region.box_mm or (None, None)
     row: Row = {"label": region.label, "region": region.name, "voxels": region.voxels, "volume_ml": region.volume_ml}
-    row |= {"surface_cm2": region.surface_cm2, "feret_mm": region.feret_mm}
+    row |= {"surface_cm2": region.surface_cm2, "largest_area_cm2": _largest_area_cm2(region), "feret_mm": region.feret_mm}
     row |= _named("centroid_{}_mm", "xyz", region.centroid_mm)
     row |= _named("centroid_index_{}", "zyx"[-len(region.centroid_index) :], region.centroid_index)
     for axis, (start, stop) in zip("zyx"[-len(region.box_index) :], region.box_index):
@@ -128,6 +133,7 @@ def _named(name: str, letters: str, values: Iterable[float] | None) -> Row:
 #: What a line of the table is, where its title says too little.
 HINTS = {
     "Surface (cm²)": "Area of the smooth surface, cuts at the border of the image included",
+    "Largest area (cm²)": "In one slice along the body axis",
     "Feret (mm)": "Largest distance between two points of the border",
     "Perc15 (HU)": "15 % of the voxels are below",
     "LAA-950 (%)": "Part of the voxels below -950 HU",
