@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_lungseg.errors import InputError
     from napari_lungseg.formats import read, write
+    from napari_lungseg.measurement import measure
     from napari_lungseg.metrics import evaluate
     from napari_lungseg.model import list_models, load_model
     from napari_lungseg.segmentation import segment
@@ -30,6 +31,7 @@ _HOME = {
     "evaluate": "metrics",
     "list_models": "model",
     "load_model": "model",
+    "measure": "measurement",
     "read": "formats",
     "segment": "segmentation",
     "train": "training.train",
@@ -43,6 +45,7 @@ __all__ = [
     "evaluate",
     "list_models",
     "load_model",
+    "measure",
     "read",
     "segment",
     "train",

@@ -12,6 +12,7 @@ import typer
 from napari_lungseg import __version__
 from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.cli_evaluate import evaluate
+from napari_lungseg.cli_measure import measure
 from napari_lungseg.cli_train import train
 from napari_lungseg.errors import InputError
 from napari_lungseg.terminal import INTERRUPTED, SOME_FAILED, UNUSABLE, complain
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 models = typer.Typer(help="List, show, import, accept and remove models.", rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(models, name="models")
+app.command("measure")(measure)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 

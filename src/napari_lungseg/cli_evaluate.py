@@ -25,10 +25,11 @@ def evaluate(
     ] = None,
 ) -> int:
     """Compare labels with a reference: Dice, IoU, precision, recall, specificity, HD95, ASSD, surface Dice, volume error."""
-    from napari_lungseg.comparison import Row, as_csv, as_json, as_table, case_rows, pairs, slice_rows, write_text
+    from napari_lungseg.comparison import as_csv, as_json, as_table, case_rows, pairs, slice_rows, write_text
     from napari_lungseg.formats import read
     from napari_lungseg.metrics import evaluate as evaluate_volume
     from napari_lungseg.metrics import evaluate_slices
+    from napari_lungseg.tables import Row
 
     names = dict(map(_named, label)) if label else None
     for path in (csv, json, per_slice):

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,9 @@ from napari_lungseg.formats import READABLE
 from napari_lungseg.formats.dispatch import whole_file
 from napari_lungseg.metrics import Scores, Statistics, describe
 from napari_lungseg.metrics.statistics import RESAMPLES, SEED
+from napari_lungseg.tables import Row, aligned
 from napari_lungseg.tasks import LABELS_SUFFIX, stem_of
 
-#: One case and label, and "slice" where it is one: their names and the scores by name.
-Row = dict[str, Any]
 #: What statistics are made of.
 SCORES = tuple(field.name for field in fields(Scores) if field.name != "tolerance_mm")
 STATISTICS = tuple(field.name for field in fields(Statistics))
@@ -85,7 +84,7 @@ def summarise(rows: list[Row]) -> dict[str, dict[str, Statistics]]:
 def as_table(rows: list[Row]) -> str:
     """Text for the terminal: the cases, and below them the statistics where there are several."""
     names = ("case", "label", *SHOWN)
-    lines = [_columns([names, *([_short(row[name]) for name in names] for row in rows)])]
+    lines = [aligned([names, *([_short(row[name]) for name in names] for row in rows)])]
     summary = summarise(rows)
     if summary:
         head = ("label", "score", *(name for name in STATISTICS if name not in ("cases", "infinite")), "cases")
@@ -95,7 +94,7 @@ def as_table(rows: list[Row]) -> str:
             for score, values in scores.items()
             if score not in ("f1", "volume_ml", "reference_ml")
         ]
-        lines.append(_columns([head, *body]))
+        lines.append(aligned([head, *body]))
         lines.append("mean_low to mean_high: 95 % interval of the mean, by bootstrap over cases.")
     lines.append(f"nsd: surface Dice at {rows[0]['tolerance_mm']:g} mm. F1 is Dice.")
     return "\n\n".join(lines)
@@ -147,12 +146,6 @@ def _cases(folder: Path) -> dict[str, Path]:
     if not cases:
         raise InputError(f"No images were found in {folder}.")
     return cases
-
-
-def _columns(lines: Iterable[Sequence[str]]) -> str:
-    cells = list(lines)
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells)
 
 
 def _short(value: Any) -> str:

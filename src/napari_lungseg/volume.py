@@ -201,6 +201,13 @@ def bounding_box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...] | None:
     return tuple(box)
 
 
+def labels_in(array: Array) -> list[int]:
+    """All values of an array of labels but 0, in order; slice by slice, so that no large temporary array is made."""
+    if array.ndim > 2:
+        return sorted(set().union(*(labels_in(part) for part in array)))
+    return [int(label) for label in np.unique(array) if label != 0]
+
+
 def grid_difference(one: Volume, other: Volume) -> str | None:
     """What differs between two upright grids of one shape, in words; None where they agree."""
     corners = np.array([(*corner, 1.0) for corner in product(*((0.0, size - 1.0) for size in one.shape))])

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from napari_lungseg.errors import InputError
-from napari_lungseg.volume import Array, Orientation, Volume, grid_difference
+from napari_lungseg.grids import on_same_grid, with_geometry
+from napari_lungseg.volume import Array, Orientation, Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,20 +54,11 @@ class Pair:
 
 def bring_together(prediction: Volume, reference: Volume) -> Pair:
     """Both upright, after making sure that they agree (else InputError)."""
-    one, _ = _with_three_axes(prediction).reorient()
-    other, orientation = _with_three_axes(reference).reorient()
-    difference = None
-    if one.shape != other.shape:
-        difference = f"shape {prediction.shape} against {reference.shape}"
-    elif prediction.spacing_known and reference.spacing_known:
-        difference = grid_difference(one, other)
-    if difference:
-        raise InputError(
-            f"The prediction and the reference lie on different grids ({difference}); give the mask that was made on the "
-            "reference's own image, or resample it first."
-        )
-    grid = other if reference.spacing_known else replace(other, affine=one.affine)
-    return Pair(one.array, other.array, grid.spacing, grid.voxel_ml, reference, orientation)
+    advice = "give the mask that was made on the reference's own image, or resample it first."
+    one, other = on_same_grid(prediction, reference, ("prediction", "reference"), advice)
+    located = _with_three_axes(with_geometry(reference, prediction))
+    orientation = located.reorient()[1] if located.spacing_known else Orientation((0, 1, 2), ())
+    return Pair(one.array, other.array, other.spacing, other.voxel_ml, reference, orientation)
 
 
 def _with_three_axes(volume: Volume) -> Volume:

@@ -9,6 +9,7 @@ import numpy as np
 from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap, ensure_colormap
 
+from napari_lungseg.mesh import COLOURS, OTHER_COLOUR
 from napari_lungseg.volume import Array
 
 if TYPE_CHECKING:
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 #: Diameter of the brush, in mm, with which a mask is offered for correction.
 BRUSH_MM = 8.0
 
-#: Of the right lung, the left one, and what else models find.
-COLOURS = {0: "transparent", 1: "#3ddc97", 2: "#4aa8ff", 3: "#ffb02e", 4: "#c78bff", 5: "#ff6b4a", None: "#ff5fa2"}
+#: Colour of each label of a mask, as its surface has in 3-D.
+LABEL_COLOURS: dict[int | None, str] = {0: "transparent", None: OTHER_COLOUR, **COLOURS}
 
 
 def add_lungs(viewer: napari.viewer.Viewer, labels: Array, name: str, geometry: dict[str, Any], *, names: Mapping[int, str]) -> Labels:
     """Add a mask that can be painted, whose labels have names."""
     layer = viewer.add_labels(
-        labels, name=name, colormap=DirectLabelColormap(color_dict=COLOURS), features=label_names(names), opacity=0.5, **geometry
+        labels, name=name, colormap=DirectLabelColormap(color_dict=LABEL_COLOURS), features=label_names(names), opacity=0.5, **geometry
     )
     layer.brush_size = brush_size(layer, BRUSH_MM) if in_mm(layer) else 10
     return layer

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 from napari_lungseg.widgets.correct.widget import CorrectWidget
 from napari_lungseg.widgets.evaluate.widget import EvaluateWidget
 from napari_lungseg.widgets.forms import add_row, labelled_form
+from napari_lungseg.widgets.measure.widget import MeasureWidget
 from napari_lungseg.widgets.review.widget import ReviewWidget
 from napari_lungseg.widgets.saving.bar import WorkspaceBar
 from napari_lungseg.widgets.saving.session import session_of
@@ -26,6 +27,7 @@ MODULES: dict[str, type[QWidget]] = {
     "Review": ReviewWidget,
     "Train": TrainWidget,
     "Evaluate": EvaluateWidget,
+    "Measure": MeasureWidget,
 }
 
 

@@ -69,9 +69,7 @@ def volume_from_layer(layer: Image | Labels, step: tuple[int, ...] = (), unit: U
     data = data[step] if step else data
     if getattr(layer, "rgb", False):
         data = to_grey(data)
-    world = _data_to_world(layer)
-    world[:-1, -1] += world[:-1, :leading] @ np.array(step, dtype=float)
-    world = np.delete(np.delete(world, range(leading), 0), range(leading), 1)
+    world = _data_to_world(layer, step)
     millimetres = _millimetres(layer, world)
     if millimetres is not None:
         world[:-1] *= np.array(millimetres)[:, None]
@@ -88,6 +86,21 @@ def layer_geometry(layer: Image | Labels) -> dict[str, Any]:
     if LPS_FROM_WORLD in layer.metadata:
         geometry["metadata"] = {LPS_FROM_WORLD: layer.metadata[LPS_FROM_WORLD]}
     return geometry
+
+
+def world_from_lps(layer: Image | Labels, step: tuple[int, ...], volume: Volume) -> npt.NDArray[np.float64]:
+    """Matrix (4, 4) from LPS (x, y, z, 1) to the layer's own world (z, y, x, 1), in its units.
+
+    Parameters
+    ----------
+    layer : Image or Labels
+        With three axes, or more (time) axes before these.
+    step : tuple of int
+        Index along each axis before the last three.
+    volume : Volume
+        Of :func:`volume_from_layer` for this layer and step.
+    """
+    return _data_to_world(layer, step or (0,) * (layer.ndim - 3)) @ np.linalg.inv(volume.affine)
 
 
 def volume_to_layer(volume: Volume) -> tuple[Array, dict[str, Any]]:
@@ -144,14 +157,14 @@ def _shown_order(volume: Volume) -> tuple[tuple[int, int, int], bool]:
     return order, False
 
 
-def _data_to_world(layer: Image | Labels) -> npt.NDArray[np.float64]:
-    """Homogeneous matrix of all transforms of a layer, in its own axes and units."""
+def _data_to_world(layer: Image | Labels, step: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Homogeneous matrix of all transforms of a layer's volume at a step, in its own axes and units."""
     origin = np.array(layer.data_to_world(np.zeros(layer.ndim)))
     matrix = np.eye(layer.ndim + 1)
     for axis, unit in enumerate(np.eye(layer.ndim)):
         matrix[:-1, axis] = np.array(layer.data_to_world(unit)) - origin
-    matrix[:-1, -1] = origin
-    return matrix
+    matrix[:-1, -1] = origin + matrix[:-1, : len(step)] @ np.array(step, dtype=float)
+    return np.delete(np.delete(matrix, range(len(step)), 0), range(len(step)), 1)
 
 
 def _millimetres(layer: Image | Labels, world: npt.NDArray[np.float64]) -> list[float] | None:

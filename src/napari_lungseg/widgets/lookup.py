@@ -36,10 +36,9 @@ def result_with(viewer: napari.viewer.Viewer, lungs: Labels) -> Result:
 
     What such a layer holds then counts as the model's mask, so that the person's changes are told from it.
     """
-    for layer in viewer.layers:
-        result = result_of(layer)
-        if result is not None and result.lungs == lungs and result.has_lungs(viewer):
-            return result
+    known = result_holding(viewer, lungs)
+    if known is not None:
+        return known
     if not isinstance(lungs.data, np.ndarray):
         raise InputError(f"The labels of '{lungs.name}' lie outside of memory and cannot be corrected; duplicate the layer first.")
     fitting = [layer for layer in viewer.layers if is_image(layer) and voxel_shape(layer) == lungs.data.shape]
@@ -49,6 +48,21 @@ def result_with(viewer: napari.viewer.Viewer, lungs: Labels) -> Result:
     image.metadata[KEY] = result
     result.adopt(lungs)
     return result
+
+
+def result_holding(viewer: napari.viewer.Viewer, lungs: Layer) -> Result | None:
+    """The result whose mask a layer is, if there is one."""
+    results = [result for layer in viewer.layers if (result := result_of(layer)) is not None]
+    return next((result for result in results if result.lungs == lungs and result.has_lungs(viewer)), None)
+
+
+def image_of(viewer: napari.viewer.Viewer, mask: Layer) -> Layer | None:
+    """The image that a mask belongs to: that of its result, else the topmost on the same voxels."""
+    result = result_holding(viewer, mask)
+    if result is not None and is_image(result.image):
+        return result.image
+    fitting = [layer for layer in viewer.layers if is_image(layer) and voxel_shape(layer) == voxel_shape(mask)]
+    return fitting[-1] if fitting else None
 
 
 def is_mask(layer: Layer) -> bool:

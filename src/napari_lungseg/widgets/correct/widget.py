@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 from napari_lungseg.corrections import as_box
 from napari_lungseg.errors import InputError
 from napari_lungseg.steps import Box
-from napari_lungseg.volume import Array
+from napari_lungseg.volume import labels_in
 from napari_lungseg.widgets.correct.applying import Applying
 from napari_lungseg.widgets.correct.brush import Brush
 from napari_lungseg.widgets.correct.changes import Changes
@@ -165,13 +165,13 @@ class CorrectWidget(QWidget):
     def _list_labels(self) -> None:
         """Look in the background for labels other than those of the displayed slice."""
         assert self._lungs is not None
-        worker = create_worker(_labels_in, self._lungs.data, _start_thread=False)
+        worker = create_worker(labels_in, self._lungs.data, _start_thread=False)
         worker.returned.connect(partial(self._labels_listed, self._lungs))
         worker.start()
 
-    def _labels_listed(self, lungs: Labels, found: set[int]) -> None:
+    def _labels_listed(self, lungs: Labels, found: list[int]) -> None:
         if lungs is self._lungs:
-            self._labels |= found
+            self._labels.update(found)
             self._show_labels()
 
     def _show_labels(self) -> None:
@@ -260,7 +260,7 @@ class CorrectWidget(QWidget):
         if result is None or self._lungs is None or box is None:
             controls.show_numbers("", given=False)
             return
-        self._labels |= _labels_in(self._lungs.data[box])
+        self._labels.update(labels_in(self._lungs.data[box]))
         self._show_labels()
         counts = np.bincount(result.corrections.difference(self._lungs.data, box).ravel(), minlength=4)
         volume = volume_from_layer(self._lungs, (), "arbitrary")
@@ -269,13 +269,6 @@ class CorrectWidget(QWidget):
         controls.show_numbers(
             f"This slice: {', '.join(parts)}." if parts else "This slice: as the model left it.", given=result.corrections.is_touched(box)
         )
-
-
-def _labels_in(data: Array) -> set[int]:
-    """All labels, slice by slice, so that no large temporary array is made."""
-    if data.ndim > 2:
-        return set().union(*(_labels_in(part) for part in data))
-    return {int(label) for label in np.unique(data)} - {0}
 
 
 def _release(widget: CorrectWidget, events: list[tuple[Any, Any]], *_: Any) -> None:

@@ -12,10 +12,10 @@ from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 from skimage.segmentation import find_boundaries
 
-from napari_lungseg.widgets.appearance import COLOURS
+from napari_lungseg.mesh import COLOURS
 
 #: Of classes 1, 2, ..., as of labels on the canvas.
-FILLS = tuple(str(COLOURS[value]) for value in sorted(value for value in COLOURS if value))
+FILLS = tuple(colour for _, colour in sorted(COLOURS.items()))
 OPACITY = 0.45
 OUTLINE = "#ffe14d"
 #: Label of pixels that nobody has judged, shown darker.

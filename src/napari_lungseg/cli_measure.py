@@ -1,0 +1,49 @@
+"""``napari-lungseg measure``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_lungseg.errors import InputError
+
+
+def measure(
+    labels: Annotated[Path, typer.Argument(help="Labels: 1 right lung, 2 left lung, or any above 0.")],
+    image: Annotated[Path | None, typer.Option(help="The CT on the same grid, for densities and mass.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write all measures to this CSV file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page with table, pictures and curves to this HTML file.")] = None,
+    mesh: Annotated[Path | None, typer.Option(help="Write the surfaces, in mm, to this .stl, .obj, .ply or .glb file.")] = None,
+) -> None:
+    """Measure a mask: volume, surface, place, area profile, and densities where there is a CT."""
+    from napari_lungseg.formats import read
+    from napari_lungseg.formats.dispatch import whole_file
+    from napari_lungseg.measurement import as_rows, measure, summary, write_report
+    from napari_lungseg.mesh import check_mesh_path, surfaces, write_surfaces
+    from napari_lungseg.tables import aligned, as_csv
+    from napari_lungseg.tasks import stem_of
+
+    # Before anything long is begun.
+    for path in (csv, report):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise InputError(f"The folder {path.parent} does not exist; make it first or choose another.")
+    if mesh is not None:
+        check_mesh_path(mesh)
+    mask, ct = read(labels), None if image is None else read(image)
+    if mesh is not None and not mask.spacing_known:
+        raise InputError(f"{labels} does not say how large its voxels are, so there is no surface in mm; give a mask with a geometry.")
+    measured = measure(mask, ct)
+    table = summary(measured)
+    typer.echo(aligned([["", *table.columns], *([title, *cells] for title, cells in table.lines)]))
+    for note in measured.notes:
+        typer.echo(note, err=True)
+    case = stem_of(labels)
+    if csv is not None:
+        with whole_file(csv, ".csv") as temporary:
+            temporary.write_text(as_csv(as_rows(measured, case)), encoding="utf-8")
+    if report is not None:
+        write_report(report, case, measured, mask, ct)
+    if mesh is not None:
+        write_surfaces(surfaces(mask), mesh)

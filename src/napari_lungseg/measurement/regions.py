@@ -1,0 +1,197 @@
+"""Measuring every region of a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.grids import on_same_grid, upright, with_geometry
+from napari_lungseg.measurement.density import density
+from napari_lungseg.measurement.shape import extremes, feret, hull_corners, oriented_box, placed, point
+from napari_lungseg.measurement.values import Density, Measurements, Profile, Region
+from napari_lungseg.mesh import MeshSettings, label_name, mask_surface
+from napari_lungseg.volume import Array, Volume, bounding_box, labels_in
+
+TOGETHER = "together"
+#: More labels than this are no mask, but an image in its place.
+MOST_LABELS = 255
+#: Borders of an upright image, at the start and the end of each axis.
+_BORDERS = (("feet", "head"), ("front", "back"), ("right", "left"))
+
+
+def measure(labels: Volume, image: Volume | None = None, progress: Callable[[int, int], None] | None = None) -> Measurements:
+    """Measure every label of a mask, and all together.
+
+    Parameters
+    ----------
+    labels : Volume
+        (Z, Y, X) or (Y, X): 1 right lung, 2 left lung, or any labels above 0.
+    image : Volume, optional
+        The image on the same grid; where its unit is HU, densities are measured too.
+    progress : callable, optional
+        Called with regions done and regions in all.
+
+    Returns
+    -------
+    Measurements
+        Sizes, shapes and places in physical space, whatever the grid; densities where there are HU.
+
+    Raises
+    ------
+    InputError
+        When the labels are empty or no labels, or lie on another grid than the image.
+    """
+    given = with_geometry(labels, image)
+    if image is None:
+        turned, values = upright(given), None
+    else:
+        turned, upright_image = on_same_grid(given, image, ("labels", "image"), "give the image that the mask was made on.")
+        values = upright_image.array if image.unit == "HU" else None
+    array = np.asarray(turned.array)
+    box = bounding_box(array != 0)
+    if box is None:
+        raise InputError("The labels are empty, so there is nothing to measure; segment the image first or choose another mask.")
+    # Of a big scan the lungs are a fourth.
+    inside = _whole_numbers(array[box])
+    found = labels_in(inside)
+    if found[0] < 0 or len(found) > MOST_LABELS:
+        raise InputError("The labels hold negative numbers or very many different ones, as an image does; choose a mask.")
+    wanted: list[int | None] = [*found, None] if len(found) > 1 else [*found]
+    regions = []
+    for done, label in enumerate(wanted, start=1):
+        mask = inside > 0 if label is None else inside == label
+        within = bounding_box(mask)
+        assert within is not None
+        place = tuple(slice(outer.start + part.start, outer.start + part.stop) for outer, part in zip(box, within))
+        name = TOGETHER if label is None else label_name(label, found)
+        regions.append(_Region(mask[within], place, turned, given, None if values is None else values[place]).measured(label, name))
+        if progress is not None:
+            progress(done, len(wanted))
+    sizes = {region.label: region.voxels for region in regions}
+    ratio = sizes[2] / sizes[1] if 1 in sizes and 2 in sizes else None
+    return Measurements(tuple(regions), ratio, _notes(regions, turned, image))
+
+
+@dataclass(frozen=True, eq=False)
+class _Region:
+    """The voxels of a region.
+
+    Attributes
+    ----------
+    mask : (Z, Y, X) array of bool
+        As large as the region.
+    place : 3 slices
+        Where that is in the upright volume.
+    turned, given : Volume
+        The labels upright, and as they were given.
+    values : (Z, Y, X) array or None
+        HU.
+    """
+
+    mask: npt.NDArray[np.bool_]
+    place: tuple[slice, ...]
+    turned: Volume
+    given: Volume
+    values: Array | None
+
+    def measured(self, label: int | None, name: str) -> Region:
+        known = self.turned.spacing_known
+        voxels = int(np.count_nonzero(self.mask))
+        voxel_ml = self.turned.voxel_ml if known else None
+        centroid = self._centroid(voxels)
+        inner = self.turned.crop(self.place)
+        flat = 1 in self.turned.shape
+        corners = None
+        if known:
+            axes = tuple(axis for axis in range(3) if self.turned.shape[axis] > 1)
+            corners = hull_corners(placed(extremes(self.mask, axes), inner.affine))
+        smooth = None if flat or not known else mask_surface(self.mask, inner.affine, MeshSettings(most_faces=None))
+        return Region(
+            label=label,
+            name=name,
+            voxels=voxels,
+            volume_ml=None if voxel_ml is None else voxels * voxel_ml,
+            surface_cm2=None if smooth is None else float(smooth.area) / 100.0,
+            feret_mm=None if corners is None else feret(corners),
+            centroid_index=self._given_index(centroid),
+            centroid_mm=point(placed(centroid, self.turned.affine)) if known else None,
+            box_index=self._given_box(),
+            box_mm=None if corners is None else (point(corners.min(axis=0)), point(corners.max(axis=0))),
+            oriented_box=None if flat or corners is None else oriented_box(corners),
+            cut_off=self._cut_off(),
+            profile=self._profile(),
+            density=None if self.values is None else _density(self.values[self.mask], voxel_ml),
+        )
+
+    def _centroid(self, voxels: int) -> npt.NDArray[np.float64]:
+        """Mean upright index."""
+        mean = []
+        for axis, part in enumerate(self.place):
+            along = np.count_nonzero(self.mask, axis=tuple(other for other in range(3) if other != axis))
+            mean.append(float(along @ np.arange(part.start, part.stop)) / voxels)
+        return np.array(mean)
+
+    def _given_index(self, index: npt.NDArray[np.float64]) -> tuple[float, ...]:
+        """An upright index along the axes of the labels as they were given."""
+        place = np.linalg.solve(self.given.affine, self.turned.affine @ np.append(index, 1.0))
+        return tuple(float(value) for value in place[3 - self.given.ndim : 3])
+
+    def _given_box(self) -> tuple[tuple[int, int], ...]:
+        ends = [self._given_index(np.array([get(part) for part in self.place])) for get in (lambda p: p.start, lambda p: p.stop - 1)]
+        return tuple((round(min(pair)), round(max(pair)) + 1) for pair in zip(*ends))
+
+    def _cut_off(self) -> tuple[str, ...]:
+        touched = []
+        for axis, (part, size) in enumerate(zip(self.place, self.turned.shape)):
+            names = _BORDERS[axis] if self.turned.spacing_known else (f"start of axis {axis}", f"end of axis {axis}")
+            # Of a single slice, that axis has no border.
+            reached = (part.start == 0, part.stop == size) if size > 1 else (False, False)
+            touched += [name for name, there in zip(names, reached) if there]
+        return tuple(touched)
+
+    def _profile(self) -> Profile:
+        axis = self.turned.axial_axis
+        rest = tuple(other for other in range(3) if other != axis)
+        voxels = np.count_nonzero(self.mask, axis=rest).astype(np.int64)
+        if not self.turned.spacing_known:
+            return Profile(voxels, None, None)
+        steps = self.turned.affine[:3, :3]
+        area_mm2 = float(np.linalg.norm(np.cross(steps[:, rest[0]], steps[:, rest[1]])))
+        middles = np.tile((np.array(self.turned.shape) - 1) / 2, (len(voxels), 1))
+        middles[:, axis] = np.arange(self.place[axis].start, self.place[axis].stop)
+        return Profile(voxels, voxels * (area_mm2 / 100.0), placed(middles, self.turned.affine)[:, 2])
+
+
+def _density(values: Array, voxel_ml: float | None) -> Density | None:
+    """None where no voxel has a number."""
+    if np.issubdtype(values.dtype, np.floating):
+        values = values[np.isfinite(values)]
+    return density(values, voxel_ml) if values.size else None
+
+
+def _whole_numbers(array: Array) -> Array:
+    """Labels as integers (InputError where they are none)."""
+    if np.issubdtype(array.dtype, np.integer):
+        return array
+    whole = array.astype(np.int32)
+    if not np.array_equal(whole, array):
+        raise InputError("The labels are not whole numbers, so they are no labels; choose a mask.")
+    return whole
+
+
+def _notes(regions: list[Region], turned: Volume, image: Volume | None) -> tuple[str, ...]:
+    notes = []
+    if image is not None and image.unit != "HU":
+        notes.append("The numbers of the image are not Hounsfield units, so no densities were measured.")
+    if not turned.spacing_known:
+        notes.append("The voxels have no known size, so nothing was measured in mm, cm², mL or g.")
+    notes += [
+        f"{region.name.capitalize()}: cut off by the border of the image ({', '.join(region.cut_off)}); all is of the part inside."
+        for region in regions
+        if region.cut_off and (region.label is not None)
+    ]
+    return tuple(notes)

@@ -1,0 +1,125 @@
+"""The form of the Measure module: what can be chosen and pressed, and where the measures are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from magicgui.widgets import ComboBox
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QGridLayout,
+    QHeaderView,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_lungseg.measurement import HINTS, Measurements, summary
+from napari_lungseg.widgets.forms import emphasise, folded, form, scrolled
+from napari_lungseg.widgets.measure.plots import Plot
+
+
+class MeasureControls(QWidget):
+    """Every control of the Measure module.
+
+    Parameters
+    ----------
+    masks, images : callable
+        Give the layers that can be chosen.
+    """
+
+    def __init__(self, masks: Callable[[Any], list[Any]], images: Callable[[Any], list[Any]]) -> None:
+        super().__init__()
+        self.mask = ComboBox(label="Mask", choices=masks, tooltip="The labels to measure; follows the layer that is selected.")
+        self.image = ComboBox(label="Image", choices=images, nullable=True, tooltip="For densities and mass; the mask's own by itself.")
+        self.run = QPushButton("Measure")
+        self.progress = QProgressBar()
+        self.status = QLabel()
+        self.table = QTableWidget()
+        self.notes = QLabel()
+        self.areas = Plot("height z (mm), towards the head", "area (cm²)")
+        self.densities = Plot("density (HU)", "part of the voxels (%)")
+        self.csv = QPushButton("Save as CSV …")
+        self.report = QPushButton("Save a report …")
+        self.show_surfaces = QPushButton("Show surfaces")
+        self.save_surfaces = QPushButton("Save surfaces …")
+        self._lay_out()
+
+    def tell(self, text: str) -> None:
+        """Show a line of status."""
+        self.status.setText(text)
+        self.status.setVisible(bool(text))
+
+    def show_running(self, running: bool, ready: bool) -> None:
+        """Let nothing be pressed while something runs, or while there is no mask."""
+        self.progress.setVisible(running)
+        for button in (self.run, self.report, self.show_surfaces, self.save_surfaces):
+            button.setEnabled(ready and not running)
+
+    def show_table(self, measured: Measurements | None) -> None:
+        """Show the measures, a line for each; None empties the table."""
+        self.csv.setEnabled(measured is not None)
+        self.table.setVisible(measured is not None)
+        self.notes.setVisible(measured is not None and bool(measured.notes))
+        self.table.clear()
+        if measured is None:
+            return
+        made = summary(measured)
+        self.notes.setText("\n".join(measured.notes))
+        self.table.setColumnCount(len(made.columns))
+        self.table.setRowCount(len(made.lines))
+        self.table.setHorizontalHeaderLabels([name.capitalize() for name in made.columns])
+        self.table.setVerticalHeaderLabels([title for title, _ in made.lines])
+        for line, (title, cells) in enumerate(made.lines):
+            self.table.verticalHeaderItem(line).setToolTip(HINTS.get(title, ""))
+            for column, cell in enumerate(cells):
+                item = QTableWidgetItem(cell)
+                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                item.setToolTip(cell)
+                self.table.setItem(line, column, item)
+        self.table.resizeRowsToContents()
+        # It is scrolled with the module, not by itself.
+        rows = sum(self.table.rowHeight(line) for line in range(len(made.lines)))
+        self.table.setFixedHeight(self.table.horizontalHeader().sizeHint().height() + rows + 2 * self.table.frameWidth() + 2)
+
+    def _lay_out(self) -> None:
+        for combo in (self.mask, self.image):
+            # Long names are cut, rather than widen the dock.
+            combo.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        emphasise(self.run)
+        self.progress.setRange(0, 0)
+        for label in (self.status, self.notes):
+            label.setWordWrap(True)
+            label.setMinimumWidth(1)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setMinimumWidth(1)
+        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        inner = QWidget()
+        layout = QVBoxLayout(inner)
+        layout.setContentsMargins(8, 4, 8, 4)
+        layout.setSpacing(6)
+        for part in (form(self.mask, self.image), self.run, self.progress, self.status):
+            layout.addWidget(part)
+        buttons = QGridLayout()
+        for place, button in enumerate((self.show_surfaces, self.save_surfaces, self.csv, self.report)):
+            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            buttons.addWidget(button, *divmod(place, 2))
+        layout.addLayout(buttons)
+        layout.addWidget(self.table)
+        layout.addWidget(self.notes)
+        layout.addWidget(folded("Area along the body", self.areas))
+        layout.addWidget(folded("Densities", self.densities))
+        layout.addStretch()
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scrolled(inner))

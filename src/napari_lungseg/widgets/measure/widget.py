@@ -1,0 +1,264 @@
+"""The Measure module: sizes, shapes and densities of a mask, and its surfaces, by one button each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Labels, Layer
+from napari.qt.threading import create_worker
+from napari.utils.notifications import show_error, show_info
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_lungseg.formats.dispatch import whole_file
+from napari_lungseg.measurement import Measurements, as_rows
+from napari_lungseg.tables import as_csv
+from napari_lungseg.widgets.lookup import image_of, is_image, is_mask, result_holding
+from napari_lungseg.widgets.measure.controls import MeasureControls
+from napari_lungseg.widgets.measure.plots import area_curves, density_curves
+from napari_lungseg.widgets.measure.surfaces import show_surfaces
+from napari_lungseg.widgets.measure.work import Chosen, Shown, measuring, reporting, saving, shaping
+from napari_lungseg.widgets.results import RESULTS, Result
+from napari_lungseg.widgets.saving.session import session_of
+from napari_lungseg.widgets.view import displayed_step
+from napari_lungseg.widgets.worker import Failed
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+NOTHING = "Segment an image first, or add a labels layer."
+CHANGED = "The mask has changed since; press Measure for its measures of now."
+SURFACE_FILES = "STL (*.stl);;Wavefront (*.obj);;PLY with colours (*.ply);;glTF with colours (*.glb)"
+#: The name of a surface file where the person gives none of these.
+ENDING = ".stl"
+
+
+class MeasureWidget(QWidget):
+    """Measure a label layer and show it in 3-D.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Given by napari.
+    """
+
+    #: Nothing is running any more. The text says what went wrong, and is empty if nothing did.
+    idle = Signal(str)
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        # From now on all masks are saved.
+        session_of(viewer, self)
+        self.controls = MeasureControls(self._masks, self._images)
+        #: What the table shows, and the layer it is of.
+        self.measured: Measurements | None = None
+        self._of: Layer | None = None
+        self._running = False
+        self._watched: tuple[Layer, Result | None] | None = None
+        # Else napari puts a stretch below, which takes most of the height from the second dock on.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.controls)
+        self._connect()
+        self._follow()
+        self._mask_changed()
+
+    def _connect(self) -> None:
+        controls, layers = self.controls, self.viewer.layers
+        controls.mask.changed.connect(self._mask_changed)
+        for button, slot in (
+            (controls.run, self._measure),
+            (controls.csv, self._save_csv),
+            (controls.report, self._save_report),
+            (controls.show_surfaces, self._show_surfaces),
+            (controls.save_surfaces, self._save_surfaces),
+        ):
+            button.clicked.connect(slot)
+        events = [
+            *((getattr(layers.events, name), self._layers_changed) for name in ("inserted", "removed", "reordered", "renamed")),
+            (layers.selection.events.active, self._follow),
+        ]
+        for event, callback in events:
+            event.connect(callback)
+        RESULTS.begun.connect(self._layers_changed)
+        # Not a method of self: those are disconnected before they could hear of the end.
+        self.destroyed.connect(partial(_release, self, events))
+
+    # ---- which mask
+
+    def _masks(self, _: Any = None) -> list[Layer]:
+        return [layer for layer in self.viewer.layers if is_mask(layer)]
+
+    def _images(self, _: Any = None) -> list[Layer]:
+        return [layer for layer in self.viewer.layers if is_image(layer)]
+
+    def _layers_changed(self, _: Any = None) -> None:
+        before = self.controls.mask.value
+        self.controls.mask.reset_choices()
+        self.controls.image.reset_choices()
+        if self.controls.mask.value is not before:
+            self._mask_changed()
+        elif before is not None and self.controls.image.value is None:
+            self.controls.image.value = image_of(self.viewer, before)
+
+    def _follow(self) -> None:
+        active = self.viewer.layers.selection.active
+        if active is not None and active in self.controls.mask.choices:
+            self.controls.mask.value = active
+
+    def _mask_changed(self) -> None:
+        mask = self.controls.mask.value
+        self.controls.image.value = None if mask is None else image_of(self.viewer, mask)
+        self._forget()
+        self.controls.show_running(self._running, ready=mask is not None)
+        self.controls.tell(NOTHING if mask is None else "")
+
+    def _chosen(self) -> Chosen:
+        mask, image = self.controls.mask.value, self.controls.image.value
+        return Chosen(mask, image, displayed_step(self.viewer, mask), () if image is None else displayed_step(self.viewer, image))
+
+    # ---- the buttons
+
+    def _measure(self) -> None:
+        chosen = self._chosen()
+        self._start("Measuring …", partial(self._show, chosen.mask), measuring, chosen)
+
+    def _save_report(self) -> None:
+        path = self._ask("A page about the mask", ".html", "HTML (*.html)")
+        if path is not None:
+            chosen = self._chosen()
+            self._start("Measuring and writing …", partial(self._reported, chosen.mask, path), reporting, chosen, path)
+
+    def _save_csv(self) -> None:
+        path = self._ask("All measures as a table", ".csv", "CSV (*.csv)")
+        if path is None or self.measured is None or self._of is None:
+            return
+        try:
+            with whole_file(path, ".csv") as temporary:
+                temporary.write_text(as_csv(as_rows(self.measured, self._of.name)), encoding="utf-8")
+        except ValueError as error:
+            show_error(str(error))
+            return
+        show_info(f"Saved {path}.")
+
+    def _show_surfaces(self) -> None:
+        chosen = self._chosen()
+        self._start("Making the surfaces …", partial(self._add_surfaces, chosen.mask), shaping, chosen)
+
+    def _save_surfaces(self) -> None:
+        path = self._ask("The surfaces of all labels, in mm", ENDING, SURFACE_FILES)
+        if path is not None:
+            self._start("Making the surfaces …", self._saved, saving, self._chosen(), path)
+
+    def _ask(self, title: str, ending: str, kinds: str) -> Path | None:
+        mask = self.controls.mask.value
+        path, kind = QFileDialog.getSaveFileName(self, title, f"{mask.name}{ending}", kinds)
+        if not path:
+            return None
+        # Some desktops leave it to the program to add the ending that was chosen.
+        return Path(path) if Path(path).suffix else Path(path).with_suffix(kind.partition("*")[2].rstrip(")") or ending)
+
+    # ---- in the background
+
+    def _start(self, text: str, done: Callable[[Any], None], function: Callable[..., Any], *args: Any) -> None:
+        self._running = True
+        self.controls.show_running(True, ready=True)
+        self.controls.tell(text)
+        worker = create_worker(function, *args, _start_thread=False)
+        worker.returned.connect(partial(self._ended, done))
+        worker.start()
+
+    def _ended(self, done: Callable[[Any], None], outcome: Any) -> None:
+        self._running = False
+        self.controls.show_running(False, ready=self.controls.mask.value is not None)
+        self.controls.tell("")
+        why = outcome.text if isinstance(outcome, Failed) else ""
+        if why:
+            show_error(why)
+            self.controls.tell(why)
+        else:
+            done(outcome)
+        self.idle.emit(why)
+
+    def _show(self, mask: Layer, measured: Measurements) -> None:
+        """Show the measures in the dock, and give them to the layer, for napari's own table of features."""
+        if mask not in self.viewer.layers or mask != self.controls.mask.value:
+            return
+        self.measured, self._of = measured, mask
+        self.controls.show_table(measured)
+        labels = [region.label for region in measured.regions if region.label is not None]
+        colours = {label: [round(255 * part) for part in mask.get_color(label)[:3]] for label in labels}
+        self.controls.areas.show_curves(area_curves(measured, colours))
+        self.controls.densities.show_curves(density_curves(measured, colours))
+        _set_features(mask, measured)
+        self._watch(mask)
+
+    def _reported(self, mask: Layer, path: Path, measured: Measurements) -> None:
+        self._show(mask, measured)
+        show_info(f"Saved {path}.")
+
+    def _saved(self, path: Path) -> None:
+        show_info(f"Saved {path}.")
+
+    def _add_surfaces(self, mask: Labels, shown: list[Shown]) -> None:
+        if mask in self.viewer.layers:
+            show_surfaces(self.viewer, mask, shown)
+
+    # ---- whether the table is still true
+
+    def _forget(self) -> None:
+        self._unwatch()
+        self.measured = self._of = None
+        self.controls.show_table(None)
+        for plot in (self.controls.areas, self.controls.densities):
+            plot.show_curves({})
+
+    def _watch(self, mask: Layer) -> None:
+        self._unwatch()
+        result = result_holding(self.viewer, mask)
+        self._watched = mask, result
+        if result is not None:
+            result.changed.connect(self._changed)
+        mask.events.paint.connect(self._changed)
+        mask.events.data.connect(self._changed)
+
+    def _unwatch(self) -> None:
+        if self._watched is None:
+            return
+        mask, result = self._watched
+        self._watched = None
+        if result is not None:
+            result.changed.disconnect(self._changed)
+        mask.events.paint.disconnect(self._changed)
+        mask.events.data.disconnect(self._changed)
+
+    def _changed(self, *_: Any) -> None:
+        self._unwatch()
+        self.controls.tell(CHANGED)
+
+
+def _set_features(mask: Labels, measured: Measurements) -> None:
+    """Write a row for each label, beside the columns that the layer has already."""
+    import pandas as pd
+
+    rows = [row for row in as_rows(measured, mask.name) if row["label"] is not None]
+    found = pd.DataFrame(rows).drop(columns=["case"]).rename(columns={"label": "index"}).dropna(axis=1, how="all").set_index("index")
+    before = mask.features
+    if "index" in before:
+        kept = before.set_index("index")
+        found = found.combine_first(kept[[name for name in kept if name not in found]])
+    # Of labels without a row, the background's too, napari says under the cursor that it knows nothing.
+    mask.features = found.reindex(sorted({0, *found.index})).rename_axis("index").reset_index()
+
+
+def _release(widget: MeasureWidget, events: list[tuple[Any, Any]], *_: Any) -> None:
+    """Let go of the viewer once the window or the dock is closed."""
+    for event, callback in events:
+        event.disconnect(callback)
+    RESULTS.begun.disconnect(widget._layers_changed)
+    widget._unwatch()
