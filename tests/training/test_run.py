@@ -199,9 +199,11 @@ def test_killed_run_ends_as_an_unbroken_one_when_resumed(chests, blank, tmp_path
     settings = quick(epochs=6)
     go(FolderSource(chests), whole, blank, settings)
     list(prepare(FolderSource(chests), killed, base=str(blank), settings=settings))
-    command = f"from napari_lungseg.training.run import run; [None for _ in run({str(killed)!r}, device='cpu')]"
+    # As many threads as here: another number adds in another order.
+    threads = f"import torch; torch.set_num_threads({torch.get_num_threads()})"
+    command = f"{threads}; from napari_lungseg.training.run import run; [None for _ in run({str(killed)!r}, device='cpu', resume=True)]"
     for _ in range(2):
-        process = subprocess.Popen([sys.executable, "-c", command.replace("device='cpu'", "device='cpu', resume=True")])
+        process = subprocess.Popen([sys.executable, "-c", command])
         lines, until = 0, time.monotonic() + 60
         log = killed / LOG
         begun = len(log.read_text().splitlines()) if log.exists() else 0
