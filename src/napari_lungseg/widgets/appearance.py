@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 BRUSH_MM = 8.0
 
 #: Colour of each label of a mask, as its surface has in 3-D.
-LABEL_COLOURS: dict[int | None, str] = {0: "transparent", None: OTHER_COLOUR, **COLOURS}
+LABEL_COLOURS: dict[int | None, str] = dict(COLOURS.items())
+LABEL_COLOURS[0], LABEL_COLOURS[None] = "transparent", OTHER_COLOUR
 
 
 def add_lungs(viewer: napari.viewer.Viewer, labels: Array, name: str, geometry: dict[str, Any], *, names: Mapping[int, str]) -> Labels:
