@@ -1,12 +1,28 @@
 """Images in and out: DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG and JPEG."""
 
+from napari_lungseg.formats.choice import SeriesChoiceError, SeriesInfo
+from napari_lungseg.formats.dicom import UnevenSlicesError
 from napari_lungseg.formats.dispatch import (
+    DICOM_SEG,
     READABLE,
     WRITABLE,
+    is_numbered,
     is_readable,
     read,
     scans_in,
     write,
 )
 
-__all__ = ["READABLE", "WRITABLE", "is_readable", "read", "scans_in", "write"]
+__all__ = [
+    "DICOM_SEG",
+    "READABLE",
+    "WRITABLE",
+    "SeriesChoiceError",
+    "SeriesInfo",
+    "UnevenSlicesError",
+    "is_numbered",
+    "is_readable",
+    "read",
+    "scans_in",
+    "write",
+]
