@@ -141,7 +141,7 @@ def test_what_cannot_be_a_dicom_seg_is_refused(series, tmp_path):
     shifted[0, 3] += 2
     for wrong, source, message in (
         (labels, None, "needs the DICOM series"),
-        (labels, tmp_path / "empty", "no DICOM files"),
+        (labels, tmp_path / "empty", "DICOM series only"),
         (volume, series, "lung masks only"),
         (labels.with_array(labels.array * 2), series, "lung masks only"),
         (Volume(labels.array, shifted), series, "does not cover IM"),

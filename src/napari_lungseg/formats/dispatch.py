@@ -139,26 +139,45 @@ def write(volume: Volume, path: str | Path, *, source: str | Path | None = None,
         When the ending is not one of ``WRITABLE``, the format cannot hold the volume, or the disk refuses.
     """
     path = Path(path).expanduser()
-    ending = _ending(path, WRITABLE)
-    if ending is None:
-        raise InputError(f"{path} does not end in a format that can be written; use {_list(WRITABLE)}.")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give a file name in it.")
+    source = None if source is None else Path(source).expanduser()
+    ending = check_target(path, volume.shape, source)
     if not path.parent.is_dir():
         raise InputError(f"The folder {path.parent} does not exist; make it first or choose another.")
-    if ending == ".png" and volume.ndim == 3 and volume.shape[0] > 1:
+    if _is_numbered_target(ending, volume.shape):
         return _write_numbered(volume, path.with_suffix(""))
     with whole_file(path, ending) as temporary:
         if ending == DICOM_SEG:
-            dicomseg.write_dicom_seg(volume, temporary, None if source is None else Path(source).expanduser(), series)
+            dicomseg.write_dicom_seg(volume, temporary, source, series)
         else:
             _WRITERS[ending](volume, temporary)
     return path
 
 
+def check_target(path: Path, shape: tuple[int, ...], source: Path | None = None) -> str:
+    """The ending that decides the format of an image of a shape; before the long work of making that image.
+
+    Raises
+    ------
+    InputError
+        When :func:`write` could not write it there for what can be known by now.
+    """
+    ending = _ending(path, WRITABLE)
+    if ending is None:
+        raise InputError(f"{path} does not end in a format that can be written; use {_list(WRITABLE)}.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a file name in it.")
+    if _is_numbered_target(ending, shape) and path.with_suffix("").exists():
+        raise InputError(f"{path.with_suffix('')} is there already; slices go into a new folder, so choose another name.")
+    if ending == DICOM_SEG:
+        dicomseg.check_source(source)
+    return ending
+
+
+def _is_numbered_target(ending: str, shape: tuple[int, ...]) -> bool:
+    return ending == ".png" and len(shape) == 3 and shape[0] > 1
+
+
 def _write_numbered(volume: Volume, folder: Path) -> Path:
-    if folder.exists():
-        raise InputError(f"{folder} is there already; the slices go into a new folder, so choose another name.")
     temporary = folder.with_name(f".{uuid.uuid4().hex}")
     try:
         with _explained(folder):
