@@ -18,7 +18,7 @@ from pydicom.sr.codedict import codes
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats.choice import choose
-from napari_lungseg.formats.dicom import holds_dicom, is_dicom, stacks_in
+from napari_lungseg.formats.dicom import is_dicom_path, stacks_in
 from napari_lungseg.formats.dicom.headers import Frame
 from napari_lungseg.formats.segnrrd import LUNGS, SIDES
 from napari_lungseg.volume import Array, Volume
@@ -56,7 +56,7 @@ def check_source(source: Path | None) -> Path:
         raise InputError("DICOM-SEG needs highdicom, which is not installed; install it with: pip install 'napari-lungseg[dicom-seg]'")
     if source is None:
         raise InputError("DICOM-SEG needs the DICOM series that was segmented; give it, or use .seg.nrrd.")
-    if not (is_dicom(source) or (source.is_dir() and holds_dicom(source))):
+    if not is_dicom_path(source):
         raise InputError(f"DICOM-SEG is made of DICOM series only, which {source} is not; use .seg.nrrd.")
     return source
 

@@ -20,6 +20,11 @@ def holds_dicom(folder: Path) -> bool:
     return any(is_dicom(path) for path in folder.iterdir() if not path.name.startswith("."))
 
 
+def is_dicom_path(path: Path) -> bool:
+    """Whether a path is a DICOM file, or a folder with any."""
+    return holds_dicom(path) if path.is_dir() else is_dicom(path)
+
+
 def single_slices(folder: Path) -> list[Path]:
     """The DICOM files of a folder where there are several and each is a series of its own; else nothing."""
     headers = read_headers(dicom_files(folder))
