@@ -24,6 +24,12 @@ PATIENT = {
     "StudyTime": "040506",
     "ReferringPhysicianName": "Gray^Henry",
     "InstitutionName": "General Hospital",
+    "StudyDescription": "Thorax of Jane",
+    "OtherPatientIDs": "ALIAS-99",
+    "PatientAddress": "Baker Street 221b",
+    "PatientComments": "afraid of dogs",
+    "PatientAge": "099Y",
+    "ClinicalTrialSubjectID": "TRIAL-7",
 }
 
 

@@ -60,6 +60,10 @@ def test_lungs_lie_on_the_slices_of_their_series(series, tmp_path):
     assert named == sources
     assert file.ReferencedSeriesSequence[0].SeriesInstanceUID == "1.2.3.4"
     assert (file.StudyInstanceUID, file.FrameOfReferenceUID) == ("1.2.3", "1.2.3.9")
+    for frame in file.PerFrameFunctionalGroupsSequence:
+        (derivation,) = frame.DerivationImageSequence
+        (slice_,) = derivation.SourceImageSequence
+        assert slice_.ReferencedSOPInstanceUID in sources
     assert file.Modality == "SEG"
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
@@ -26,8 +26,32 @@ from napari_lungseg.volume import Array, Volume
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
 
-#: What tells who the patient is, or leads there, and may be empty by the standard (patient and general study modules).
-_PERSONAL = (
+#: All that is read of the series, so that nothing else of it can get into the new file: what its slices are and where they lie, and
+#: the numbers by which they are found.
+_NEEDED = [
+    "BitsAllocated",
+    "Columns",
+    "FrameOfReferenceUID",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "InstanceNumber",
+    "Modality",
+    "NumberOfFrames",
+    "PerFrameFunctionalGroupsSequence",
+    "PixelSpacing",
+    "PositionReferenceIndicator",
+    "Rows",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SamplesPerPixel",
+    "SeriesInstanceUID",
+    "SharedFunctionalGroupsSequence",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "StudyInstanceUID",
+]
+#: What must be there and may be empty (type 2 of the patient and general study modules, PS3.3 C.7.1.1 and C.7.2.1).
+_EMPTY = (
     "AccessionNumber",
     "PatientBirthDate",
     "PatientID",
@@ -140,8 +164,8 @@ def _description(value: int) -> SegmentDescription:
 
 
 def _without_patient(path: Path) -> pydicom.Dataset:
-    data: Any = pydicom.dcmread(path, stop_before_pixels=True)
-    for keyword in _PERSONAL:
+    data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_NEEDED))
+    for keyword in _EMPTY:
         setattr(data, keyword, None)
     return data
 
