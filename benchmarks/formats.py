@@ -27,6 +27,17 @@ from napari_lungseg.formats import is_dicom_path, read
 from napari_lungseg.formats.itk import affine_of
 from napari_lungseg.volume import Volume
 
+COLUMNS = (
+    "data set",
+    "kind",
+    "images",
+    "million voxels",
+    "ours (s)",
+    "SimpleITK (s)",
+    "nibabel or pydicom (s)",
+    "largest difference",
+    "corners apart (mm)",
+)
 ENDINGS = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".tif", ".tiff", ".dcm", ".ima")
 
 
@@ -41,10 +52,8 @@ class Row(NamedTuple):
 
 
 def by_simpleitk(path: Path) -> Volume:
-    if path.is_dir():
-        image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path)))
-    else:
-        image = sitk.ReadImage(str(path))
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path)) if path.is_dir() else str(path)
+    image = sitk.ReadImage(names)
     return Volume(sitk.GetArrayFromImage(image), affine_of(image))
 
 
@@ -112,10 +121,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     warnings.simplefilter("ignore")
-    print(
-        "| data set | kind | images | million voxels | ours (s) | SimpleITK (s) | nibabel or pydicom (s) | largest difference | corners apart (mm) |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
     for data_set in sorted(path for path in folder.iterdir() if path.is_dir()):
         rows: dict[str, list[Row]] = {}
         for path in images(data_set):
@@ -126,13 +132,13 @@ def main() -> None:
                 continue
             rows.setdefault(row.kind, []).append(row)
         for kind, members in rows.items():
-            times = [sum(row.seconds.get(name, 0.0) for row in members) for name in ("ours", "SimpleITK")]
-            third = sum(row.seconds.get("nibabel", 0.0) + row.seconds.get("pydicom", 0.0) for row in members)
+            cells = [data_set.name, kind, str(len(members)), f"{sum(row.voxels for row in members) / 1e6:.1f}"]
+            for names in (("ours",), ("SimpleITK",), ("nibabel", "pydicom")):
+                seconds = [row.seconds[name] for row in members for name in names if name in row.seconds]
+                cells.append(f"{sum(seconds):.2f}" if seconds else "")
             corner = max(row.corner_mm for row in members)
-            print(
-                f"| {data_set.name} | {kind} | {len(members)} | {sum(row.voxels for row in members) / 1e6:.1f} | {times[0]:.2f} | {times[1]:.2f} "
-                f"| {f'{third:.2f}' if third else ''} | {max(row.number for row in members):.3g} | {'' if np.isnan(corner) else f'{corner:.2g}'} |"
-            )
+            cells += [f"{max(row.number for row in members):.3g}", "" if np.isnan(corner) else f"{corner:.2g}"]
+            print("| " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":

@@ -80,6 +80,14 @@ def test_reports_and_masks_beside_the_ct_are_passed_over(tmp_path, write_series,
     np.testing.assert_array_equal(read(tmp_path).array, hu)
 
 
+def test_a_dose_report_beside_the_ct_is_passed_over(tmp_path, write_series, write_slice):
+    """It is a picture, says that it is CT, and lies nowhere."""
+    hu = write_series(tmp_path, EVEN)
+    about = {"SOPClassUID": pydicom.uid.SecondaryCaptureImageStorage, "ImagePositionPatient": None, "ImageOrientationPatient": None}
+    write_slice(tmp_path / "dose.dcm", np.zeros((8, 8)), (0, 0, 0), SeriesInstanceUID="1.2.9", **about)
+    np.testing.assert_array_equal(read(tmp_path).array, hu)
+
+
 @pytest.mark.parametrize(
     "attributes",
     [

@@ -17,6 +17,8 @@ from napari_lungseg.formats.choice import Candidate, SeriesInfo
 from napari_lungseg.formats.dicom.geometry import SAME_PLACE_MM, same_plane, usual_step
 from napari_lungseg.formats.dicom.headers import PARTS, Frame, Header, frames_of
 
+#: How the classes of pictures that no scanner made begin (secondary capture).
+_PICTURE = "1.2.840.10008.5.1.4.1.1.7"
 #: So few images across the others are a scout, whether they say so or not: front and side.
 _SCOUTS = 2
 
@@ -49,7 +51,9 @@ def find_stacks(headers: Sequence[Header], name: str) -> list[Candidate[Stack]]:
         When there is none, or a CT file does not say where its slices lie.
     """
     series: dict[str, list[Header]] = {}
-    for header in headers:
+    # Dose reports and screen shots call themselves CT too.
+    scans = [header for header in headers if not str(header.data.get("SOPClassUID")).startswith(_PICTURE)]
+    for header in scans or headers:
         series.setdefault(str(header.data.SeriesInstanceUID), []).append(header)
     # Other things of the patient (reports, masks, plans) may lie beside the CT.
     of_ct = {uid: members for uid, members in series.items() if any(one.data.get("Modality") == "CT" for one in members)} or series
