@@ -41,6 +41,14 @@ def test_lossless_files_read_as_stored_and_as_itk_reads_them(tmp_path, write_sli
     np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "packed.dcm")))[0], hu)
 
 
+def test_high_throughput_jpeg_2000_reads_as_stored(tmp_path, write_slice):
+    """Which ITK cannot read."""
+    hu = np.random.default_rng(0).integers(-1000, 1000, (32, 48))
+    plain = write_slice(tmp_path / "plain.dcm", hu, (0, 0, 0))
+    packed(plain, tmp_path / "packed.dcm", uid.HTJ2KLossless, lambda a: imagecodecs.htj2k_encode(a, reversible=True))
+    np.testing.assert_array_equal(read(tmp_path / "packed.dcm").array[0], hu)
+
+
 LOSSY = {
     "JPEG, 8 bit": (uid.JPEGBaseline8Bit, 8, lambda a: imagecodecs.jpeg8_encode(a.astype("u1"), level=95)),
     "JPEG, 12 bit": (uid.JPEGExtended12Bit, 12, lambda a: imagecodecs.jpeg8_encode(a, level=95, bitspersample=12)),

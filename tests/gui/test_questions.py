@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import highdicom
 import numpy as np
+import pydicom
 import pytest
 from dicom_files import write_ct_slice
 from napari.layers import Image
+from phantom import chest, dice
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication, QDialogButtonBox, QMessageBox
+from qtpy.QtWidgets import QApplication, QDialogButtonBox, QFileDialog, QMessageBox
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.widgets.layers import dicom_source, volume_from_layer
@@ -146,3 +149,29 @@ def test_a_script_without_a_window_gets_the_error(tmp_path, monkeypatch):
     monkeypatch.setattr(QApplication, "instance", lambda: None)
     with pytest.raises(InputError, match="holds 2 images"):
         read_layers(str(tmp_path / "ct"))
+
+
+def test_the_phase_that_is_displayed_gets_its_mask_and_its_dicom_seg(tmp_path, answer, open_desk, monkeypatch, messages):
+    """From one layer with an axis of time, through the menu, to a file that names the slices of that phase alone."""
+    volume, lungs = chest(slices=3)
+    folder = tmp_path / "ct"
+    folder.mkdir()
+    for phase in (1, 2):
+        for index in range(3):
+            about = {"PixelSpacing": [4.0, 4.0], "TemporalPositionIdentifier": phase, **ABOUT}
+            plane = np.asarray(volume.array[index]) if phase == 2 else np.full(volume.shape[1:], -1000)
+            write_ct_slice(folder / f"{phase}_{index}.dcm", plane, (0, 0, 6.0 * index), **about)
+    desk = open_desk()
+    answer(lambda dialog: dialog.buttons.button(QDialogButtonBox.StandardButton.Open).click())
+    desk.viewer.open(str(folder), plugin="napari-lungseg")
+    desk.viewer.dims.set_current_step(0, 1)
+    assert desk.segment() == ""
+    target = tmp_path / "lungs.dcm"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(target), ""))
+    next(action for action in desk.dock.workspace.menu.actions() if action.text().startswith("Export the mask")).trigger()
+    desk.wait(lambda: f"Saved {target}." in messages)
+    file = highdicom.seg.segread(target)
+    named = {str(uid) for _, _, uid in file.get_source_image_uids()}
+    assert named == {str(pydicom.dcmread(folder / f"2_{index}.dcm").SOPInstanceUID) for index in range(3)}
+    found = file.get_volume(combine_segments=True)
+    assert dice(found.array[:: int(found.affine[2, 0] / 6)] > 0, lungs) > 0.99  # highdicom may begin at either end
