@@ -128,7 +128,7 @@ def test_slices_of_another_size_are_a_stack_of_their_own(tmp_path, write_series,
     [
         ("AcquisitionNumber", (1, 2), ("acquisition 1", "acquisition 2")),
         ("TemporalPositionIdentifier", (2, 10), ("time 2", "time 10")),
-        ("NominalPercentageOfCardiacPhase", (40.0, 75.0), ("phase 40.0 %", "phase 75.0 %")),
+        ("NominalPercentageOfCardiacPhase", (40.0, 75.0), ("phase 40 %", "phase 75 %")),
         ("ConvolutionKernel", ("B30f", "B70f"), ("kernel B30f", "kernel B70f")),
         ("AcquisitionTime", ("101500", "101530"), ("acquired at 101500", "acquired at 101530")),
     ],

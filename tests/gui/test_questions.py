@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import highdicom
 import numpy as np
 import pydicom
@@ -149,6 +151,13 @@ def test_a_script_without_a_window_gets_the_error(tmp_path, monkeypatch):
     monkeypatch.setattr(QApplication, "instance", lambda: None)
     with pytest.raises(InputError, match="holds 2 images"):
         read_layers(str(tmp_path / "ct"))
+
+
+def test_another_thread_gets_the_error(tmp_path, qtbot):
+    series(tmp_path / "ct", **ABOUT)
+    series(tmp_path / "ct", value=100, **OTHER)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(InputError, match="holds 2 images"):
+        pool.submit(read_layers, str(tmp_path / "ct")).result()
 
 
 def test_the_phase_that_is_displayed_gets_its_mask_and_its_dicom_seg(tmp_path, answer, open_desk, monkeypatch, messages):

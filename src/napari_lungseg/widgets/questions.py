@@ -1,6 +1,6 @@
 """What is asked when a file is opened: which of several images, and whether to fill gaps between slices.
 
-Without a window to ask in (a reader called from a script) what is to be asked is raised instead.
+Where nobody can be asked (a reader called from a script or another thread) what is to be asked is raised instead.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QThread
 from qtpy.QtWidgets import (
     QApplication,
     QCheckBox,
@@ -101,8 +101,8 @@ class SeriesDialog(QDialog):
 
 
 def ask_series(path: Path, error: SeriesChoiceError) -> Choice:
-    """Which of the images of a path to open; raises the error where there is no window."""
-    if QApplication.instance() is None:
+    """Which of the images of a path to open; raises the error where nobody can be asked."""
+    if not _can_ask():
         raise error
     dialog = SeriesDialog(path.name, error.choices, QApplication.activeWindow())
     accepted = dialog.exec() == QDialog.DialogCode.Accepted
@@ -110,8 +110,8 @@ def ask_series(path: Path, error: SeriesChoiceError) -> Choice:
 
 
 def ask_fill_gaps(path: Path, error: UnevenSlicesError) -> bool:
-    """Whether to fill in missing slices; raises the error where there is no window."""
-    if QApplication.instance() is None:
+    """Whether to fill in missing slices; raises the error where nobody can be asked."""
+    if not _can_ask():
         raise error
     text = f"Slices of {path.name} are missing or unevenly spaced. Fill them in between their neighbours?"
     box = QMessageBox(QMessageBox.Icon.Question, "Slices are missing", text, parent=QApplication.activeWindow())
@@ -120,3 +120,8 @@ def ask_fill_gaps(path: Path, error: UnevenSlicesError) -> bool:
     box.addButton(QMessageBox.StandardButton.Cancel)
     box.exec()
     return bool(box.clickedButton() is fill)
+
+
+def _can_ask() -> bool:
+    application = QApplication.instance()
+    return application is not None and QThread.currentThread() == application.thread()

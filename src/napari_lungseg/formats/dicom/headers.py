@@ -226,6 +226,8 @@ def _frame(path: Path, index: int, data: pydicom.Dataset, groups: list[pydicom.D
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
     return str(value) if isinstance(value, str) or not hasattr(value, "__iter__") else "/".join(map(str, value))
 
 
