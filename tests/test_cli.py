@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import highdicom
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_files import write_ct_slice
 from phantom import chest, chest_model, dice, two_class_model
 
 from napari_lungseg import __version__, cli
@@ -137,6 +139,65 @@ def test_some_failures_are_named_and_the_rest_is_written(run, scan, model, tmp_p
     assert sum("error" in record for record in runs) == 2
 
 
+@pytest.fixture
+def dicom(tmp_path):
+    """The chest as two DICOM series in one folder, the second of two slices only."""
+    volume, lungs = chest(slices=4)
+    folder = tmp_path / "dicom"
+    folder.mkdir()
+    for number, count in ((1, 4), (2, 2)):
+        for index in range(count):
+            about = {"SeriesInstanceUID": f"1.2.{number}", "SeriesNumber": number, "SeriesDescription": f"chest {number}"}
+            write_ct_slice(
+                folder / f"{number}_{index}.dcm", np.asarray(volume.array[index]), (0, 0, 6.0 * index), PixelSpacing=[4.0, 4.0], **about
+            )
+    return folder, volume, lungs
+
+
+def test_a_series_is_chosen_where_there_are_several(run, dicom, model):
+    folder, _, lungs = dicom
+    status, out, err = run("segment", folder, "-o", "x.nrrd", "--model", model)
+    assert (status, out, len(err)) == (2, [], 1)
+    for words in ("1: 'chest 1', CT, 96 x 72 x 4, 4 x 4 x 6 mm", "2: 'chest 2', CT, 96 x 72 x 2", "--series"):
+        assert words in err[0]
+    for wanted in ("1", "chest 1"):
+        assert run("segment", folder, "-o", "x.nrrd", "--model", model, "--series", wanted)[0] == 0
+        assert dice(labels_of("x.nrrd") > 0, lungs) > 0.99
+
+
+def test_gaps_are_named_and_filled_on_request(run, dicom, model):
+    folder, _, lungs = dicom
+    (folder / "1_1.dcm").unlink()
+    status, _, err = run("segment", folder, "-o", "x.nrrd", "--model", model, "--series", "1")
+    assert (status, len(err)) == (2, 1)
+    assert "not evenly spaced" in err[0]
+    assert "--fill-gaps" in err[0]
+    assert run("segment", folder, "-o", "x.nrrd", "--model", model, "--series", "1", "--fill-gaps")[0] == 0
+    assert dice(labels_of("x.nrrd")[0] > 0, lungs[0]) > 0.99
+
+
+def test_a_dicom_series_gets_a_dicom_seg_with_the_probability_beside_it(run, dicom, model, tmp_path):
+    folder, _, lungs = dicom
+    status, _, _ = run("segment", folder, "-o", "lungs.dcm", "--model", model, "--series", "1", "--save-probability")
+    assert status == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"dicom", "lungs.dcm", "lungs_probability.nii.gz"}
+    found = highdicom.seg.segread("lungs.dcm").get_volume(combine_segments=True)
+    assert dice(found.array[:: int(found.affine[2, 0] / 6)] > 0, lungs) > 0.99  # highdicom may begin at either end
+
+
+def test_numbered_pictures_are_a_volume_where_one_file_is_asked_for(run, model, tmp_path):
+    volume, _ = chest(slices=3)
+    (tmp_path / "ct").mkdir()
+    write(Volume((volume.array.clip(-1000, 1000) + 1000).astype(np.uint16), volume.affine), tmp_path / "ct" / "slice.png")
+    assert run("segment", tmp_path / "ct" / "slice", "-o", "lungs.nii.gz", "--model", model)[0] == 0
+    assert labels_of("lungs.nii.gz").shape == volume.shape
+    assert run("segment", tmp_path / "ct" / "slice", "-o", "lungs.png", "--model", model, "--report", "run.json")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "lungs").iterdir()) == [f"lungs_{index:04d}.png" for index in range(3)]
+    assert json.loads(Path("run.json").read_text())["runs"][0]["output"] == "lungs"
+    assert run("segment", tmp_path / "ct" / "slice", "-o", "out", "--model", model)[0] == 0
+    assert len(files_in(tmp_path / "out")) == 3
+
+
 def text_file(folder: Path) -> list[str]:
     (folder / "notes.nii.gz").write_text("not an image")
     return ["notes.nii.gz", "-o", "x.nii.gz"]
@@ -160,7 +221,7 @@ def empty_folder(folder: Path) -> list[str]:
         (empty_folder, "empty"),
         (lambda f: ["nowhere.nii.gz", "-o", "x.nii.gz"], "nowhere.nii.gz"),
         (lambda f: ["ct.nii.gz", "-o", "x.xyz"], "x.xyz"),
-        (lambda f: ["ct.nii.gz", "-o", "x.png"], "x.png"),
+        (lambda f: ["ct.nii.gz", "-o", "x.dcm"], "ct.nii.gz"),
         (lambda f: ["ct.nii.gz", "-o", "nowhere/x.nii.gz"], "nowhere"),
         (lambda f: ["ct.nii.gz", "-o", "ct.nii.gz"], "replace the input"),
         (lambda f: ["ct.nii.gz", "nowhere.mha", "-o", "x.nii.gz"], "x.nii.gz"),

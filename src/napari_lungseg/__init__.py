@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_lungseg.errors import InputError
-    from napari_lungseg.formats import read, write
+    from napari_lungseg.formats import SeriesChoiceError, SeriesInfo, UnevenSlicesError, read, write
     from napari_lungseg.measurement import measure
     from napari_lungseg.metrics import evaluate
     from napari_lungseg.model import list_models, load_model
@@ -27,6 +27,9 @@ except PackageNotFoundError:  # run from a source tree that is not installed
 
 _HOME = {
     "InputError": "errors",
+    "SeriesChoiceError": "formats",
+    "SeriesInfo": "formats",
+    "UnevenSlicesError": "formats",
     "Volume": "volume",
     "evaluate": "metrics",
     "list_models": "model",
@@ -40,6 +43,9 @@ _HOME = {
 
 __all__ = [
     "InputError",
+    "SeriesChoiceError",
+    "SeriesInfo",
+    "UnevenSlicesError",
     "Volume",
     "__version__",
     "evaluate",

@@ -76,6 +76,8 @@ def segment(
     no_postprocess: Annotated[bool, typer.Option("--no-postprocess", help="Only threshold.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write what was done to this JSON file.")] = None,
     jobs: Annotated[int, typer.Option(help="Scans at a time, each in a process of its own.")] = 1,
+    series: Annotated[str | None, typer.Option(help="Which series (number or description) or point of time, if several.")] = None,
+    fill_gaps: Annotated[bool, typer.Option("--fill-gaps", help="Interpolate where DICOM slices are missing or uneven.")] = False,
 ) -> int:
     """Segment the lungs: label 1 is the right lung, 2 the left. Other models have the labels of their cards."""
     from tqdm import tqdm
@@ -85,7 +87,7 @@ def segment(
     from napari_lungseg.tasks import Task, plan
 
     mask = MaskSettings.without_postprocessing(threshold) if no_postprocess else MaskSettings(threshold=threshold)
-    settings = CohortSettings(model, device, mask, jobs)
+    settings = CohortSettings(model, device, mask, jobs, series, fill_gaps)
     if report is not None and not report.absolute().parent.is_dir():
         raise InputError(f"The folder of the report {report} does not exist; make it first or choose another.")
     tasks, unusable = plan(inputs, output, save_probability=save_probability)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import tempfile
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats import read, write
+from napari_lungseg.formats import check_target, read, write
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.model import DEFAULT_MODEL, load_model
 from napari_lungseg.tasks import Task
-from napari_lungseg.volume import Volume
 
 if TYPE_CHECKING:
     from napari_lungseg.model import Model
@@ -40,12 +39,18 @@ class CohortSettings:
         From probability to labels.
     jobs : int
         Scans at a time, each in a process of its own.
+    series : str or None
+        Which image of a scan, where there are several; as for :func:`napari_lungseg.read`.
+    fill_gaps : bool
+        Interpolate where DICOM slices are missing or unevenly spaced.
     """
 
     model: str = DEFAULT_MODEL
     device: str = "auto"
     mask: MaskSettings = field(default_factory=MaskSettings)
     jobs: int = 1
+    series: str | None = None
+    fill_gaps: bool = False
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
@@ -114,8 +119,9 @@ def segment_file(task: Task, settings: CohortSettings, progress: Callable[[Task,
     """
     from napari_lungseg.segmentation import segment
 
-    volume = read(task.source)
-    _rehearse(task.labels, volume.ndim)
+    volume = read(task.source, series=settings.series, fill_gaps=settings.fill_gaps)
+    for target in filter(None, (task.labels, task.probability)):
+        check_target(target, volume.shape, task.source)
     result = segment(
         volume,
         _model(settings.model),
@@ -124,24 +130,20 @@ def segment_file(task: Task, settings: CohortSettings, progress: Callable[[Task,
         progress=None if progress is None else lambda done, total: progress(task, done, total),
     )
     task.labels.parent.mkdir(parents=True, exist_ok=True)
-    if task.probability is not None:
-        write(result.probability, task.probability)
+    probability = None if task.probability is None else write(result.probability, task.probability)
     try:
-        write(
-            result.labels,
-            task.labels,
-            {label: f"{name} lung" if name in ("right", "left") else name for label, name in result.names.items()},
-        )
+        names = {label: f"{name} lung" if name in ("right", "left") else name for label, name in result.names.items()}
+        labels = write(result.labels, task.labels, names, source=task.source, series=settings.series)
     except BaseException:
-        if task.probability is not None:
-            task.probability.unlink(missing_ok=True)
+        if probability is not None:
+            shutil.rmtree(probability) if probability.is_dir() else probability.unlink(missing_ok=True)
         raise
     counts = np.bincount(np.asarray(result.labels.array).ravel(), minlength=max(result.names) + 1)
     voxels = {name: int(counts[label]) for label, name in result.names.items()}
     return {
         "input": str(task.source),
-        "output": str(task.labels),
-        "probability": str(task.probability) if task.probability else None,
+        "output": str(labels),
+        "probability": str(probability) if probability else None,
         "model": result.model,
         "weights_sha256": result.weights_sha256,
         "device": result.device,
@@ -161,15 +163,6 @@ def write_report(path: Path, version: str, outcomes: Sequence[Outcome]) -> None:
         os.replace(partial, path)
     except OSError as error:
         raise InputError(f"The report {path} could not be written ({error.strerror or error}).") from error
-
-
-def _rehearse(path: Path, ndim: int) -> None:
-    """Find out before the long work whether the format can hold the result (InputError)."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            write(Volume(np.zeros((2,) * ndim, np.uint8), np.eye(4)), Path(folder) / path.name)
-        except InputError as error:
-            raise InputError(str(error).replace(folder, str(path.parent))) from error
 
 
 def _outcome(task: Task, work: Callable[[], dict[str, Any]], *, alone: bool) -> Outcome:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats import READABLE, WRITABLE, scans_in
+from napari_lungseg.formats import DICOM_SEG, READABLE, WRITABLE, is_numbered, scans_in
 
 LABELS_SUFFIX = "_lungs"
 PROBABILITY_SUFFIX = "_probability"
 DEFAULT_ENDING = ".nii.gz"
-#: Ending of the results of inputs whose own ending cannot be written.
-_ENDINGS = {".jpg": ".png", ".jpeg": ".png", ".nhdr": ".nrrd", ".mhd": ".mha"}
+#: Ending of the results of inputs whose own ending cannot be written, or not without being asked for.
+_ENDINGS = {".jpg": ".png", ".jpeg": ".png", ".nhdr": ".nrrd", ".mhd": ".mha", ".dcm": DEFAULT_ENDING}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def plan(inputs: Sequence[Path], output: Path, *, save_probability: bool = False
     Parameters
     ----------
     inputs : sequence of Path
-        Files, DICOM folders, folders of scans.
+        Files, DICOM folders, folders of scans. A folder of numbered pictures is one scan where the output is a file, else many.
     output : Path
         A file for one scan, a folder (made when the first result is there) for several.
     save_probability : bool
@@ -63,13 +63,16 @@ def plan(inputs: Sequence[Path], output: Path, *, save_probability: bool = False
     """
     scans: list[Path] = []
     failures: dict[Path, str] = {}
+    is_folder = output.is_dir() or not output.suffix
     for path in inputs:
+        if not is_folder and is_numbered(path):
+            scans.append(path)
+            continue
         try:
             scans += [scan for scan in scans_in(path) if not _is_own_result(scan, output)] if path.is_dir() else [path]
         except InputError as error:
             failures[path] = str(error)
     scans = list(dict.fromkeys(scans))
-    is_folder = output.is_dir() or not output.suffix
     if not is_folder and not output.name.lower().endswith(WRITABLE) and len(inputs) == len(scans) == 1:
         raise InputError(f"{output} cannot be written: its ending should be one of {', '.join(WRITABLE)}, or none for a folder.")
     if not is_folder and len(scans) > 1 and output.name.lower().endswith(WRITABLE):
@@ -107,6 +110,7 @@ def _result_ending(scan: Path) -> str:
 
 def _probability_path(labels: Path) -> Path:
     ending = _ending_of(labels)
+    ending = DEFAULT_ENDING if ending == DICOM_SEG else ending
     return labels.with_name(stem_of(labels).removesuffix(LABELS_SUFFIX) + PROBABILITY_SUFFIX + ending)
 
 

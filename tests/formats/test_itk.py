@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats import read, write
+from napari_lungseg.formats import SeriesChoiceError, read, write
 from napari_lungseg.volume import Volume, scaling
 
 ENDINGS = [".nii", ".nii.gz", ".nrrd", ".mha"]
@@ -152,10 +152,26 @@ def test_a_header_without_its_data_is_refused(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_a_time_series_is_refused_but_a_lone_time_point_reads(tmp_path):
-    nibabel.Nifti1Image(np.zeros((5, 4, 3, 2), np.int16), np.eye(4)).to_filename(tmp_path / "four.nii")
-    with pytest.raises(InputError, match="time series"):
-        read(tmp_path / "four.nii")
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_a_point_of_time_is_asked_for(tmp_path, ending):
+    """What SimpleITK writes of four axes; each volume in its place."""
+    array = np.arange(120, dtype=np.int16).reshape(2, 3, 4, 5)
+    image = sitk.JoinSeries([sitk.GetImageFromArray(one) for one in array])
+    image.SetSpacing((0.75, 0.5, 2.5, 1.0))
+    image.SetOrigin((-10.0, 20.0, -300.0, 0.0))
+    path = tmp_path / f"four{ending}"
+    sitk.WriteImage(image, str(path))
+    with pytest.raises(SeriesChoiceError, match=r"holds 2 images \(1: time 1, 5 x 4 x 3, 0\.75 x 0\.5 x 2\.5 mm; 2: time 2"):
+        read(path)
+    for number, one in enumerate(array, 1):
+        volume = read(path, series=str(number))
+        np.testing.assert_array_equal(volume.array, one)
+        np.testing.assert_allclose(volume.affine, scaling((2.5, 0.5, 0.75), (-10.0, 20.0, -300.0)), atol=1e-5)
+    with pytest.raises(SeriesChoiceError, match="no image '3'"):
+        read(path, series="3")
+
+
+def test_a_lone_point_of_time_is_a_volume(tmp_path):
     nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(5, 4, 3, 1), np.eye(4)).to_filename(tmp_path / "one.nii")
     assert read(tmp_path / "one.nii").shape == (3, 4, 5)
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats import read, write
+from napari_lungseg.formats import is_readable, read, write
 from napari_lungseg.formats.picture import to_grey
 from napari_lungseg.volume import Volume, scaling
 
@@ -55,11 +55,59 @@ def test_labels_are_written_in_eight_bits(tmp_path):
     np.testing.assert_array_equal(np.array(Image.open(one)), labels)
 
 
-def test_volumes_and_hu_do_not_go_into_a_png(tmp_path):
-    for array, message in ((np.zeros((3, 4, 5), np.uint8), "one slice"), (np.full((4, 5), -5, np.int16), "whole numbers")):
-        with pytest.raises(InputError, match=message):
-            write(Volume(array, scaling((1.0,) * array.ndim)), tmp_path / "a.png")
+def test_hu_do_not_go_into_a_png(tmp_path):
+    for shape in ((4, 5), (3, 4, 5)):
+        with pytest.raises(InputError, match="whole numbers"):
+            write(Volume(np.full(shape, -5, np.int16), scaling((1.0,) * len(shape))), tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("top", "mode"), [(2, "L"), (700, "I;16")])
+def test_a_volume_becomes_a_folder_of_numbered_slices(tmp_path, top, mode):
+    """All of one depth, whatever is in the single slice; they read as the volume again."""
+    labels = np.zeros((11, 4, 5), np.int32)
+    labels[5, 2:, 1:] = top
+    folder = write(Volume(labels, scaling((2.5, 0.5, 0.75))), tmp_path / "lungs.png")
+    assert folder == tmp_path / "lungs"
+    assert [path.name for path in sorted(folder.iterdir())] == [f"lungs_{index:04d}.png" for index in range(11)]
+    assert {Image.open(path).mode for path in folder.iterdir()} == {mode}
+    again = read(folder)
+    np.testing.assert_array_equal(again.array, labels)
+    assert not again.spacing_known
+
+
+def test_a_folder_of_slices_is_never_mixed_with_another(tmp_path):
+    volume = Volume(np.zeros((3, 4, 5), np.uint8), scaling((1.0, 1.0, 1.0)))
+    write(volume, tmp_path / "lungs.png")
+    with pytest.raises(InputError, match="is there already"):
+        write(volume, tmp_path / "lungs.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["lungs"]
+
+
+def test_numbered_pictures_are_sorted_by_their_number(tmp_path):
+    for number in (8, 9, 10, 11):
+        Image.fromarray(np.full((4, 5), number, np.uint8)).save(tmp_path / f"scan2_{number}.png")
+    np.testing.assert_array_equal(read(tmp_path).array[:, 0, 0], [8, 9, 10, 11])
+
+
+def test_a_missing_number_is_named(tmp_path):
+    for number in (1, 2, 4, 5):
+        Image.fromarray(GREY).save(tmp_path / f"{number:03d}.png")
+    with pytest.raises(InputError, match=r"jump after 002\.png"):
+        read(tmp_path)
+
+
+def test_a_slice_of_another_size_is_named(tmp_path):
+    Image.fromarray(GREY).save(tmp_path / "1.png")
+    Image.fromarray(GREY[:3]).save(tmp_path / "2.png")
+    with pytest.raises(InputError, match=r"2\.png is of another size"):
+        read(tmp_path)
+
+
+def test_pictures_of_different_names_are_no_volume(tmp_path):
+    for name in ("ann1.png", "bob2.png"):
+        Image.fromarray(GREY).save(tmp_path / name)
+    assert not is_readable(tmp_path)
 
 
 def test_grey_is_what_people_see_and_lazy_stays_lazy():

@@ -33,6 +33,8 @@ def test_lungs_have_their_names_colours_and_extents(tmp_path):
     assert (left["Name"], left["LabelValue"], left["Layer"], left["Extent"]) == ("left lung", "2", "0", "4 4 3 3 2 2")
     for segment, colour in ((right, "3ddc97"), (left, "4aa8ff")):
         assert bytes(round(255 * float(part)) for part in segment["Color"].split()).hex() == colour
+    for segment, side in ((right, "SCT^24028007^Right"), (left, "SCT^7771000^Left")):
+        assert f"~SCT^123037004^Anatomical Structure~SCT^39607008^Lung~{side}~" in segment["Tags"]
     assert right["ID"] != left["ID"]
     assert header["Segmentation_MasterRepresentation"] == "Binary labelmap"
     assert header["Segmentation_ContainedRepresentationNames"] == "Binary labelmap|"

@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats import read, write
+from napari_lungseg.formats import SeriesChoiceError, read, write
 from napari_lungseg.volume import Volume, scaling
 
 STACK = np.arange(60, dtype=np.uint16).reshape(3, 4, 5)
@@ -75,13 +75,26 @@ def test_a_stack_that_calls_its_slices_channels_reads(tmp_path):
     assert read(tmp_path / "a.tif").shape == (9, 4, 5)
 
 
-def test_more_axes_and_mixed_pages_are_refused(tmp_path):
-    tifffile.imwrite(tmp_path / "four.tif", np.zeros((2, 3, 4, 5), np.uint8), imagej=True)
+@pytest.mark.parametrize(
+    ("axes", "shape", "part"), [("TZYX", (2, 3, 4, 5), "time 2"), ("ZCYX", (3, 2, 4, 5), "channel 2"), ("CYX", (2, 4, 5), "channel 2")]
+)
+@pytest.mark.parametrize("kind", ["imagej", "ome"])
+def test_points_of_time_and_channels_are_asked_for(tmp_path, axes, shape, part, kind):
+    array = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    options = {kind: True, "photometric": "minisblack"}
+    tifffile.imwrite(tmp_path / "a.tif", array, metadata={"axes": axes}, **options)
+    with pytest.raises(SeriesChoiceError) as caught:
+        read(tmp_path / "a.tif")
+    assert [choice.key for choice in caught.value.choices] == ["1", "2"]
+    assert caught.value.choices[1].part == part
+    second = array.take(1, axes.index(part[0].upper()))
+    np.testing.assert_array_equal(read(tmp_path / "a.tif", series="2").array, second)
+
+
+def test_still_more_axes_and_mixed_pages_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "five.tif", np.zeros((2, 3, 2, 4, 5), np.uint8), imagej=True)
     with pytest.raises(InputError, match="more axes"):
-        read(tmp_path / "four.tif")
-    tifffile.imwrite(tmp_path / "channels.tif", np.zeros((2, 4, 5), np.uint8), imagej=True, metadata={"axes": "CYX"})
-    with pytest.raises(InputError, match="more axes"):
-        read(tmp_path / "channels.tif")
+        read(tmp_path / "five.tif")
     with tifffile.TiffWriter(tmp_path / "mixed.tif") as file:
         file.write(np.zeros((4, 5), np.uint8))
         file.write(np.zeros((8, 9), np.uint8))

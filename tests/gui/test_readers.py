@@ -69,7 +69,8 @@ def test_the_sample_is_a_chest_ct_with_lungs_on_their_sides():
     assert 1000 < right.size * ct.voxel_ml < left.size * ct.voxel_ml < 2000
 
 
-def test_the_licence_of_the_sample_is_seen_in_the_menu_and_goes_with_the_layer():
+def test_the_licence_of_the_sample_is_seen_in_the_menu_and_goes_with_the_layer(make_napari_viewer):
+    make_napari_viewer()
     for sample in PluginManager.instance().get_manifest("napari-lungseg").contributions.sample_data:
         assert "Lung-PET-CT-Dx, CC BY 4.0" in sample.display_name
     ((_, keywords, _),) = sample_ct_layers()

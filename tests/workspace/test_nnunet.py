@@ -8,13 +8,14 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_files import write_ct_slice
 from geometry import grids
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import read, write
 from napari_lungseg.training.dataset import open_dataset
 from napari_lungseg.volume import Volume, scaling
-from napari_lungseg.workspace import export_nnunet
+from napari_lungseg.workspace import content_hash, export_nnunet
 
 from .conftest import add
 
@@ -131,6 +132,23 @@ def test_open_images_need_no_file(workspace, volume, tmp_path):
     at_hand = replace(volume, array=dask.array.from_array(volume.array, chunks=2))
     scan, _ = exported(export_nnunet(workspace, tmp_path / "out", images={case.content: at_hand}))
     np.testing.assert_array_equal(read(scan).array, volume.array)
+
+
+def test_an_image_among_several_in_a_folder_is_found_by_its_content(workspace, tmp_path):
+    rng = np.random.default_rng(0)
+    for number in (1, 2):
+        for index in (0, 1, 3):
+            about = {"SeriesInstanceUID": f"1.2.{number}", "SeriesNumber": number}
+            write_ct_slice(tmp_path / f"{number}_{index}.dcm", rng.integers(-1000, 500, (4, 5)), (0, 0, 3.0 * index), **about)
+    second = read(tmp_path, series="2", fill_gaps=True)
+    case = workspace.add_case(
+        content_hash(second.array), name="ct", path=tmp_path, shape=second.shape, affine=second.affine, axis=0, unit="HU"
+    )
+    annotate(workspace, case, (0,))
+    report = export_nnunet(workspace, tmp_path / "out")
+    assert not report.left_out
+    (image,) = (tmp_path / "out" / "imagesTr").iterdir()
+    np.testing.assert_array_equal(read(image).array, second.array)
 
 
 def test_a_single_slice_becomes_a_volume_of_one(workspace, tmp_path, volume):

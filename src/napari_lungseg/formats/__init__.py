@@ -1,12 +1,31 @@
 """Images in and out: DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG and JPEG."""
 
+from napari_lungseg.formats.choice import SeriesChoiceError, SeriesInfo
+from napari_lungseg.formats.dicom import UnevenSlicesError, is_dicom_path
 from napari_lungseg.formats.dispatch import (
+    DICOM_SEG,
     READABLE,
     WRITABLE,
+    check_target,
+    is_numbered,
     is_readable,
     read,
     scans_in,
     write,
 )
 
-__all__ = ["READABLE", "WRITABLE", "is_readable", "read", "scans_in", "write"]
+__all__ = [
+    "DICOM_SEG",
+    "READABLE",
+    "WRITABLE",
+    "SeriesChoiceError",
+    "SeriesInfo",
+    "UnevenSlicesError",
+    "check_target",
+    "is_dicom_path",
+    "is_numbered",
+    "is_readable",
+    "read",
+    "scans_in",
+    "write",
+]

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats import dicom, itk, picture, segnrrd, tiff
+from napari_lungseg.formats import dicom, dicomseg, itk, picture, segnrrd, tiff
 from napari_lungseg.volume import Volume
 
+#: Files with one image, and with one or several.
 _READERS: dict[str, Callable[[Path], Volume]] = {
+    ".seg.nrrd": segnrrd.read_segmentation,
+    ".png": picture.read_picture,
+    ".jpg": picture.read_picture,
+    ".jpeg": picture.read_picture,
+}
+_SERIES_READERS: dict[str, Callable[[Path, str | None], Volume]] = {
     ".nii": itk.read_nifti,
     ".nii.gz": itk.read_nifti,
     ".nrrd": itk.read_nrrd,
-    ".seg.nrrd": segnrrd.read_segmentation,
     ".nhdr": itk.read_nrrd,
     ".mha": itk.read_meta,
     ".mhd": itk.read_meta,
     ".tif": tiff.read_tiff,
     ".tiff": tiff.read_tiff,
-    ".png": picture.read_picture,
-    ".jpg": picture.read_picture,
-    ".jpeg": picture.read_picture,
-    ".dcm": dicom.read_file,
-    ".ima": dicom.read_file,
 }
+_DICOM = (".dcm", ".ima")
 _WRITERS: dict[str, Callable[[Volume, Path], None]] = {
     ".nii": itk.write_nifti,
     ".nii.gz": itk.write_nifti,
@@ -38,25 +41,37 @@ _WRITERS: dict[str, Callable[[Volume, Path], None]] = {
     ".tiff": tiff.write_tiff,
     ".png": picture.write_png,
 }
+#: Ending of a DICOM-SEG; it alone needs the series that was segmented.
+DICOM_SEG = ".dcm"
 #: Endings that :func:`read` and :func:`write` take.
-READABLE = tuple(_READERS)
-WRITABLE = tuple(_WRITERS)
+READABLE = (*_SERIES_READERS, *_READERS, *_DICOM)
+WRITABLE = (*_WRITERS, DICOM_SEG)
 
 
 def is_readable(path: Path) -> bool:
-    """Whether :func:`read` would try this path: a known ending, a DICOM file of any name, or a folder with DICOM files in it."""
+    """Whether :func:`read` would try this path: a known ending, a DICOM file of any name, a folder of DICOM files or numbered pictures."""
     if path.is_dir():
-        return dicom.holds_dicom(path)
+        return dicom.holds_dicom(path) or is_numbered(path)
     return _ending(path, READABLE) is not None or dicom.is_dicom(path)
 
 
-def read(path: str | Path) -> Volume:
+def is_numbered(path: Path) -> bool:
+    """Whether a folder holds pictures that may be the slices of one volume: PNG or JPEG whose names differ in one number only."""
+    return path.is_dir() and bool(picture.numbered(path))
+
+
+def read(path: str | Path, *, series: str | None = None, fill_gaps: bool = False) -> Volume:
     """Read an image with its geometry.
 
     Parameters
     ----------
     path : path
-        A NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG or DICOM file, or a folder with the files of one DICOM series.
+        A NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG or DICOM file, a folder with the files of DICOM series, or one of
+        numbered PNG or JPEG slices.
+    series : str, optional
+        Which image, where there are several: the key or the description of a DICOM series, the number of a point of time.
+    fill_gaps : bool
+        Interpolate DICOM slices where some are missing or unevenly spaced.
 
     Returns
     -------
@@ -66,28 +81,44 @@ def read(path: str | Path) -> Volume:
 
     Raises
     ------
+    SeriesChoiceError
+        When there are several images and it is not clear which is meant; its ``choices`` are what there is.
+    UnevenSlicesError
+        When slices of a DICOM series are missing or unevenly spaced.
     InputError
-        When the path is missing, empty, damaged, of no known format, or holds what cannot be read rightly.
+        When the path is missing, empty, damaged, of no known format, or holds what cannot be read rightly. The two others are
+        InputErrors as well.
     """
     path = Path(path).expanduser()
-    if path.is_dir():
-        return dicom.read_folder(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; check the name.")
     try:
+        if path.is_dir():
+            if not dicom.holds_dicom(path) and is_numbered(path):
+                return picture.read_numbered(path)
+            return dicom.read_dicom(path, series, fill_gaps=fill_gaps)
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty (0 bytes); copy or export it again.")
         ending = _ending(path, READABLE)
-        if ending is not None:
+        if ending in _SERIES_READERS:
+            return _SERIES_READERS[ending](path, series)
+        if ending in _READERS:
             return _READERS[ending](path)
         if dicom.is_dicom(path):
-            return dicom.read_file(path)
+            return dicom.read_dicom(path, series, fill_gaps=fill_gaps)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     raise InputError(f"{path} is of no known format; give a folder of DICOM files or a file that ends in {_list(READABLE)}.")
 
 
-def write(volume: Volume, path: str | Path, names: Mapping[int, str] | None = None) -> Path:
+def write(
+    volume: Volume,
+    path: str | Path,
+    names: Mapping[int, str] | None = None,
+    *,
+    source: str | Path | None = None,
+    series: str | None = None,
+) -> Path:
     """Write an image or labels; the ending decides the format.
 
     The file appears under its name only once it is whole; an older one of that name is replaced then.
@@ -97,9 +128,14 @@ def write(volume: Volume, path: str | Path, names: Mapping[int, str] | None = No
     volume : Volume
         NIfTI, NRRD and MetaImage keep size, spacing, origin and direction, TIFF the spacing, PNG the pixels alone.
     path : path
-        A file name in an existing folder.
+        A file name in an existing folder. ``.png`` for a volume of several slices makes a folder of that name without the
+        ending, which must not be there yet, with a picture for each slice along the first axis.
     names : mapping, optional
         Names of the labels, which ``.seg.nrrd`` keeps; by default 1 is the right lung and 2 the left.
+    source : path, optional
+        For ``.dcm`` (DICOM-SEG, labels only): file or folder of the DICOM series that was segmented.
+    series : str, optional
+        Which series of the source, as for :func:`read`.
 
     Returns
     -------
@@ -112,21 +148,56 @@ def write(volume: Volume, path: str | Path, names: Mapping[int, str] | None = No
         When the ending is not one of ``WRITABLE``, the format cannot hold the volume, or the disk refuses.
     """
     path = Path(path).expanduser()
-    ending = _ending(path, WRITABLE)
-    if path.name.lower().endswith(".dcm"):
-        raise InputError(f"Writing .dcm is not supported yet ({path}); use {_list(WRITABLE)}.")
-    if ending is None:
-        raise InputError(f"{path} does not end in a format that can be written; use {_list(WRITABLE)}.")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give a file name in it.")
+    source = None if source is None else Path(source).expanduser()
+    ending = check_target(path, volume.shape, source)
     if not path.parent.is_dir():
         raise InputError(f"The folder {path.parent} does not exist; make it first or choose another.")
+    if _is_numbered_target(ending, volume.shape):
+        return _write_numbered(volume, path.with_suffix(""))
     with whole_file(path, ending) as temporary:
-        if ending == ".seg.nrrd":
+        if ending == DICOM_SEG:
+            dicomseg.write_dicom_seg(volume, temporary, source, series)
+        elif ending == ".seg.nrrd":
             segnrrd.write_segmentation(volume, temporary, names)
         else:
             _WRITERS[ending](volume, temporary)
     return path
+
+
+def check_target(path: Path, shape: tuple[int, ...], source: Path | None = None) -> str:
+    """The ending that decides the format of an image of a shape; before the long work of making that image.
+
+    Raises
+    ------
+    InputError
+        When :func:`write` could not write it there for what can be known by now.
+    """
+    ending = _ending(path, WRITABLE)
+    if ending is None:
+        raise InputError(f"{path} does not end in a format that can be written; use {_list(WRITABLE)}.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a file name in it.")
+    if _is_numbered_target(ending, shape) and path.with_suffix("").exists():
+        raise InputError(f"{path.with_suffix('')} is there already; slices go into a new folder, so choose another name.")
+    if ending == DICOM_SEG:
+        dicomseg.check_source(source)
+    return ending
+
+
+def _is_numbered_target(ending: str, shape: tuple[int, ...]) -> bool:
+    return ending == ".png" and len(shape) == 3 and shape[0] > 1
+
+
+def _write_numbered(volume: Volume, folder: Path) -> Path:
+    temporary = folder.with_name(f".{uuid.uuid4().hex}")
+    try:
+        with _explained(folder):
+            temporary.mkdir()
+            picture.write_numbered(volume, temporary, folder.name)
+            os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
 
 
 @contextmanager
@@ -140,19 +211,27 @@ def whole_file(path: Path, ending: str = "") -> Iterator[Path]:
     """
     temporary = path.with_name(f".{uuid.uuid4().hex}{ending}")
     try:
-        yield temporary
-        _flush(temporary, os.O_RDWR)
-        os.replace(temporary, path)
-        # The new name too, where folders can be flushed.
-        with suppress(OSError):
-            _flush(path.parent, os.O_RDONLY)
+        with _explained(path):
+            yield temporary
+            _flush(temporary, os.O_RDWR)
+            os.replace(temporary, path)
+            # The new name too, where folders can be flushed.
+            with suppress(OSError):
+                _flush(path.parent, os.O_RDONLY)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """What goes wrong while writing, as InputError that names the file."""
+    try:
+        yield
     except InputError as error:
         raise InputError(f"{path} was not written: {error}") from error
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "the disk may be full or read-only"
         raise InputError(f"{path} could not be written: {reason}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _flush(path: Path, flags: int) -> None:
@@ -182,7 +261,8 @@ def scans_in(folder: str | Path) -> list[Path]:
         raise InputError(f"{folder} is not a folder.")
     if dicom.holds_dicom(folder):
         return dicom.single_slices(folder) or [folder]
-    scans = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and is_readable(path)]
+    # Numbered pictures may as well be radiographs of many patients.
+    scans = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and is_readable(path) and not is_numbered(path)]
     if not scans:
         raise InputError(f"No images were found in {folder}; it should hold DICOM files or files that end in {_list(READABLE)}.")
     return scans

@@ -15,6 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.formats.choice import Candidate, SeriesInfo, choose
 from napari_lungseg.preprocess import guess_unit
 from napari_lungseg.volume import Affine, Volume
 
@@ -33,24 +34,24 @@ def quiet() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
 
 
-def read_nifti(path: Path) -> Volume:
-    """Read .nii or .nii.gz."""
+def read_nifti(path: Path, series: str | None = None) -> Volume:
+    """Read .nii or .nii.gz; of a time series the point that is asked for."""
     _check_nifti(path)
-    return _read(path, "NiftiImageIO", "NIfTI")
+    return _read(path, series, "NiftiImageIO", "NIfTI")
 
 
-def read_nrrd(path: Path) -> Volume:
-    """Read .nrrd or .nhdr."""
-    return _read(path, "NrrdImageIO", "NRRD")
+def read_nrrd(path: Path, series: str | None = None) -> Volume:
+    """Read .nrrd or .nhdr; of a time series the point that is asked for."""
+    return _read(path, series, "NrrdImageIO", "NRRD")
 
 
-def read_meta(path: Path) -> Volume:
-    """Read .mha or .mhd."""
+def read_meta(path: Path, series: str | None = None) -> Volume:
+    """Read .mha or .mhd; of a time series the point that is asked for."""
     _check_meta(path)
-    return _read(path, "MetaImageIO", "MetaImage")
+    return _read(path, series, "MetaImageIO", "MetaImage")
 
 
-def _read(path: Path, image_io: str, name: str) -> Volume:
+def _read(path: Path, series: str | None, image_io: str, name: str) -> Volume:
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
     reader.SetFileName(str(path))
@@ -58,11 +59,10 @@ def _read(path: Path, image_io: str, name: str) -> Volume:
         with quiet():
             reader.ReadImageInformation()
             size = reader.GetSize()
-            if any(length > 1 for length in size[3:]):
-                raise InputError(
-                    f"{path} is a time series or has more than three axes (size {' x '.join(map(str, size))}); save one 3-D volume of it."
-                )
             if len(size) > 3:
+                points = list(np.ndindex(*size[3:]))
+                index = points[0] if len(points) == 1 else choose(_points(points, size, reader.GetSpacing()), series, path).image
+                reader.SetExtractIndex([0, 0, 0, *index])
                 reader.SetExtractSize([*size[:3], *(0 for _ in size[3:])])
             image = reader.Execute()
     except RuntimeError as error:
@@ -76,6 +76,14 @@ def _read(path: Path, image_io: str, name: str) -> Volume:
         raise InputError(f"{path} has colour or vector voxels; give an image with one number per voxel.")
     array = sitk.GetArrayFromImage(image)
     return Volume(array, affine_of(image), guess_unit(array))
+
+
+def _points(points: list[tuple[int, ...]], size: tuple[int, ...], spacing: tuple[float, ...]) -> list[Candidate[tuple[int, ...]]]:
+    """The volumes along the axes after the third."""
+    return [
+        Candidate(SeriesInfo(str(number), "", "", size[2::-1], spacing[2::-1], f"time {number}"), point)
+        for number, point in enumerate(points, 1)
+    ]
 
 
 def affine_of(image: Any) -> Affine:

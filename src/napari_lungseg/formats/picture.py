@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from napari_lungseg.volume import Array, Volume, scaling
 
 #: Shares of red, green and blue in the brightness that people see (ITU-R 601).
 _LUMA = (0.299, 0.587, 0.114)
+_ENDINGS = (".png", ".jpg", ".jpeg")
+#: A name with its last number.
+_NUMBER = re.compile(r"(.*?)(\d+)(\D*)")
 
 
 def read_picture(path: Path) -> Volume:
@@ -28,16 +32,45 @@ def read_picture(path: Path) -> Volume:
     return Volume(array, scaling((1.0, 1.0)), spacing_known=False)
 
 
+def numbered(folder: Path) -> list[Path]:
+    """The pictures of a folder where they are slices: two or more, whose names differ in one number only; in its order, else none."""
+    pictures = [path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS and not path.name.startswith(".")]
+    found = [_NUMBER.fullmatch(path.stem) for path in pictures]
+    if len(pictures) < 2 or not all(found) or len({(one[1], one[3], path.suffix) for one, path in zip(found, pictures) if one}) > 1:
+        return []
+    return [path for _, path in sorted((int(one[2]), path) for one, path in zip(found, pictures) if one)]
+
+
+def read_numbered(folder: Path) -> Volume:
+    """Read numbered slices as a (Z, Y, X) volume (InputError where a number is missing or sizes differ)."""
+    paths = numbered(folder)
+    numbers = [int(match[2]) for path in paths if (match := _NUMBER.fullmatch(path.stem))]
+    steps = np.diff(numbers)
+    if (steps != steps[0]).any():
+        raise InputError(f"{folder} lacks slices: the numbers jump after {paths[int(steps.argmax())].name}; put all slices there.")
+    planes = [read_picture(path).array for path in paths]
+    for path, plane in zip(paths, planes):
+        if plane.shape != planes[0].shape:
+            raise InputError(f"{path} is of another size than {paths[0].name}; put only the slices of one volume into the folder.")
+    return Volume(np.stack(planes), scaling((1.0, 1.0, 1.0)), spacing_known=False)
+
+
 def write_png(volume: Volume, path: Path) -> None:
     """Write one slice as an 8- or 16-bit grey PNG."""
+    Image.fromarray(_in_png(volume).reshape(volume.shape[-2:])).save(path)
+
+
+def write_numbered(volume: Volume, folder: Path, name: str) -> None:
+    """Write each slice as a PNG of its own, all of one depth, numbered from 0 on as napari counts."""
+    for index, plane in enumerate(_in_png(volume)):
+        Image.fromarray(plane).save(folder / f"{name}_{index:04d}.png")
+
+
+def _in_png(volume: Volume) -> Array:
     array = np.asarray(volume.array)
-    if array.ndim == 3 and array.shape[0] == 1:
-        array = array[0]
-    if array.ndim != 2:
-        raise InputError(f"PNG holds one slice, not a volume of {array.shape[0]}; use .nii.gz, .nrrd, .mha or .tif.")
     if array.dtype.kind not in "bui" or array.min() < 0 or array.max() > 65535:
         raise InputError("PNG holds whole numbers from 0 to 65535 only; use .nii.gz, .nrrd, .mha or .tif.")
-    Image.fromarray(array.astype(np.uint8 if array.max() < 256 else np.uint16)).save(path)
+    return array.astype(np.uint8 if array.max() < 256 else np.uint16)
 
 
 def to_grey(array: Array) -> Array:

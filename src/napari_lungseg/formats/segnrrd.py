@@ -19,6 +19,8 @@ from napari_lungseg.volume import Array, Volume, bounding_box
 
 #: Name and colour of each lung.
 LUNGS = {1: ("right lung", "#3ddc97"), 2: ("left lung", "#4aa8ff")}
+#: Side of each in SNOMED CT, as a modifier of "lung".
+SIDES = {1: ("24028007", "Right"), 2: ("7771000", "Left")}
 _REPRESENTATION = "Binary labelmap"
 
 
@@ -50,7 +52,7 @@ def write_segmentation(volume: Volume, path: Path, names: Mapping[int, str] | No
             "LabelValue": str(value),
             "Layer": "0",
             "Extent": _extent(sitk.GetArrayViewFromImage(image) == value),
-            "Tags": "|",
+            "Tags": _terminology(value),
         }
         keys |= {f"Segment{number}_{key}": text for key, text in segment.items()}
     for key, text in keys.items():
@@ -76,6 +78,17 @@ def read_segmentation(path: Path) -> Volume:
     except RuntimeError as error:
         raise InputError(f"{path} is damaged or not a NRRD file; copy or export it again.") from error
     return Volume(_flatten(sitk.GetArrayFromImage(image), image), affine_of(image))
+
+
+def _terminology(value: int) -> str:
+    """What a segment is, in the words of 3D Slicer's anatomy list (category, type, modifier; no region)."""
+    if value not in SIDES:
+        return "|"
+    modifier = "^".join(("SCT", *SIDES[value]))
+    return (
+        "TerminologyEntry:Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
+        f"~SCT^39607008^Lung~{modifier}~Anatomic codes - DICOM master list~^^~^^|"
+    )
 
 
 def _flatten(layers: Array, image: Any) -> Array:

@@ -12,6 +12,7 @@ import numpy as np
 import tifffile
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.formats.choice import Candidate, SeriesInfo, choose
 from napari_lungseg.formats.picture import to_grey
 from napari_lungseg.preprocess import guess_unit
 from napari_lungseg.volume import Volume, scaling
@@ -38,8 +39,8 @@ _MM = {
 }
 
 
-def read_tiff(path: Path) -> Volume:
-    """Read a page or a stack of pages; colour is made grey.
+def read_tiff(path: Path, series: str | None = None) -> Volume:
+    """Read a page or a stack of pages; colour is made grey; of several points of time or channels the one that is asked for.
 
     The resolution of a TIFF without ImageJ or OME metadata speaks of print, not of the patient, and is not believed.
     """
@@ -47,25 +48,34 @@ def read_tiff(path: Path) -> Volume:
         with _complaints() as complaints, tifffile.TiffFile(path) as file:
             if len(file.series) != 1:
                 raise InputError(f"{path} holds {len(file.series)} images of different kinds; save the one that is meant.")
-            series = file.series[0]
-            axes, shape = series.axes, series.shape
+            pages = file.series[0]
+            axes, shape = pages.axes, pages.shape
             stacked = {axis: length for axis, length in zip(axes, shape) if axis not in "YXS" and length > 1}
-            if len(stacked) > 1 or 1 < stacked.get("C", 0) <= _MOST_CHANNELS or axes.replace("S", "")[-2:] != "YX":
+            others = _others(stacked)
+            if len(others) > 1 or len(stacked) - len(others) > 1 or axes.replace("S", "")[-2:] != "YX":
                 raise InputError(f"{path} has more axes than a volume (axes {axes}, shape {shape}); save one grey volume of it.")
-            array = series.asarray()
-            if series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind == "u":
-                array = np.iinfo(array.dtype).max - array
             spacing = _ome_spacing(file) if file.is_ome else _imagej_spacing(file) if file.is_imagej else None
+            taken = None
+            if others:
+                depth = next((length for axis, length in stacked.items() if axis not in others), 1)
+                size = (depth, shape[axes.index("Y")], shape[axes.index("X")])
+                taken = choose(_choices(others[0], stacked[others[0]], size, spacing), series, path).image
+            array = pages.asarray()
+            if pages.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind == "u":
+                array = np.iinfo(array.dtype).max - array
             if complaints:
                 raise ValueError(complaints[0])
     except InputError:
         raise
     except Exception as error:  # tifffile and its decoders raise whatever the damage makes them stumble over
         raise InputError(f"{path} is damaged or not a TIFF file; copy or export it again.") from error
+    if taken is not None:
+        array = array.take(taken, axes.index(others[0]))
+        axes = axes.replace(others[0], "")
     if "S" in axes:
         array = np.moveaxis(array, axes.index("S"), -1)
         array = to_grey(array) if array.shape[-1] > 2 else array[..., 0]
-    array = array.reshape(array.shape[-3:] if stacked else array.shape[-2:])
+    array = array.reshape(array.shape[-3:] if len(stacked) > len(others) else array.shape[-2:])
     if array.dtype.kind not in "buif":
         raise InputError(f"{path} holds numbers of the kind {array.dtype}; save it as grey values.")
     if array.dtype == bool:
@@ -73,6 +83,20 @@ def read_tiff(path: Path) -> Volume:
     if spacing is None:
         return Volume(array, scaling((1.0,) * array.ndim), guess_unit(array), spacing_known=False)
     return Volume(array, scaling(spacing[3 - array.ndim :]), guess_unit(array))
+
+
+def _others(stacked: dict[str, int]) -> list[str]:
+    """Axes along which there are several volumes or pictures, not slices."""
+    if "Z" in stacked:
+        return [axis for axis in stacked if axis != "Z"]
+    return [axis for axis, length in stacked.items() if len(stacked) > 1 or (axis == "C" and length <= _MOST_CHANNELS)]
+
+
+def _choices(axis: str, length: int, size: tuple[int, ...], spacing: tuple[float, ...] | None) -> list[Candidate[int]]:
+    word = {"T": "time", "C": "channel"}.get(axis, axis)
+    return [
+        Candidate(SeriesInfo(str(number), "", "", size, spacing or (), f"{word} {number}"), number - 1) for number in range(1, length + 1)
+    ]
 
 
 def write_tiff(volume: Volume, path: Path) -> None:

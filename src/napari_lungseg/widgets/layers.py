@@ -14,6 +14,8 @@ decides how a volume is shown (tried with a real viewer):
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 #: Keys of a layer's metadata: the volume's unit, and the affine from the world (x, y, z, 1) to LPS where these differ.
 UNIT = "intensity_unit"
 LPS_FROM_WORLD = "lps_from_world"
+#: Key under which an image of DICOM, and what is made from it, has its file or folder ("path") and the key of its series at each
+#: point of time ("series"; None where there is only one); no word of the patient.
+SOURCE = "dicom_source"
 #: What a rotation may move the furthest voxel and still count as none, in voxels.
 _NEGLIGIBLE = 0.01
 
@@ -83,9 +88,16 @@ def layer_geometry(layer: Image | Labels) -> dict[str, Any]:
     geometry: dict[str, Any] = {
         name: getattr(layer, name) for name in ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
     }
-    if LPS_FROM_WORLD in layer.metadata:
-        geometry["metadata"] = {LPS_FROM_WORLD: layer.metadata[LPS_FROM_WORLD]}
-    return geometry
+    kept = {key: layer.metadata[key] for key in (LPS_FROM_WORLD, SOURCE) if key in layer.metadata}
+    return geometry | ({"metadata": kept} if kept else {})
+
+
+def dicom_source(layer: Image | Labels, step: tuple[int, ...] = ()) -> tuple[Path | None, str | None]:
+    """The DICOM file or folder that a layer comes from and the key of its series; None where it comes from elsewhere."""
+    source = layer.metadata.get(SOURCE)
+    if source is None:
+        return None, None
+    return Path(source["path"]), source["series"][step[0] if step else 0]
 
 
 def world_from_lps(layer: Image | Labels, step: tuple[int, ...], volume: Volume) -> npt.NDArray[np.float64]:
@@ -143,6 +155,23 @@ def volume_to_layer(volume: Volume) -> tuple[Array, dict[str, Any]]:
     if volume.spacing_known:
         keywords["units"] = ("mm",) * axes
     return data, keywords | {"axis_labels": ("z", "y", "x")[3 - axes :], "metadata": metadata}
+
+
+def volumes_to_layer(volumes: Sequence[Volume]) -> tuple[Array, dict[str, Any]]:
+    """Data and keywords of a layer with an axis of time, from volumes on one grid."""
+    shown = [volume_to_layer(volume) for volume in volumes]
+    keywords = shown[0][1]
+    keywords["scale"] = (1.0, *keywords["scale"])
+    keywords["axis_labels"] = ("t", *keywords["axis_labels"])
+    if "translate" in keywords:
+        keywords["translate"] = (0.0, *keywords["translate"])
+    if "affine" in keywords:
+        affine = np.eye(len(keywords["affine"]) + 1)
+        affine[1:, 1:] = keywords["affine"]
+        keywords["affine"] = affine
+    if "units" in keywords:
+        keywords["units"] = ("pixel", *keywords["units"])
+    return np.stack([data for data, _ in shown]), keywords
 
 
 def _shown_order(volume: Volume) -> tuple[tuple[int, int, int], bool]:

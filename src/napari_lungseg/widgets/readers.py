@@ -6,14 +6,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_lungseg.formats import is_readable, read
+from napari_lungseg.formats import SeriesChoiceError, UnevenSlicesError, is_dicom_path, is_readable, read
 from napari_lungseg.sample import SAMPLE_LICENCE, sample_ct, sample_lungs
 from napari_lungseg.volume import Volume
-from napari_lungseg.widgets.layers import volume_to_layer
+from napari_lungseg.widgets.layers import SOURCE, volume_to_layer, volumes_to_layer
+from napari_lungseg.widgets.questions import ask_fill_gaps, ask_series
 
 LayerData = tuple[Any, dict[str, Any], str]
 #: Window in which radiologists look at lungs: level -500, width 1500 HU.
 LUNG_WINDOW_HU = (-1250.0, 250.0)
+#: How napari is told that a reader has nothing to show.
+_NOTHING: list[Any] = [(None,)]
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
@@ -22,14 +25,52 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
 
 
 def read_layers(path: str | Sequence[str]) -> list[LayerData]:
-    """One image layer for each path.
+    """An image layer for each path; where there are several images in one, those that the person chooses.
 
     Raises
     ------
     InputError
         When a file cannot be read; the message says why.
     """
-    return [image_layer(read(one), _name(one)) for one in _paths(path)]
+    layers: list[LayerData] = []
+    for one in _paths(path):
+        try:
+            volume = _read(one)
+        except SeriesChoiceError as error:
+            layers += _chosen(one, error)
+        else:
+            if volume is not None:
+                layers.append(_layer([volume], one, [None], _name(one)))
+    return layers or _NOTHING
+
+
+def _chosen(path: Path, error: SeriesChoiceError) -> list[LayerData]:
+    """Layers of the images that a person chooses."""
+    choice = ask_series(path, error)
+    infos = [info for info in error.choices if info.key in choice.keys]
+    read_ones = [(info, volume) for info in infos if (volume := _read(path, info.key)) is not None]
+    grids = {(volume.shape, volume.affine.round(4).tobytes()) for _, volume in read_ones}
+    if choice.as_time and len(grids) == 1 and len(read_ones) > 1:
+        return [_layer([volume for _, volume in read_ones], path, [info.key for info, _ in read_ones], _name(path))]
+    return [
+        _layer([volume], path, [info.key], " ".join(word for word in (_name(path), info.description, info.part) if word))
+        for info, volume in read_ones
+    ]
+
+
+def _read(path: Path, series: str | None = None) -> Volume | None:
+    """The volume; None where slices are missing and the person does not want them filled in."""
+    try:
+        return read(path, series=series)
+    except UnevenSlicesError as error:
+        return read(path, series=series, fill_gaps=True) if ask_fill_gaps(path, error) else None
+
+
+def _layer(volumes: list[Volume], path: Path, series: Sequence[str | None], name: str) -> LayerData:
+    data, keywords = volume_to_layer(volumes[0]) if len(volumes) == 1 else volumes_to_layer(volumes)
+    if is_dicom_path(path):
+        keywords["metadata"][SOURCE] = {"path": str(path.absolute()), "series": list(series)}
+    return _image(data, keywords, volumes[0], name)
 
 
 def sample_ct_layers() -> list[LayerData]:
@@ -47,7 +88,10 @@ def sample_ct_with_mask_layers() -> list[LayerData]:
 
 def image_layer(volume: Volume, name: str) -> LayerData:
     """Layer data of a volume, HU in the lung window."""
-    data, keywords = volume_to_layer(volume)
+    return _image(*volume_to_layer(volume), volume, name)
+
+
+def _image(data: Any, keywords: dict[str, Any], volume: Volume, name: str) -> LayerData:
     window = {"contrast_limits": LUNG_WINDOW_HU} if volume.unit == "HU" else {}
     return data, keywords | window | {"name": name}, "image"
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats import read, write
+from napari_lungseg.formats import SeriesChoiceError, read, write
 from napari_lungseg.formats.dispatch import whole_file
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.workspace.content import content_hash
@@ -140,6 +140,15 @@ def _labels(workspace: Workspace, case: Case) -> Array:
     return labels
 
 
+def _images(path: Path) -> Iterator[Volume]:
+    """The image of a path, or each of several; with gaps between slices filled in, as otherwise nobody could have opened it."""
+    try:
+        yield read(path, fill_gaps=True)
+    except SeriesChoiceError as error:
+        for choice in error.choices:
+            yield read(path, series=choice.key, fill_gaps=True)
+
+
 def image_of(case: Case, images: Mapping[str, Volume]) -> Volume:
     """The image of a case, as a volume of three axes: one of ``images`` (by content), else from its file.
 
@@ -152,8 +161,8 @@ def image_of(case: Case, images: Mapping[str, Volume]) -> Volume:
     if image is None:
         if case.path is None:
             raise InputError("its file is not known; open the image first")
-        image = read(case.path)
-        if content_hash(image.array) != case.content:
+        image = next((one for one in _images(case.path) if content_hash(one.array) == case.content), None)
+        if image is None:
             raise InputError(f"{case.path} holds another image now")
     array = np.asarray(image.array)
     return replace(image, array=array[None] if array.ndim == 2 else array)

@@ -12,7 +12,6 @@ from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
-from napari_lungseg.formats import write
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.lookup import is_image, result_for, result_of
@@ -21,11 +20,15 @@ from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.view import displayed_step, voxel_shape
 from napari_lungseg.widgets.worker import Failed, attempt
+from napari_lungseg.widgets.writers import save_layer
 from napari_lungseg.workspace import Workspace, export_nnunet, export_record, import_mask
 
 UNSAVED = "color: #ff6b6b; font-weight: bold"
 MASK_FILES = "Masks (*.nii.gz *.nii *.nrrd *.seg.nrrd *.mha *.tif *.png);;All files (*)"
-LABEL_FILES = "3D Slicer segmentation (*.seg.nrrd);;NIfTI (*.nii.gz);;NRRD (*.nrrd)"
+LABEL_FILES = (
+    "3D Slicer segmentation (*.seg.nrrd);;NIfTI (*.nii.gz);;NRRD (*.nrrd);;MetaImage (*.mha);;DICOM-SEG (*.dcm);;OME-TIFF (*.tif);;"
+    "PNG, a folder of slices (*.png)"
+)
 
 
 class WorkspaceBar(QWidget):
@@ -206,8 +209,7 @@ class WorkspaceBar(QWidget):
 
 
 def _export(path: Path, lungs: Labels, step: tuple[int, ...]) -> str:
-    write(volume_from_layer(lungs, step, "arbitrary"), path)
-    return f"Saved {path}."
+    return f"Saved {save_layer(lungs, path, step)}."
 
 
 def _export_all(workspace: Workspace, folder: Path, images: dict[str, Volume]) -> str:

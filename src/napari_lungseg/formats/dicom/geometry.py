@@ -1,0 +1,190 @@
+"""Do slices lie on one straight, even grid? Where not: what is wrong, and how they are laid on one.
+
+A stack of a tilted gantry is sheared back: each slice stays in its own plane and is shifted within it, so that the stack's axes
+stand at right angles. A sheared affine would say the same without touching a number, but NIfTI as ITK has it, distances along axes
+(brush, smoothing, surface distances) and napari's own view all take axes at right angles for granted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.formats.dicom.headers import Frame
+from napari_lungseg.formats.dicom.pixels import read_pixels
+from napari_lungseg.preprocess import guess_unit
+from napari_lungseg.volume import Affine, Array, Unit, Volume
+
+#: What lies beyond the edges of slices that were shifted.
+AIR_HU = -1024
+#: Slices nearer together than this, in mm, lie at the same place.
+SAME_PLACE_MM = 1e-3
+#: Steps between slices may differ by this share (positions are rounded in the files) ...
+_STEP_TOLERANCE = 0.05
+#: ... and no slice may lie further from the even grid than this share of a step.
+_GRID_TOLERANCE = 0.25
+#: Positions may wander sideways by this share of a pixel.
+_SHIFT_TOLERANCE = 0.25
+_NAMED = 3
+
+
+class UnevenSlicesError(InputError):
+    """Slices are missing or unevenly spaced; they can be filled in by interpolation if a person wants it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where the slices of a stack lie, sorted along their normal.
+
+    Attributes
+    ----------
+    heights : (Z,) array
+        Position of each slice along the normal, in mm.
+    grid : (N,) array
+        The even positions of the volume; as many as slices unless some are filled in.
+    even : bool
+        Whether the slices are those of the grid.
+    shifts : (Z, 2) array
+        How far each slice lies along its columns and rows from where it would in an upright stack, in pixels.
+    """
+
+    heights: npt.NDArray[np.float64]
+    grid: npt.NDArray[np.float64]
+    even: bool
+    shifts: npt.NDArray[np.float64]
+
+
+def stack_volume(frames: list[Frame], name: str, *, fill_gaps: bool = False) -> Volume:
+    """The volume of slices of one size and orientation, sorted along their normal (InputError as for :func:`lay_out`)."""
+    layout = lay_out(frames, name, fill_gaps=fill_gaps)
+    first = frames[0]
+    array = read_pixels(frames)
+    unit: Unit = "HU" if all(frame.rescale is not None for frame in frames) else guess_unit(array)
+    array = _upright(array, layout.shifts, AIR_HU if unit == "HU" else array.min())
+    if not layout.even:
+        array = _interpolated(array, layout.heights, layout.grid)
+    low = layout.shifts.min(axis=0)
+    affine: Affine = np.eye(4)
+    affine[:3, 0] = first.normal * (layout.grid[1] - layout.grid[0] if len(layout.grid) > 1 else first.step or 1.0)
+    affine[:3, 1] = first.columns * first.spacing[0]
+    affine[:3, 2] = first.rows * first.spacing[1]
+    affine[:3, 3] = first.position + affine[:3, 1:3] @ (low - layout.shifts[0])
+    return Volume(array, affine, unit)
+
+
+def lay_out(frames: list[Frame], name: str, *, fill_gaps: bool = False) -> Layout:
+    """Find the even grid of slices sorted along their normal.
+
+    Raises
+    ------
+    UnevenSlicesError
+        Where slices are missing or unevenly spaced, unless gaps are to be filled.
+    InputError
+        Where slices are shifted sideways against each other.
+    """
+    normal = frames[0].normal
+    positions = np.array([frame.position for frame in frames])
+    heights = positions @ normal
+    if len(frames) == 1:
+        return Layout(heights, heights, True, np.zeros((1, 2)))
+    steps = np.diff(heights)
+    usual = float(np.median(steps))
+    count = len(frames)
+    grid = np.linspace(heights[0], heights[-1], count)
+    wrong = _unevenness(heights, grid, usual)
+    if wrong and not fill_gaps:
+        raise UnevenSlicesError(
+            f"{name} is not evenly spaced: {wrong}; export the whole series, or have the gaps filled in between their neighbours "
+            "(--fill-gaps in the terminal)."
+        )
+    if wrong:
+        count = round((heights[-1] - heights[0]) / usual) + 1
+        grid = np.linspace(heights[0], heights[-1], count)
+    return Layout(heights, grid, not wrong, _shifts(frames, positions, heights, name))
+
+
+def _unevenness(heights: npt.NDArray[np.float64], grid: npt.NDArray[np.float64], usual: float) -> str:
+    """What is uneven, in words; empty where nothing is."""
+    steps = np.diff(heights)
+    uneven = np.flatnonzero(np.abs(steps - usual) > _STEP_TOLERANCE * usual)
+    if uneven.size:
+        gaps = [_gap(heights[i], heights[i + 1], usual) for i in uneven[:_NAMED]]
+        return "; ".join(gaps) + (f" and at {uneven.size - _NAMED} more places" if uneven.size > _NAMED else "")
+    if np.abs(heights - grid).max() > _GRID_TOLERANCE * usual:
+        return f"the steps between slices change from {steps.min():.4g} to {steps.max():.4g} mm"
+    return ""
+
+
+def _shifts(
+    frames: list[Frame], positions: npt.NDArray[np.float64], heights: npt.NDArray[np.float64], name: str
+) -> npt.NDArray[np.float64]:
+    """Shift of each slice within its plane, in pixels; zero where it is within what rounding makes."""
+    first = frames[0]
+    offsets = (positions - positions[0]) @ np.stack([first.columns, first.rows], axis=1) / first.spacing
+    if np.abs(offsets).max() <= _SHIFT_TOLERANCE:
+        return np.zeros_like(offsets)
+    along = heights - heights[0]
+    even = np.outer(along, along @ offsets / (along @ along))
+    strays = np.abs(offsets - even).max(axis=1)
+    if strays.max() > _SHIFT_TOLERANCE:
+        worst = frames[int(strays.argmax())].path.name
+        raise InputError(f"{name} has slices that are shifted sideways against each other, most in {worst}; export one straight stack.")
+    return even
+
+
+def _upright(array: Array, shifts: npt.NDArray[np.float64], beyond: float) -> Array:
+    """Slices shifted within their planes, linearly interpolated, on planes that hold them all."""
+    if not shifts.any():
+        return array
+    moves = shifts - shifts.min(axis=0)
+    room = np.ceil(moves.max(axis=0) - 1e-6).astype(int)
+    result = np.empty((len(array), *(array.shape[1:] + room)), dtype=array.dtype)
+    for plane, source, move in zip(result, array, moves):
+        padded = np.pad(source.astype(np.float32), [(0, int(extra)) for extra in room], constant_values=beyond)
+        moved = ndimage.shift(padded, move, order=1, mode="grid-constant", cval=beyond)
+        plane[...] = moved.round() if array.dtype.kind == "i" else moved
+    return result
+
+
+def _interpolated(array: Array, heights: npt.NDArray[np.float64], grid: npt.NDArray[np.float64]) -> Array:
+    """Slices at the positions of a grid, linearly between the nearest two."""
+    result = np.empty((len(grid), *array.shape[1:]), dtype=array.dtype)
+    places = np.interp(grid, heights, np.arange(len(heights)))
+    for plane, place in zip(result, places):
+        below = min(int(place), len(array) - 2)
+        share = place - below
+        mixed = (1.0 - share) * array[below] + share * array[below + 1]
+        plane[...] = mixed.round() if array.dtype.kind == "i" else mixed
+    return result
+
+
+def _gap(before: float, after: float, usual: float) -> str:
+    missing = round((after - before) / usual) - 1
+    where = f"between {_at(before)} and {_at(after)}"
+    if missing > 0 and abs((after - before) / usual - missing - 1) < 0.1 * (missing + 1):
+        return f"{missing} slice{'s are' if missing > 1 else ' is'} missing {where}"
+    return f"the step {where} is {after - before:.4g} mm and not {usual:.4g} mm"
+
+
+def _at(position: float) -> str:
+    return f"{position:.2f} mm"
+
+
+def same_plane(one: Frame, other: Frame) -> bool:
+    """Whether slices are of one size, pixel spacing and orientation."""
+    return (
+        one.shape == other.shape
+        and np.allclose(other.spacing, one.spacing, rtol=1e-4)
+        and np.allclose([other.rows, other.columns], [one.rows, one.columns], atol=1e-3)
+    )
+
+
+def usual_step(frames: list[Frame]) -> float:
+    """The usual distance between slices sorted along their normal, in mm; 0 for a lone one."""
+    if len(frames) == 1:
+        return 0.0
+    return float(np.median(np.diff([frame.position @ frames[0].normal for frame in frames])))

@@ -1,0 +1,188 @@
+"""Lung masks as DICOM Segmentation objects, by way of highdicom (extra ``dicom-seg``).
+
+The object lies on the slices of the series that was segmented and names them, so that viewers show it there. Of the patient it
+says nothing: name, number, birth date and the like stay empty, which the standard allows (type 2); an archive that the series comes
+from can fill them in from the study, whose number is there.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pydicom
+from pydicom.sr.codedict import codes
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.formats.choice import choose
+from napari_lungseg.formats.dicom import is_dicom_path, stacks_in
+from napari_lungseg.formats.dicom.headers import Frame
+from napari_lungseg.formats.segnrrd import LUNGS, SIDES
+from napari_lungseg.volume import Array, Volume
+
+if TYPE_CHECKING:
+    from highdicom.seg import SegmentDescription
+
+#: All that is read of the series, so that nothing else of it can get into the new file: what its slices are and where they lie, and
+#: the numbers by which they are found.
+_NEEDED = [
+    "BitsAllocated",
+    "Columns",
+    "FrameOfReferenceUID",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "InstanceNumber",
+    "Modality",
+    "NumberOfFrames",
+    "PerFrameFunctionalGroupsSequence",
+    "PixelSpacing",
+    "PositionReferenceIndicator",
+    "Rows",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SamplesPerPixel",
+    "SeriesInstanceUID",
+    "SharedFunctionalGroupsSequence",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "StudyInstanceUID",
+]
+#: What must be there and may be empty (type 2 of the patient and general study modules, PS3.3 C.7.1.1 and C.7.2.1).
+_EMPTY = (
+    "AccessionNumber",
+    "PatientBirthDate",
+    "PatientID",
+    "PatientName",
+    "PatientSex",
+    "ReferringPhysicianName",
+    "StudyDate",
+    "StudyID",
+    "StudyTime",
+)
+#: Number of the new series; far from those of scanners, as other tools have it.
+_SERIES_NUMBER = 300
+#: Slices may lie so far outside the mask's outermost voxel centres, in voxels.
+_OVERHANG = 0.51
+
+
+def check_source(source: Path | None) -> Path:
+    """The DICOM series on whose slices a mask is to lie.
+
+    Raises
+    ------
+    InputError
+        When it is none, or highdicom is not installed.
+    """
+    if find_spec("highdicom") is None:
+        raise InputError("DICOM-SEG needs highdicom, which is not installed; install it with: pip install 'napari-lungseg[dicom-seg]'")
+    if source is None:
+        raise InputError("DICOM-SEG needs the DICOM series that was segmented; give it, or use .seg.nrrd.")
+    if not is_dicom_path(source):
+        raise InputError(f"DICOM-SEG is made of DICOM series only, which {source} is not; use .seg.nrrd.")
+    return source
+
+
+def write_dicom_seg(volume: Volume, path: Path, source: Path | None, series: str | None = None) -> None:
+    """Write labels 1 and 2 as the right and the left lung.
+
+    Parameters
+    ----------
+    volume : Volume
+        Labels; anywhere on or around the slices of the series. Where their voxels are not the pixels of the series (a tilted gantry
+        sheared back, gaps filled in), the nearest is taken.
+    path : Path
+        Where to.
+    source : Path
+        File or folder of the series.
+    series : str, optional
+        Which, where there are several.
+
+    Raises
+    ------
+    InputError
+        When the labels do not cover the slices, hold other numbers, or the series lacks what the standard asks for.
+    """
+    source = check_source(source)
+    from highdicom import PlanePositionSequence
+    from highdicom.seg import Segmentation
+
+    labels = np.asarray(volume.array)
+    if labels.dtype.kind not in "bui" or labels.min(initial=0) < 0 or labels.max(initial=0) > max(LUNGS):
+        raise InputError("DICOM-SEG is written of lung masks only (0, 1 right, 2 left); use .seg.nrrd for other labels.")
+    if not volume.spacing_known:
+        raise InputError("The mask's place in the patient is not known; segment the DICOM series itself.")
+    frames = choose(stacks_in(source), series, source).image.frames
+    planes = [_on_frame(volume, labels, frame, source) for frame in frames]
+    datasets = {frame.path: _without_patient(frame.path) for frame in frames}
+    try:
+        made = Segmentation(
+            list(datasets.values()),
+            np.stack(planes),
+            "BINARY",
+            [_description(value) for value in LUNGS],
+            series_instance_uid=pydicom.uid.generate_uid(),
+            series_number=_SERIES_NUMBER,
+            sop_instance_uid=pydicom.uid.generate_uid(),
+            instance_number=1,
+            manufacturer="napari-lungseg",
+            manufacturer_model_name="napari-lungseg",
+            software_versions=version("napari-lungseg"),
+            device_serial_number="0",
+            content_label="LUNGS",
+            content_description="Lungs, for research",
+            series_description="Lungs, for research",
+            plane_positions=[PlanePositionSequence("PATIENT", frame.position.tolist()) for frame in frames],
+        )
+    except (AttributeError, ValueError) as error:
+        raise InputError(f"{source} lacks what a DICOM-SEG needs from its series ({error}); use .seg.nrrd.") from error
+    made.save_as(path)
+
+
+def _description(value: int) -> SegmentDescription:
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.color import CIELabColor
+    from highdicom.seg import SegmentDescription
+    from highdicom.sr import CodedConcept
+
+    name, colour = LUNGS[value]
+    segment = SegmentDescription(
+        value,
+        name,
+        codes.cid7150.AnatomicalStructure,
+        codes.SCT.Lung,
+        # A person chose the threshold and may have corrected it.
+        "SEMIAUTOMATIC",
+        AlgorithmIdentificationSequence("napari-lungseg", codes.cid7162.ArtificialIntelligence, version("napari-lungseg")),
+        display_color=CIELabColor.from_rgb(*bytes.fromhex(colour[1:])),
+    )
+    number, side = SIDES[value]
+    segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [CodedConcept(number, "SCT", side)]
+    return segment
+
+
+def _without_patient(path: Path) -> pydicom.Dataset:
+    data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_NEEDED))
+    for keyword in _EMPTY:
+        setattr(data, keyword, None)
+    return data
+
+
+def _on_frame(volume: Volume, labels: Array, frame: Frame, source: Path) -> Array:
+    """Labels at the pixels of a slice."""
+    pixel_to_lps = np.stack([frame.columns * frame.spacing[0], frame.rows * frame.spacing[1], frame.position], axis=1)
+    inverse = np.linalg.inv(volume.affine)
+    to_index = inverse[:3, :3] @ pixel_to_lps
+    to_index[:, 2] += inverse[:3, 3]
+    rows, columns = frame.shape
+    shape = np.array((1,) * (3 - labels.ndim) + labels.shape)
+    corners = to_index @ np.array([[r, c, 1.0] for r in (0, rows - 1) for c in (0, columns - 1)]).T
+    if corners.min() < -_OVERHANG or (corners - shape[:, None] + 1).max() > _OVERHANG:
+        raise InputError(f"The mask does not cover {frame.path.name} of {source}; give the series that was segmented.")
+    index = []
+    for (along_column, along_row, first), length in zip(to_index, shape):
+        place = along_column * np.arange(rows)[:, None] + along_row * np.arange(columns) + first
+        index.append(np.clip(np.rint(place), 0, length - 1).astype(np.intp))
+    return labels.reshape(shape)[tuple(index)].astype(np.uint8)

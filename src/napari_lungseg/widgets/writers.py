@@ -1,0 +1,49 @@
+"""What napari saves through this package: a layer in its own place, in every format that :func:`napari_lungseg.write` knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from napari.layers import Image, Labels
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.formats import write
+from napari_lungseg.widgets.layers import dicom_source, volume_from_layer
+
+
+class NotSavedError(OSError):
+    """Why a layer was not saved: napari takes any ValueError, as an InputError is one, for a sign that no writer was found."""
+
+
+def write_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write an image layer (NotSavedError where it has colours or an axis of time, or the format cannot hold it)."""
+    return _saved(Image(data, **attributes), path)
+
+
+def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write a labels layer (NotSavedError where it has an axis of time, or the format cannot hold it)."""
+    return _saved(Labels(data, **attributes), path)
+
+
+def _saved(layer: Image | Labels, path: str) -> list[str]:
+    try:
+        return [str(save_layer(layer, Path(path)))]
+    except InputError as error:
+        raise NotSavedError(str(error)) from error
+
+
+def save_layer(layer: Image | Labels, path: Path, step: tuple[int, ...] = ()) -> Path:
+    """Write a layer, of an axis of time the point ``step``; a DICOM-SEG is made on the slices that the layer comes from.
+
+    Raises
+    ------
+    InputError
+        When it has colours, an axis of time and no step is given, or the format cannot hold it.
+    """
+    if getattr(layer, "rgb", False):
+        raise InputError(f"The layer '{layer.name}' has colours, which only napari's own writer keeps; choose that one.")
+    if layer.ndim - len(step) > 3:
+        raise InputError(f"The layer '{layer.name}' has an axis of time; export its mask from the dock, or save one volume of it.")
+    source, series = dicom_source(layer, step)
+    return write(volume_from_layer(layer, step, None if isinstance(layer, Image) else "arbitrary"), path, source=source, series=series)

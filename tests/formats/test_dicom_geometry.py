@@ -1,0 +1,144 @@
+"""Where slices lie: gaps, tilted gantries, thickness, and acquisitions in any plane."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from geometry import tilt
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.formats import UnevenSlicesError, read
+from napari_lungseg.formats.itk import affine_of
+
+
+@pytest.mark.parametrize(
+    ("heights", "message"),
+    [
+        ([0, 2, 4, 8, 10, 12], r"1 slice is missing between 4\.00 mm and 8\.00 mm"),
+        ([0, 2, 4, 10, 12, 14], r"2 slices are missing between 4\.00 mm and 10\.00 mm"),
+        ([0, 2, 4, 7.1, 9.1, 11.1], r"the step between 4\.00 mm and 7\.10 mm is 3\.1 mm and not 2 mm"),
+        ([*np.arange(0, 40, 2.0), *np.arange(39.92, 80, 1.92)], "change from 1.92 to 2 mm"),
+    ],
+)
+def test_missing_and_uneven_slices_are_refused_with_their_place(tmp_path, write_series, heights, message):
+    write_series(tmp_path / "ct", [float(z) for z in heights])
+    with pytest.raises(UnevenSlicesError, match=message) as caught:
+        read(tmp_path / "ct")
+    assert str(tmp_path / "ct") in str(caught.value)
+
+
+def ramp(folder, write_slice, heights, **attributes):
+    """Slices whose HU are ten times their height."""
+    folder.mkdir(exist_ok=True)
+    for index, height in enumerate(heights):
+        write_slice(folder / f"{index}.dcm", np.full((4, 6), 10.0 * height), (0, 0, height), **attributes)
+
+
+def test_a_gap_is_filled_on_request(tmp_path, write_slice):
+    ramp(tmp_path, write_slice, [0, 2, 4, 10, 12])
+    volume = read(tmp_path, fill_gaps=True)
+    np.testing.assert_array_equal(volume.array[:, 0, 0], np.arange(0, 121, 20))
+    np.testing.assert_allclose(volume.spacing[0], 2.0)
+    np.testing.assert_allclose(volume.affine @ (6, 0, 0, 1), (0, 0, 12, 1))
+    assert volume.array.dtype == np.int16
+
+
+def test_uneven_steps_are_made_even_on_request(tmp_path, write_slice):
+    ramp(tmp_path, write_slice, [0, 2, 4, 7.1, 9.1, 11.1])
+    volume = read(tmp_path, fill_gaps=True)
+    assert len(volume.array) == 7
+    np.testing.assert_allclose(volume.array[:, 0, 0], np.linspace(0, 111, 7), atol=0.5)
+
+
+def test_an_even_stack_is_not_touched_by_the_request(tmp_path, write_series):
+    hu = write_series(tmp_path, [0.0, 2.0, 4.0])
+    np.testing.assert_array_equal(read(tmp_path, fill_gaps=True).array, hu)
+
+
+def test_rounded_positions_pass(tmp_path, write_series):
+    write_series(tmp_path, [0.0, 0.67, 1.33, 2.0, 2.67, 3.33])
+    np.testing.assert_allclose(read(tmp_path).spacing[0], 0.666, atol=1e-3)
+
+
+def test_thickness_is_not_spacing(tmp_path, write_series):
+    """Overlapping slices, 5 mm thick and 2 mm apart."""
+    write_series(tmp_path, [0.0, 2.0, 4.0], SliceThickness=5, SpacingBetweenSlices=5)
+    np.testing.assert_allclose(read(tmp_path).spacing[0], 2.0)
+
+
+def test_pixel_spacing_is_row_to_row_first(tmp_path, write_slice):
+    hu = np.zeros((4, 6))
+    hu[3, 0], hu[0, 5] = 100, 200
+    write_slice(tmp_path / "a.dcm", hu, (0, 0, 0), PixelSpacing=[2.0, 0.5])
+    volume = read(tmp_path / "a.dcm")
+    places = {int(volume.array[index]): volume.affine @ (*index, 1) for index in ((0, 3, 0), (0, 0, 5))}
+    np.testing.assert_allclose(places[100], (0, 6, 0, 1))
+    np.testing.assert_allclose(places[200], (2.5, 0, 0, 1))
+
+
+@pytest.mark.parametrize("turn", [np.eye(3), tilt()], ids=["straight", "oblique"])
+def test_acquisitions_in_every_plane_lie_where_itk_finds_them(tmp_path, write_slice, turn):
+    """Axial, coronal and sagittal, with axes in every direction, stored from either end."""
+    hu = np.random.default_rng(0).integers(-1000, 1000, (3, 4, 6))
+    for number, (rows, columns) in enumerate(itertools.permutations([*np.eye(3), *-np.eye(3)], 2)):
+        if abs(rows @ columns) > 0.5:
+            continue
+        rows, columns = turn @ rows, turn @ columns
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for index in range(3):
+            position = np.array([3.0, -40.0, 100.0]) + index * 2.5 * np.cross(rows, columns)
+            about = {"ImageOrientationPatient": [float(f"{value:.10f}") for value in (*rows, *columns)], "InstanceNumber": 3 - index}
+            write_slice(folder / f"{3 - index}.dcm", hu[index], [float(f"{value:.8f}") for value in position], **about)
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+        image = reader.Execute()
+        volume = read(folder)
+        np.testing.assert_array_equal(volume.array, sitk.GetArrayFromImage(image))
+        np.testing.assert_allclose(volume.affine, affine_of(image), atol=1e-5)
+
+
+def tilted(folder, write_slice, degrees, slices=6):
+    """A slanted bar through slices of a tilted gantry, whose HU are known at every place of the patient."""
+    angle = np.deg2rad(degrees)
+    columns = np.array([0, np.cos(angle), -np.sin(angle)])
+    rows = np.array([1.0, 0, 0])
+    for index in range(slices):
+        position = np.array([-3.0, -20.0, 5.0 * index])
+        grid = position + np.arange(40)[:, None, None] * 0.75 * columns + np.arange(8)[:, None] * 0.5 * rows
+        about = {"ImageOrientationPatient": [1, 0, 0, *(float(f"{value:.10f}") for value in columns[0:])]}
+        write_slice(folder / f"{index}.dcm", hu_at(grid), position, **about)
+
+
+def hu_at(places):
+    return np.rint(20 * places[..., 1] + 10 * places[..., 2] + 3 * places[..., 0])
+
+
+@pytest.mark.parametrize("degrees", [15, -22.5])
+def test_a_tilted_gantry_is_sheared_back(tmp_path, write_slice, degrees):
+    """Every voxel holds the HU of its place, and the axes stand at right angles."""
+    tilted(tmp_path, write_slice, degrees)
+    volume = read(tmp_path)
+    directions = volume.affine[:3, :3] / volume.spacing
+    np.testing.assert_allclose(directions.T @ directions, np.eye(3), atol=1e-6)
+    np.testing.assert_allclose(volume.spacing, (5 * np.cos(np.deg2rad(degrees)), 0.75, 0.5), rtol=1e-6)
+    z, y, x = np.indices(volume.shape)
+    places = np.stack([z, y, x, np.ones_like(x)], axis=-1) @ volume.affine.T
+    true = hu_at(places[..., :3])
+    inside = volume.array > volume.array.min()
+    assert inside.mean() > 0.6
+    # The edge of a slice is mixed with the air beyond it.
+    inside[:, 1:-1] &= inside[:, 2:] & inside[:, :-2]
+    inside[:, [0, -1]] = False
+    assert np.abs(volume.array - true)[inside].max() <= 2
+    assert volume.shape[1] > 40
+
+
+def test_slices_that_jump_sideways_are_refused_by_name(tmp_path, write_slice):
+    for index, shift in enumerate([0, 0, 4, 0]):
+        write_slice(tmp_path / f"{index}.dcm", np.zeros((4, 6)), (shift, 0, 2 * index))
+    with pytest.raises(InputError, match=r"sideways against each other, most in 2\.dcm"):
+        read(tmp_path)

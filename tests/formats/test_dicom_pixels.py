@@ -1,0 +1,127 @@
+"""HU, however they are stored and packed."""
+
+from __future__ import annotations
+
+import imagecodecs
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from dicom_files import packed
+from pydicom import uid
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.formats import read
+
+LOSSLESS = {
+    "RLE": (uid.RLELossless, None),
+    "JPEG lossless": (uid.JPEGLossless, lambda a: imagecodecs.jpeg8_encode(a.view("u2"), lossless=True, predictor=4, bitspersample=16)),
+    "JPEG lossless, first order": (
+        uid.JPEGLosslessSV1,
+        lambda a: imagecodecs.jpeg8_encode(a.view("u2"), lossless=True, predictor=1, bitspersample=16),
+    ),
+    "JPEG-LS": (uid.JPEGLSLossless, lambda a: imagecodecs.jpegls_encode(a.view("u2"))),
+    "JPEG 2000": (uid.JPEG2000Lossless, lambda a: imagecodecs.jpeg2k_encode(a, codecformat="J2K", reversible=True, level=0)),
+}
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
+@pytest.mark.parametrize("signed", [False, True])
+def test_lossless_files_read_as_stored_and_as_itk_reads_them(tmp_path, write_slice, name, signed):
+    syntax, encode = LOSSLESS[name]
+    hu = np.random.default_rng(0).integers(-1000, 1000, (32, 48))
+    plain = write_slice(tmp_path / "plain.dcm", hu, (0, 0, 0), intercept=0.0 if signed else -1024.0, PixelRepresentation=int(signed))
+    if encode is None:
+        file = pydicom.dcmread(plain)
+        file.compress(syntax)
+        file.save_as(tmp_path / "packed.dcm")
+    else:
+        packed(plain, tmp_path / "packed.dcm", syntax, encode)
+    np.testing.assert_array_equal(read(tmp_path / "packed.dcm").array[0], hu)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "packed.dcm")))[0], hu)
+
+
+def test_high_throughput_jpeg_2000_reads_as_stored(tmp_path, write_slice):
+    """Which ITK cannot read."""
+    hu = np.random.default_rng(0).integers(-1000, 1000, (32, 48))
+    plain = write_slice(tmp_path / "plain.dcm", hu, (0, 0, 0))
+    packed(plain, tmp_path / "packed.dcm", uid.HTJ2KLossless, lambda a: imagecodecs.htj2k_encode(a, reversible=True))
+    np.testing.assert_array_equal(read(tmp_path / "packed.dcm").array[0], hu)
+
+
+LOSSY = {
+    "JPEG, 8 bit": (uid.JPEGBaseline8Bit, 8, lambda a: imagecodecs.jpeg8_encode(a.astype("u1"), level=95)),
+    "JPEG, 12 bit": (uid.JPEGExtended12Bit, 12, lambda a: imagecodecs.jpeg8_encode(a, level=95, bitspersample=12)),
+    "JPEG-LS, near": (uid.JPEGLSNearLossless, 16, lambda a: imagecodecs.jpegls_encode(a, level=2)),
+    "JPEG 2000": (uid.JPEG2000, 16, lambda a: imagecodecs.jpeg2k_encode(a, codecformat="J2K", level=80)),
+}
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_lossy_files_read_nearly_as_stored(tmp_path, write_slice, name):
+    syntax, bits, encode = LOSSY[name]
+    hu = np.add.outer(np.arange(32), np.arange(48)) * 2.0
+    plain = write_slice(tmp_path / "plain.dcm", hu, (0, 0, 0), intercept=0.0, BitsStored=bits, HighBit=bits - 1)
+    packed(plain, tmp_path / "packed.dcm", syntax, encode)
+    if bits == 8:
+        file = pydicom.dcmread(tmp_path / "packed.dcm")
+        file.BitsAllocated = 8
+        file.save_as(tmp_path / "packed.dcm")
+    found = read(tmp_path / "packed.dcm").array[0]
+    np.testing.assert_allclose(found, hu, atol=30)
+    np.testing.assert_allclose(found, sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "packed.dcm")))[0], atol=1)
+
+
+def test_a_sign_below_the_sixteenth_bit_is_kept(tmp_path, write_slice):
+    """12-bit numbers in two's complement, as JPEG stores them without a sign."""
+    hu = np.random.default_rng(0).integers(-1000, 1000, (16, 16))
+    about = {"intercept": 0.0, "PixelRepresentation": 1, "BitsStored": 12, "HighBit": 11}
+    plain = write_slice(tmp_path / "plain.dcm", hu, (0, 0, 0), **about)
+    path = packed(plain, tmp_path / "packed.dcm", uid.JPEGLSLossless, lambda a: imagecodecs.jpegls_encode(a.view("u2") & 0xFFF))
+    for one in (plain, path):
+        np.testing.assert_array_equal(read(one).array[0], hu)
+
+
+def test_slope_and_intercept_are_those_of_each_file(tmp_path, write_slice):
+    hu = np.full((4, 6), -500)
+    write_slice(tmp_path / "a.dcm", hu, (0, 0, 0), slope=1, intercept=-1024)
+    write_slice(tmp_path / "b.dcm", hu, (0, 0, 2), slope=2, intercept=-1000)
+    np.testing.assert_array_equal(read(tmp_path).array, np.full((2, 4, 6), -500))
+
+
+@pytest.mark.parametrize(("slope", "kind"), [(0.25, np.float32), (-1.0, np.int16), (-0.5, np.float32)])
+def test_slopes_may_be_fractions_or_negative(tmp_path, write_slice, slope, kind):
+    hu = np.arange(24).reshape(4, 6) * 2.0 - 700
+    write_slice(tmp_path / "a.dcm", hu, (0, 0, 0), slope=slope, intercept=3000.0 if slope < 0 else -1024.0)
+    volume = read(tmp_path / "a.dcm")
+    assert volume.array.dtype == kind
+    np.testing.assert_array_equal(volume.array[0], hu)
+
+
+def test_inverted_pictures_have_the_same_hu(tmp_path, write_slice):
+    hu = np.arange(24).reshape(4, 6) * 50 - 1000
+    write_slice(tmp_path / "a.dcm", hu, (0, 0, 0), PhotometricInterpretation="MONOCHROME1")
+    np.testing.assert_array_equal(read(tmp_path / "a.dcm").array[0], hu)
+
+
+def test_large_numbers_keep_their_value(tmp_path, write_slice):
+    hu = np.array([[-1024, 40000]])
+    write_slice(tmp_path / "a.dcm", hu, (0, 0, 0))
+    assert read(tmp_path / "a.dcm").array.dtype == np.int32
+    np.testing.assert_array_equal(read(tmp_path / "a.dcm").array[0], hu)
+
+
+@pytest.mark.parametrize("name", ["JPEG lossless, first order", "JPEG-LS", "JPEG 2000"])
+def test_damaged_packed_pixels_are_refused_by_name(tmp_path, write_slice, name):
+    syntax, encode = LOSSLESS[name]
+    plain = write_slice(tmp_path / "plain.dcm", np.random.default_rng(0).integers(-1000, 1000, (32, 48)), (0, 0, 0))
+    packed(plain, tmp_path / "packed.dcm", syntax, lambda a: encode(a)[:40])
+    with pytest.raises(InputError, match=r"pixels of .*packed\.dcm"):
+        read(tmp_path / "packed.dcm")
+
+
+def test_an_unknown_packing_is_refused_by_name(tmp_path, write_slice):
+    plain = write_slice(tmp_path / "plain.dcm", np.zeros((4, 6)), (0, 0, 0))
+    packed(plain, tmp_path / "packed.dcm", uid.MPEG2MPML, lambda a: b"\0" * 16)
+    with pytest.raises(InputError, match=r"packed\.dcm"):
+        read(tmp_path / "packed.dcm")

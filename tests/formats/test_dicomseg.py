@@ -1,0 +1,163 @@
+"""DICOM-SEG as highdicom and others read it: codes, places, and nothing of the patient."""
+
+from __future__ import annotations
+
+import sys
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+from dicom_files import PATIENT
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.formats import read, write
+from napari_lungseg.volume import Volume
+
+EVEN = [10.0, 13.0, 16.0, 19.0, 22.0]
+
+
+def halves(volume: Volume) -> Volume:
+    """The right lung in low columns, the left in high ones, with one slice empty."""
+    labels = np.zeros(volume.shape, np.uint8)
+    labels[1:, 1:, : volume.shape[2] // 2] = 1
+    labels[1:, :-1, volume.shape[2] // 2 :] = 2
+    return volume.with_array(labels)
+
+
+def segments(path) -> dict[int, Volume]:
+    """Each segment as highdicom lays it out; its volume has (Z, Y, X) in LPS as ours."""
+    found = highdicom.seg.segread(path)
+    result = {}
+    for number in found.segment_numbers:
+        volume = found.get_volume(segment_numbers=[number], combine_segments=True)
+        result[number] = Volume(volume.array, volume.affine)
+    return result
+
+
+def assert_in_place(path, labels: Volume) -> None:
+    for number, segment in segments(path).items():
+        there = {tuple(np.round(segment.affine @ (*index, 1), 3)[:3]) for index in np.argwhere(segment.array)}
+        wanted = {tuple(np.round(labels.affine @ (*index, 1), 3)[:3]) for index in np.argwhere(labels.array == number)}
+        assert there == wanted
+
+
+@pytest.fixture
+def series(tmp_path, write_series):
+    write_series(tmp_path / "ct", EVEN, SeriesDescription="Thorax B30f")
+    return tmp_path / "ct"
+
+
+def test_lungs_lie_on_the_slices_of_their_series(series, tmp_path):
+    labels = halves(read(series))
+    path = write(labels, tmp_path / "lungs.dcm", source=series)
+    found = segments(path)
+    assert sorted(found) == [1, 2]
+    assert_in_place(path, labels)
+    file = pydicom.dcmread(path)
+    sources = {one.SOPInstanceUID for one in (pydicom.dcmread(slice_) for slice_ in series.iterdir())}
+    named = {item.ReferencedSOPInstanceUID for item in file.ReferencedSeriesSequence[0].ReferencedInstanceSequence}
+    assert named == sources
+    assert file.ReferencedSeriesSequence[0].SeriesInstanceUID == "1.2.3.4"
+    assert (file.StudyInstanceUID, file.FrameOfReferenceUID) == ("1.2.3", "1.2.3.9")
+    for frame in file.PerFrameFunctionalGroupsSequence:
+        (derivation,) = frame.DerivationImageSequence
+        (slice_,) = derivation.SourceImageSequence
+        assert slice_.ReferencedSOPInstanceUID in sources
+    assert file.Modality == "SEG"
+
+
+def test_lungs_have_their_codes_and_colours(series, tmp_path):
+    file = pydicom.dcmread(write(halves(read(series)), tmp_path / "lungs.dcm", source=series))
+    for segment, (name, code, side) in zip(file.SegmentSequence, (("right lung", "24028007", "Right"), ("left lung", "7771000", "Left"))):
+        assert segment.SegmentLabel == name
+        category, kind = segment.SegmentedPropertyCategoryCodeSequence[0], segment.SegmentedPropertyTypeCodeSequence[0]
+        assert (category.CodeValue, category.CodingSchemeDesignator) == ("91723000", "SCT")
+        assert (kind.CodeValue, kind.CodingSchemeDesignator, kind.CodeMeaning) == ("39607008", "SCT", "Lung")
+        modifier = kind.SegmentedPropertyTypeModifierCodeSequence[0]
+        assert (modifier.CodeValue, modifier.CodingSchemeDesignator, modifier.CodeMeaning) == (code, "SCT", side)
+        assert "RecommendedDisplayCIELabValue" in segment
+
+
+@pytest.mark.parametrize("multiframe", [False, True])
+def test_a_multi_frame_source_is_as_good(tmp_path, write_enhanced, write_series, multiframe):
+    """Also where its frames are in no order, and some of another point of time."""
+    hu = np.random.default_rng(2).integers(-1000, 500, (5, 4, 6))
+    frames = [{"hu": hu[index], "position": (-20, -10, 10 + 3 * index), "time": time} for index in (3, 0, 4, 2, 1) for time in (1, 2)]
+    write_enhanced(tmp_path / "ct.dcm", frames if multiframe else frames[::2])
+    key = {"series": "3.2"} if multiframe else {}
+    labels = halves(read(tmp_path / "ct.dcm", **key))
+    assert_in_place(write(labels, tmp_path / "lungs.dcm", source=tmp_path / "ct.dcm", **key), labels)
+
+
+def test_labels_of_a_tilted_gantry_go_back_to_its_slices(tmp_path, write_slice):
+    angle = np.deg2rad(20)
+    columns = [0.0, round(float(np.cos(angle)), 8), round(float(-np.sin(angle)), 8)]
+    folder = tmp_path / "ct"
+    folder.mkdir()
+    for index in range(5):
+        write_slice(folder / f"{index}.dcm", np.full((24, 6), 100), (0, 0, 5.0 * index), ImageOrientationPatient=[1, 0, 0, *columns])
+    volume = read(folder)
+    # What is body in the upright volume is the whole of each slice.
+    labels = volume.with_array((volume.array > 50).astype(np.uint8))
+    assert not labels.array.all()
+    found = highdicom.seg.segread(write(labels, tmp_path / "lungs.dcm", source=folder))
+    assert found.pixel_array.mean() > 0.95
+    assert found.pixel_array.shape == (5, 24, 6)
+
+
+def test_slices_that_were_filled_in_are_left_out(tmp_path, write_series):
+    write_series(tmp_path / "ct", [0.0, 2.0, 6.0, 8.0])
+    volume = read(tmp_path / "ct", fill_gaps=True)
+    assert volume.shape[0] == 5
+    labels = volume.with_array(np.ones(volume.shape, np.uint8))
+    file = pydicom.dcmread(write(labels, tmp_path / "lungs.dcm", source=tmp_path / "ct"))
+    heights = [frame.PlanePositionSequence[0].ImagePositionPatient[2] for frame in file.PerFrameFunctionalGroupsSequence]
+    assert sorted(heights) == [0, 2, 6, 8]
+
+
+def test_an_empty_mask_can_be_written(series, tmp_path):
+    volume = read(series)
+    file = pydicom.dcmread(write(volume.with_array(np.zeros(volume.shape, np.uint8)), tmp_path / "lungs.dcm", source=series))
+    assert len(file.SegmentSequence) == 2
+    assert not file.pixel_array.any()
+
+
+def test_nothing_of_the_patient_is_in_the_file(series, tmp_path):
+    path = write(halves(read(series)), tmp_path / "lungs.dcm", source=series)
+    whole = path.read_bytes()
+    for value in PATIENT.values():
+        if len(value) > 1:
+            assert value.encode() not in whole
+    assert pydicom.dcmread(path).PatientSex in (None, "")
+
+
+def test_the_mask_beside_its_series_does_not_disturb_it(series):
+    volume = read(series)
+    write(halves(volume), series / "lungs.dcm", source=series)
+    np.testing.assert_array_equal(read(series).array, volume.array)
+
+
+def test_what_cannot_be_a_dicom_seg_is_refused(series, tmp_path):
+    volume = read(series)
+    labels = halves(volume)
+    shifted = volume.affine.copy()
+    shifted[0, 3] += 2
+    for wrong, source, message in (
+        (labels, None, "needs the DICOM series"),
+        (labels, tmp_path / "empty", "DICOM series only"),
+        (volume, series, "lung masks only"),
+        (labels.with_array(labels.array * 2), series, "lung masks only"),
+        (Volume(labels.array, shifted), series, "does not cover IM"),
+        (Volume(labels.array, labels.affine, spacing_known=False), series, "not known"),
+    ):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(InputError, match=message):
+            write(wrong, tmp_path / "lungs.dcm", source=source)
+    assert {path.name for path in tmp_path.iterdir()} == {"ct", "empty"}
+
+
+def test_without_highdicom_it_is_said_how_to_get_it(series, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(InputError, match=r"pip install 'napari-lungseg\[dicom-seg\]'"):
+        write(halves(read(series)), tmp_path / "lungs.dcm", source=series)
