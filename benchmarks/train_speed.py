@@ -1,0 +1,81 @@
+"""Views a second that a training step of the default network learns from: plain torch against what ships.
+
+    python benchmarks/train_speed.py [--device cuda] [--steps 10]
+
+Plain: float32, contiguous memory, the same loss and optimizer. What ships adds memory in the order of channels, and bfloat16 on
+GPUs that have it. Drawing the views is timed apart. Both in turns, so that other work on the machine hits both; the median counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from napari_lungseg.device import choose_device
+from napari_lungseg.model import load_model
+from napari_lungseg.training.base_cases import base_cases
+from napari_lungseg.training.batches import Batches, Mix
+from napari_lungseg.training.losses import LOSSES
+from napari_lungseg.training.optimize import make_optimizer
+from napari_lungseg.training.samples import SliceSampler
+from napari_lungseg.training.scoring import Tally
+from napari_lungseg.training.settings import TrainSettings
+from napari_lungseg.training.step import Learner
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    began = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--steps", type=int, default=10)
+    given = parser.parse_args()
+    device = choose_device(given.device)
+    cases = base_cases(load_model("lung-ct").card)
+    assert cases is not None
+    mix = Mix(SliceSampler(cases.replay, {}), None, None, 1, 0.75)
+    print(f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}; views a second")
+    print("| view | batch | plain | what ships | ratio | drawing alone |\n|---|---|---|---|---|---|")
+    for view_px, count in ((320, 4), (448, 6)):
+        settings = replace(TrainSettings(), view_px=view_px, batch_size=count, coarse_share=0.0)
+        batches = Batches(mix, settings)
+        plain, shipped = (load_model("lung-ct").network.to(device).train() for _ in range(2))
+        shipped.to(memory_format=torch.channels_last)
+        optimizers = [make_optimizer(network, settings) for network in (plain, shipped)]
+        learner = Learner(shipped, settings.loss, device)
+        times: dict[str, list[float]] = {"plain": [], "ships": [], "draw": []}
+
+        def plain_step(batch, network=plain, optimizer=optimizers[0], loss=LOSSES[settings.loss]) -> None:
+            optimizer.zero_grad(set_to_none=True)
+            loss(network(batch.image.to(device)), batch.label.to(device)).backward()
+            optimizer.step()
+
+        def shipped_step(batch, learner=learner, optimizer=optimizers[1], count=count) -> None:
+            optimizer.zero_grad(set_to_none=True)
+            learner.learn(batch, count, Tally(("lung",)))
+            optimizer.step()
+
+        for step in range(given.steps + 2):
+            drawn = []
+            draw = seconds(lambda: drawn.append(batches.draw(step, 0.5)), device)  # noqa: B023
+            for name, work in (("plain", plain_step), ("ships", shipped_step)):
+                times[name].append(seconds(lambda: work(drawn[0]), device))  # noqa: B023
+            times["draw"].append(draw)
+        rates = {name: count / statistics.median(values[2:]) for name, values in times.items()}
+        ratio = rates["ships"] / rates["plain"]
+        print(f"| {view_px} | {count} | {rates['plain']:.1f} | {rates['ships']:.1f} | {ratio:.2f} | {rates['draw']:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
