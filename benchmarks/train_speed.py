@@ -20,6 +20,7 @@ from napari_lungseg.device import choose_device
 from napari_lungseg.model import load_model
 from napari_lungseg.training.base_cases import base_cases
 from napari_lungseg.training.batches import Batches, Mix
+from napari_lungseg.training.distributed import World
 from napari_lungseg.training.losses import LOSSES
 from napari_lungseg.training.optimize import make_optimizer
 from napari_lungseg.training.samples import SliceSampler
@@ -53,7 +54,7 @@ def main() -> None:
         plain, shipped = (load_model("lung-ct").network.to(device).train() for _ in range(2))
         shipped.to(memory_format=torch.channels_last)
         optimizers = [make_optimizer(network, settings) for network in (plain, shipped)]
-        learner = Learner(shipped, settings.loss, device)
+        learner = Learner(shipped, settings.loss, World(0, 1, device))
         times: dict[str, list[float]] = {"plain": [], "ships": [], "draw": []}
 
         def plain_step(batch, network=plain, optimizer=optimizers[0], loss=LOSSES[settings.loss]) -> None:

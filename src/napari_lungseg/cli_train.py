@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -88,7 +89,9 @@ def train(
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     settings = _settings(changes, augmentation, new=base is None)
     command = shlex.join(["napari-lungseg", *sys.argv[1:]])
-    with _Bar() as bar:
+    # Of the processes that torchrun starts, one speaks.
+    speaks = os.environ.get("RANK", "0") == "0"
+    with _Bar(speaks) as bar:
         model = run(
             dataset,
             output,
@@ -101,7 +104,8 @@ def train(
             command=command,
             progress=bar.show,
         )
-    _report(model.card, output)
+    if speaks:
+        _report(model.card, output)
 
 
 def _settings(changes: dict[str, Any], augmentation: float | None, *, new: bool) -> TrainSettings:
@@ -116,8 +120,10 @@ def _settings(changes: dict[str, Any], augmentation: float | None, *, new: bool)
 class _Bar:
     """The run as a bar on standard error, a line for each epoch above it."""
 
+    def __init__(self, shown: bool) -> None:
+        self._bar = tqdm(total=1000, file=sys.stderr, bar_format="{percentage:3.0f}% {bar} {postfix}", disable=None if shown else True)
+
     def __enter__(self) -> _Bar:
-        self._bar = tqdm(total=1000, file=sys.stderr, bar_format="{percentage:3.0f}% {bar} {postfix}", disable=None)
         return self
 
     def __exit__(self, *_: object) -> None:

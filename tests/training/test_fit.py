@@ -14,11 +14,11 @@ from napari_lungseg.training.augmentation import AugmentSettings, IntensitySetti
 from napari_lungseg.training.batches import Batches, Mix
 from napari_lungseg.training.checkpoint import save_state
 from napari_lungseg.training.dataset import open_dataset
-from napari_lungseg.training.fit import BEST, LAST, Lesson, fit
+from napari_lungseg.training.driving import finish
+from napari_lungseg.training.fit import ALONE, BEST, LAST, Lesson, fit
 from napari_lungseg.training.samples import IGNORE, LabelledSlice, SliceSampler, slices_of
 from napari_lungseg.training.scoring import Judge
 from napari_lungseg.training.settings import TrainSettings
-from napari_lungseg.training.start import finish
 from napari_lungseg.training.step import Learner
 from napari_lungseg.training.updates import EpochDone, Notice, StepDone
 from napari_lungseg.unet import UNet
@@ -264,7 +264,7 @@ def test_memory_that_does_not_suffice_for_one_view_is_told_with_what_to_do(slice
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             raise RuntimeError("CUDA out of memory")
 
-    learner = Learner(Full(TINY), "bce", torch.device("cpu"))
+    learner = Learner(Full(TINY), "bce", ALONE)
     batch = lesson(slices, settings()).batches.draw(0, 0.9)
     with pytest.raises(InputError, match="make the views smaller"):
         learner.learn(batch, 2, None)

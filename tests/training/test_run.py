@@ -281,25 +281,61 @@ def test_new_model_in_one_call_from_pairs_of_pictures(tmp_path) -> None:
 
 
 @pytest.mark.skipif(not torch.distributed.is_available() or os.name == "nt", reason="gloo")
-def test_two_processes_learn_one_model_together(chests, blank, tmp_path) -> None:
-    list(prepare(FolderSource(chests), tmp_path / "both", base=str(blank), settings=quick(epochs=5)))
+def test_two_processes_learn_one_model_together_in_the_terminal(chests, blank, tmp_path) -> None:
+    out = tmp_path / "both"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29541", "-m", "napari_lungseg"]
+    command = [*launch, "train", str(chests), "-o", str(out), "--from", str(blank), "--device", "cpu", "--epochs", "3", "--steps-per-epoch"]
+    command += ["10", "--batch-size", "2", "--view-px", "48", "--learning-rate", "1e-2", "--augmentation", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count(f"Saved {out}") == 1, "one of them speaks"
+    card = load_model(out).card
+    assert card.scores["validation_after"]["dice"]["lung"] > card.scores["validation_before"]["dice"]["lung"]
+    assert card.scores["held_out"]["cases"] == 1
+
+
+@pytest.mark.skipif(not torch.distributed.is_available() or os.name == "nt", reason="gloo")
+def test_processes_that_learn_together_have_one_set_of_weights(tmp_path) -> None:
+    """Two processes with one view each end as one process does that sees both views at once."""
     script = tmp_path / "go.py"
     script.write_text(
-        "import sys\n"
-        "from torch import distributed\n"
-        "from napari_lungseg.training.run import run\n"
-        "sizes = {distributed.get_world_size() for _ in run(sys.argv[1], device='cpu')}\n"
-        "assert sizes == {2}\n"
+        "import sys, torch\n"
+        "from napari_lungseg.training.distributed import world\n"
+        "from napari_lungseg.unet import UNet, UNetConfig\n"
+        "torch.manual_seed(0)\n"
+        "network = UNet(UNetConfig(base_width=8, depth=1, norm='group'))\n"
+        "views = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(1))\n"
+        "def learn(processes):\n"
+        "    wrapped = processes.wrap(network)\n"
+        "    mine = views[processes.rank :][:1] if processes.size == 2 else views\n"
+        "    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)\n"
+        "    for _ in range(3):\n"
+        "        optimizer.zero_grad()\n"
+        "        wrapped(mine).square().mean().backward()\n"
+        "        optimizer.step()\n"
+        "with world(torch.device('cpu')) as processes:\n"
+        "    learn(processes)\n"
+        "    processes.wait()\n"
+        "    weights = torch.cat([p.detach().flatten() for p in network.parameters()])\n"
+        "    torch.save(weights, f'{sys.argv[1]}/{processes.size}-{processes.rank}.pt')\n"
     )
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29541"]
-    done = subprocess.run(
-        [*launch, str(script), str(tmp_path / "both")],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    model = load_model(tmp_path / "both")
-    scores = model.card.scores
-    assert scores["validation_after"]["dice"]["lung"] > scores["validation_before"]["dice"]["lung"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    two = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29542", str(script), str(tmp_path)]
+    for command in (two, [sys.executable, str(script), str(tmp_path)]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
+        assert done.returncode == 0, done.stderr[-3000:]
+    first, second, alone = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("2-0", "2-1", "1-0"))
+    assert torch.equal(first, second)
+    assert torch.allclose(first, alone, atol=1e-5)
+
+
+def test_statistics_of_batch_norm_stay_those_of_the_base(chests, tmp_path) -> None:
+    torch.manual_seed(0)
+    config = UNetConfig(base_width=8, depth=1, norm="batch")
+    base = save_model(Model(UNet(config), Card("b", "", config, Preprocessing(spacing_mm=2.2))), tmp_path / "b")
+    go(FolderSource(chests), tmp_path / "tuned", base, quick(epochs=1))
+    before, after = (load_model(folder).network.state_dict() for folder in (base, tmp_path / "tuned"))
+    running = [name for name in before if "running" in name]
+    assert running
+    assert all(torch.allclose(before[name], after[name], atol=1e-3) for name in running)
+    assert not torch.equal(before["head.weight"].half(), after["head.weight"].half())

@@ -6,12 +6,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from napari_lungseg.errors import InputError
+
+#: How long the others wait for the first process, which prepares the slices and searches for settings alone.
+PATIENCE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,11 @@ class World:
         distributed.broadcast(told, 0)
         return float(told.item())
 
+    def wait(self) -> None:
+        """Until all processes have come as far."""
+        if self.size > 1:
+            distributed.barrier()
+
 
 @contextmanager
 def world(device: torch.device) -> Iterator[World]:
@@ -63,7 +72,7 @@ def world(device: torch.device) -> Iterator[World]:
         if int(os.environ["LOCAL_RANK"]) >= torch.cuda.device_count():
             raise InputError(f"torchrun started more processes than there are GPUs here ({torch.cuda.device_count()}); start as many.")
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield World(distributed.get_rank(), distributed.get_world_size(), device)
     finally:

@@ -10,6 +10,7 @@ from napari_lungseg.architecture import PRESETS
 from napari_lungseg.device import choose_device
 from napari_lungseg.model import load_model
 from napari_lungseg.training.batches import Batch
+from napari_lungseg.training.distributed import World
 from napari_lungseg.training.scoring import Tally
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.step import Learner
@@ -39,7 +40,7 @@ def estimate_seconds(settings: TrainSettings, base: str | None, preset: str = "s
     where = choose_device(device)
     network = load_model(base).network if base is not None else UNet(PRESETS[preset])
     network.to(where, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    learner = Learner(network, settings.loss, where)
+    learner = Learner(network, settings.loss, World(0, 1, where))
     side, count = settings.view_px, settings.batch_size
     batch = Batch(torch.zeros(count, 1, side, side), torch.zeros(count, side, side, dtype=torch.uint8), count, 0, 0)
     seconds = 0.0

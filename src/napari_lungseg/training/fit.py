@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.training.batches import Batches
 from napari_lungseg.training.checkpoint import load_state, save_state
 from napari_lungseg.training.distributed import World
+from napari_lungseg.training.driving import telling
 from napari_lungseg.training.optimize import make_optimizer, set_rate, update_average
 from napari_lungseg.training.samples import LabelledSlice
 from napari_lungseg.training.scoring import Judge, Tally
@@ -67,15 +69,20 @@ class _Run:
         self.at_once = 2 * lesson.settings.batch_size
         self._since = time.monotonic()
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds trained, this stretch included."""
+        return self.seconds + time.monotonic() - self._since
+
     def resume_clock(self) -> None:
         self._since = time.monotonic()
 
     def stop_clock(self) -> None:
-        self.seconds += time.monotonic() - self._since
+        self.seconds = self.elapsed
 
     def save(self, path: Path) -> None:
         parts = {name: getattr(self, name).state_dict() for name in _PARTS}
-        save_state(path, parts | {name: getattr(self, name) for name in _PLAIN})
+        save_state(path, parts | {name: getattr(self, name) for name in _PLAIN} | {"seconds": self.elapsed})
 
     def load(self, path: Path) -> None:
         saved = load_state(path)
@@ -138,35 +145,47 @@ def fit(
     run = _Run(network.train(), lesson, world)
     if resume:
         run.load(folder / LAST)
-    learner = Learner(world.wrap(network), settings.loss, world.device, lesson.teacher, lesson.replay_classes)
+    learner = Learner(world.wrap(network), settings.loss, world, lesson.teacher, lesson.replay_classes)
     run.resume_clock()
+    for update in _epochs(run, lesson, learner, folder, world, should_stop):
+        run.stop_clock()
+        yield update
+        run.resume_clock()
+    if world.leads and run.best_epoch >= 0:
+        run.average.load_state_dict(load_state(folder / BEST)["average"])
+    network.load_state_dict(run.average.state_dict())
+    network.requires_grad_(True).eval()
+
+
+def _epochs(
+    run: _Run, lesson: Lesson, learner: Learner, folder: Path, world: World, should_stop: Callable[[], bool]
+) -> Iterator[StepDone | EpochDone | Notice]:
+    """Batch after batch, until the steps or the time are over, it is asked to stop, or nothing gets better."""
+    settings = lesson.settings
     ended = False
     while run.epoch < settings.epochs and not ended:
         tally, told = Tally(lesson.judge.names), None
         for done in range(settings.steps_per_epoch):
             number = run.epoch * settings.steps_per_epoch + done
-            progress = _progress(settings, number, world.agree(run.seconds))
+            progress = _progress(settings, number, world.agree(run.elapsed))
             if progress >= 1.0 or world.agree(should_stop()):
                 ended = True
                 break
             loss, at_once = _step(run, lesson, learner, number, progress, tally, world)
-            run.stop_clock()
             if at_once < run.at_once:
                 run.at_once = at_once
                 yield Notice(f"The memory ran out: going on with {at_once} view{'s' * (at_once > 1)} at a time.")
-            told = StepDone(run.epoch, number, done + 1, settings.steps_per_epoch, progress, loss, run.seconds)
+            told = StepDone(run.epoch, number, done + 1, settings.steps_per_epoch, progress, loss, run.elapsed)
             yield told
-            run.resume_clock()
         if told is None:
             break
-        validation = (yield from _validate(run, lesson, told)) if world.leads else None
+        validation: Scores | None = None
+        if lesson.validation and world.leads:
+            scoring = lesson.judge.score(run.average, lesson.validation)
+            validation = yield from telling(scoring, partial(replace, told))
         yield from _keep(run, lesson, folder, tally.scores, validation, told, world)
         if lesson.validation and settings.patience is not None and run.epoch - 1 - run.best_epoch >= settings.patience:
             ended = True
-    if world.leads and run.best_epoch >= 0:
-        run.average.load_state_dict(load_state(folder / BEST)["average"])
-    network.load_state_dict(run.average.state_dict())
-    network.requires_grad_(True).eval()
 
 
 def _progress(settings: TrainSettings, number: int, seconds: float) -> float:
@@ -187,22 +206,6 @@ def _step(run: _Run, lesson: Lesson, learner: Learner, number: int, progress: fl
     return loss, at_once
 
 
-def _validate(run: _Run, lesson: Lesson, told: StepDone) -> Generator[StepDone, None, Scores | None]:
-    """Score the averaged weights on the slices to watch."""
-    if not lesson.validation:
-        return None
-    scoring = lesson.judge.score(run.average, lesson.validation)
-    while True:
-        try:
-            next(scoring)
-        except StopIteration as end:
-            scores: Scores = end.value
-            return scores
-        run.stop_clock()
-        yield told
-        run.resume_clock()
-
-
 def _keep(
     run: _Run, lesson: Lesson, folder: Path, train: Scores, validation: Scores | None, told: StepDone, world: World
 ) -> Iterator[EpochDone]:
@@ -220,6 +223,4 @@ def _keep(
         save_state(folder / BEST, {"average": run.average.state_dict()})
     run.save(folder / LAST)
     picture = lesson.judge.picture(run.average, lesson.validation[len(lesson.validation) // 2]) if lesson.validation else None
-    run.stop_clock()
-    yield EpochDone(run.epoch - 1, train, validation, is_best, picture, told.progress, run.seconds)
-    run.resume_clock()
+    yield EpochDone(run.epoch - 1, train, validation, is_best, picture, told.progress, run.elapsed)

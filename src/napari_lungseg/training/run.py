@@ -9,6 +9,7 @@ import platform
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from pydantic import TypeAdapter
 from napari_lungseg.card import Card
 from napari_lungseg.device import choose_device
 from napari_lungseg.model import Model, save_model
-from napari_lungseg.training.distributed import World, world
+from napari_lungseg.training.distributed import World
+from napari_lungseg.training.driving import telling
 from napari_lungseg.training.fit import BEST, LAST, fit
 from napari_lungseg.training.plan import FOLDER, LOG, SAMPLES
+from napari_lungseg.training.samples import LabelledSlice
 from napari_lungseg.training.scoring import spread
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.split import Split
@@ -40,7 +43,12 @@ Pair = tuple[Scores | None, Scores | None]
 
 
 def run(
-    folder: str | os.PathLike[str], *, device: str = "auto", resume: bool = False, should_stop: Callable[[], bool] = lambda: False
+    folder: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+    processes: World | None = None,
 ) -> Iterator[Update]:
     """Train what was prepared in a folder, compare, and save the model there; the last update is a :class:`~.updates.Finished`.
 
@@ -52,11 +60,13 @@ def run(
     folder : path
         As given to :func:`~.prepare.prepare`.
     device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``. Processes that ``torchrun`` started train together.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     resume : bool
         Go on from the last checkpoint, if there is one.
     should_stop : callable
         Once it says so the training ends, and the best epoch so far is kept.
+    processes : World, optional
+        Those that train together, in place of ``device``; only the first one compares and saves.
 
     Raises
     ------
@@ -64,32 +74,33 @@ def run(
         When nothing was prepared there, the disk refuses, or the memory does not suffice.
     """
     folder = Path(folder)
-    with world(choose_device(device)) as processes:
-        yield Stage("Loading the model")
-        start = read_start(folder)
-        before: Pair = (None, None)
-        if processes.leads and start.base is not None:
-            before = yield from _compare(start, start.model.network, processes, "Scoring the model as it was")
-        pictures = [_picture(start, start.model.network, item) for item in _shown(start)] if start.base is not None else []
-        lesson = yield from make_lesson(start)
-        seconds, network = 0.0, copy.deepcopy(start.model.network)
-        checkpoints = folder / FOLDER
-        again = resume and (checkpoints / LAST).exists()
-        for update in fit(network, lesson, checkpoints, resume=again, world=processes, should_stop=should_stop):
-            if isinstance(update, StepDone | EpochDone):
-                seconds = update.seconds
-            if isinstance(update, EpochDone):
-                _log(folder / LOG, update)
-            yield update
-        if not processes.leads:
-            return
-        after, share = yield from _blend(start, network, before, processes)
-        verdict = _verdict(start, network, before, after, pictures)
-        save_model(Model(network.cpu(), _card(start, verdict, seconds, share)), folder, half=True)
-        shutil.rmtree(folder / SAMPLES, ignore_errors=True)
-        for name in (LAST, BEST):
-            (checkpoints / name).unlink(missing_ok=True)
-        yield Finished(str(folder), start.plan.name, verdict, seconds)
+    processes = processes or World(0, 1, choose_device(device))
+    yield Stage("Loading the model")
+    start = read_start(folder)
+    before: Pair = (None, None)
+    pictures: list[Picture] = []
+    if processes.leads and start.base is not None:
+        before = yield from _compare(start, start.model.network, processes, "Scoring the model as it was")
+        pictures = [start.judge.picture(start.model.network, item) for item in _shown(start)]
+    lesson = yield from make_lesson(start)
+    seconds, network = 0.0, copy.deepcopy(start.model.network)
+    checkpoints = folder / FOLDER
+    again = resume and (checkpoints / LAST).exists()
+    for update in fit(network, lesson, checkpoints, resume=again, world=processes, should_stop=should_stop):
+        if isinstance(update, StepDone | EpochDone):
+            seconds = update.seconds
+        if isinstance(update, EpochDone):
+            _log(folder / LOG, update)
+        yield update
+    if not processes.leads:
+        return
+    after, share = yield from _blend(start, network, before, processes)
+    verdict = _verdict(start, network, before, after, pictures)
+    save_model(Model(network.cpu(), _card(start, verdict, seconds, share)), folder, half=True)
+    shutil.rmtree(folder / SAMPLES, ignore_errors=True)
+    for name in (LAST, BEST):
+        (checkpoints / name).unlink(missing_ok=True)
+    yield Finished(str(folder), start.plan.name, verdict, seconds)
 
 
 def _blend(start: Start, network: UNet, before: Pair, processes: World) -> Generator[Stage, None, tuple[Pair, float]]:
@@ -123,31 +134,19 @@ def _compare(start: Start, network: UNet, processes: World, text: str) -> Genera
     network.to(processes.device).eval()
     new = spread(start.slices["validation"], COMPARED)
     old = start.old.frozen if start.old is not None else []
+    total, done = len(new) + len(old), count(1)
     scores: list[Scores | None] = []
-    done = 0
     for group, only in ((new, None), (old, start.old.classes if start.old is not None else None)):
         scoring = start.judge.score(network, group, only=only)
-        while group:
-            try:
-                next(scoring)
-            except StopIteration as end:
-                scores.append(end.value)
-                break
-            done += 1
-            yield Stage(text, done, len(new) + len(old))
-        else:
-            scores.append(None)
+        found = yield from telling(scoring, lambda: Stage(text, next(done), total))
+        scores.append(found if group else None)
     return scores[0], scores[1]
 
 
-def _shown(start: Start) -> list[Any]:
+def _shown(start: Start) -> list[LabelledSlice]:
     """Validation slices to show; those with labels first."""
     slices = start.slices["validation"]
     return spread([item for item in slices if item.classes] or slices, PICTURES)
-
-
-def _picture(start: Start, network: UNet, item: Any) -> Picture:
-    return start.judge.picture(network, item)
 
 
 def _verdict(start: Start, network: UNet, before: Pair, after: Pair, pictures: list[Picture]) -> Verdict:
@@ -155,7 +154,7 @@ def _verdict(start: Start, network: UNet, before: Pair, after: Pair, pictures: l
     new = Compared(new_slices, before[0], after[0]) if after[0] is not None else None
     old = Compared(len(start.old.frozen), before[1], after[1]) if start.old is not None and after[1] is not None else None
     accepted, why = judge(new, old, start.plan.overview.split)
-    shown = [_picture(start, network, item) for item in _shown(start)]
+    shown = [start.judge.picture(network, item) for item in _shown(start)]
     before_and_after = zip(pictures, shown, strict=True) if pictures else ((None, picture) for picture in shown)
     return Verdict(accepted, why, new, old, tuple(before_and_after))
 

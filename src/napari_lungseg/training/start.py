@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -19,6 +19,7 @@ from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.training.base_cases import BaseCases, base_cases
 from napari_lungseg.training.batches import Batches, Mix
 from napari_lungseg.training.classes import with_head
+from napari_lungseg.training.driving import telling
 from napari_lungseg.training.fit import Lesson
 from napari_lungseg.training.plan import SAMPLES, Plan, read_plan
 from napari_lungseg.training.samples import LabelledSlice, Side, SliceSampler, read_samples
@@ -98,6 +99,8 @@ def _model(plan: Plan, base: Model | None) -> Model:
     config = replace(base.card.architecture, classes=count)
     lineage = (Ancestor(base.card.name, base.card.weights_sha256), *base.card.lineage)
     network = with_head(base.network, config, plan.classes)
+    # Batches of a few slices would spoil the statistics of BatchNorm; other norms have none.
+    network.freeze_norm()
     return Model(network, replace(base.card, architecture=config, lineage=lineage, **common))
 
 
@@ -133,34 +136,9 @@ def _trust(start: Start, cases: Iterable[str]) -> Generator[Stage, None, dict[st
     judge = replace(start.judge, names=start.base.card.classes)
     trust = {}
     for case in sorted(cases):
-        yield Stage("Trying the base")
         judged = spread([item for item in start.slices["train"] if item.case == case and item.classes], TRIED)
-        scores = yield from drained(judge.score(start.base.network, judged, only=len(judge.names)), Stage("Trying the base"))
+        scoring = judge.score(start.base.network, judged, only=len(judge.names))
+        scores = yield from telling(scoring, lambda: Stage("Trying the base"))
         dice = scores.mean_dice if judged else 0.0
         trust[case] = max(0.0, (dice - BELIEVED) / (1.0 - BELIEVED)) if dice == dice else 0.0
     return trust
-
-
-def finish(steps: Generator[Any, None, _Result]) -> _Result:
-    """Drive a generator to its result."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: _Result = end.value
-            return result
-
-
-_Told = TypeVar("_Told")
-_Result = TypeVar("_Result")
-
-
-def drained(steps: Generator[Any, None, _Result], told: _Told) -> Generator[_Told, None, _Result]:
-    """Drive a generator to its result, yielding ``told`` between its steps."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: _Result = end.value
-            return result
-        yield told

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from napari_lungseg.device import is_out_of_memory
 from napari_lungseg.errors import InputError
 from napari_lungseg.training.batches import Batch
+from napari_lungseg.training.distributed import World
 from napari_lungseg.training.losses import LOSSES, channels, distillation, without_new
 from napari_lungseg.training.scoring import Tally
 from napari_lungseg.unet import UNet
@@ -22,22 +23,20 @@ class Learner:
         On its device; a :class:`UNet`, or one that averages its gradients with other processes.
     loss : str
         For judged pixels.
-    device : torch.device
-        Where it computes.
+    world : World
+        The processes that train together, and where this one computes.
     teacher : UNet or None
         For replayed views and those that nobody has judged; its classes are the first of the network's.
     replay_classes : int or None
         How many of the classes, from the first on, replayed labels know; None for all.
     """
 
-    def __init__(
-        self, network: nn.Module, loss: str, device: torch.device, teacher: UNet | None = None, replay_classes: int | None = None
-    ) -> None:
+    def __init__(self, network: nn.Module, loss: str, world: World, teacher: UNet | None = None, replay_classes: int | None = None) -> None:
         self._network, self._loss, self._teacher = network, LOSSES[loss], teacher
         self._replay_classes = replay_classes
-        self._device = device
+        self._device, self._alone = world.device, world.size == 1
         # Below compute capability 8 there is no bfloat16; float16 would want its gradients scaled, and float32 is right as it is.
-        self._half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        self._half = world.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
     def learn(self, batch: Batch, at_once: int, tally: Tally) -> tuple[float, int]:
         """Add the gradients of a batch; gives its loss, and how many views at once the memory took.
@@ -58,6 +57,9 @@ class Learner:
                         "The memory does not suffice to learn from one view; make the views smaller, choose a smaller model, or "
                         "close other programs."
                     ) from error
+                if not self._alone:
+                    # The others would wait for ever for gradients of a batch that this one begins anew.
+                    raise InputError("The memory of one of the processes does not suffice; make the batches smaller.") from error
             # Only here, past the handler, has the exception let go of the tensors in its frames.
             self._network.zero_grad(set_to_none=True)
             if self._device.type == "cuda":

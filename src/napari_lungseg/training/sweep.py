@@ -11,10 +11,11 @@ from tempfile import TemporaryDirectory
 from napari_lungseg.device import choose_device
 from napari_lungseg.errors import InputError
 from napari_lungseg.training.distributed import World
+from napari_lungseg.training.driving import finish
 from napari_lungseg.training.fit import fit
 from napari_lungseg.training.plan import read_plan, write_plan
 from napari_lungseg.training.settings import TrainSettings
-from napari_lungseg.training.start import Start, finish, make_lesson, read_start
+from napari_lungseg.training.start import Start, make_lesson, read_start
 from napari_lungseg.training.verdict import TOLERANCE
 from napari_lungseg.unet import UNet
 

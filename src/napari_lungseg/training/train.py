@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from napari_lungseg.device import choose_device
 from napari_lungseg.model import Model, load_model, save_model
+from napari_lungseg.training.distributed import world
 from napari_lungseg.training.holdout import score_cases, summarise
 from napari_lungseg.training.prepare import prepare
 from napari_lungseg.training.run import run
@@ -45,7 +47,7 @@ def train(
     settings : TrainSettings, optional
         How to train; by default :meth:`TrainSettings.fine_tuning` with a base, else the defaults.
     device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``. Processes that ``torchrun`` started train together; the first one tells.
     resume : bool
         Go on with the run in ``folder``, with its own slices and settings.
     trials : int
@@ -68,16 +70,19 @@ def train(
     """
     folder = Path(folder)
     source = source_of(dataset) if isinstance(dataset, str | os.PathLike) else dataset
-    if not resume and int(os.environ.get("RANK", "0")) == 0:
-        for prepared in prepare(source, folder, base=base, preset=preset, settings=settings, command=command):
-            progress(prepared)
-        if trials:
-            sweep(folder, trials, device=device, progress=progress)
-    for update in run(folder, device=device, resume=resume):
-        progress(update)
-    model = load_model(folder)
-    if isinstance(source, FolderSource) and source.data.held_out:
-        scores = model.card.scores | {"held_out": summarise(score_cases(model, source.data, source.data.held_out))}
-        save_model(Model(model.network, replace(model.card, scores=scores)), folder, half=True)
-        model = load_model(folder)
-    return model
+    with world(choose_device(device)) as processes:
+        if processes.leads and not resume:
+            for prepared in prepare(source, folder, base=base, preset=preset, settings=settings, command=command):
+                progress(prepared)
+            if trials:
+                sweep(folder, trials, device=device, progress=progress)
+        processes.wait()
+        for update in run(folder, resume=resume, processes=processes):
+            if processes.leads:
+                progress(update)
+        if processes.leads and isinstance(source, FolderSource) and source.data.held_out:
+            model = load_model(folder)
+            scores = model.card.scores | {"held_out": summarise(score_cases(model, source.data, source.data.held_out))}
+            save_model(Model(model.network, replace(model.card, scores=scores)), folder, half=True)
+        processes.wait()
+    return load_model(folder)
