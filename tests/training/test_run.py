@@ -174,6 +174,9 @@ def test_a_model_or_an_unfinished_run_is_not_written_over(chests, blank, tmp_pat
     list(prepare(FolderSource(chests), tmp_path / "run", base=str(blank), settings=quick()))
     with pytest.raises(InputError, match="unfinished training run"):
         list(prepare(FolderSource(chests), tmp_path / "run", base=str(blank), settings=quick()))
+    list(run(tmp_path / "run", device="cpu"))
+    with pytest.raises(InputError, match="has ended, and its model is there"):
+        list(run(tmp_path / "run", device="cpu", resume=True))
     with pytest.raises(InputError, match="There is a model in"):
         list(prepare(FolderSource(chests), blank, base=str(blank), settings=quick()))
 

@@ -14,7 +14,7 @@ import torch
 from napari_lungseg.architecture import PRESETS
 from napari_lungseg.card import Ancestor, Card
 from napari_lungseg.errors import InputError
-from napari_lungseg.model import Model, load_model
+from napari_lungseg.model import CARD_FILE, Model, load_model
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.training.base_cases import BaseCases, base_cases
 from napari_lungseg.training.batches import Batches, Mix
@@ -67,9 +67,11 @@ def read_start(folder: Path) -> Start:
     Raises
     ------
     InputError
-        When nothing was, or nothing is left to learn from.
+        When nothing was, the run has ended, or nothing is left to learn from.
     """
     plan = read_plan(folder)
+    if (folder / CARD_FILE).exists():
+        raise InputError(f"The training in {folder} has ended, and its model is there; to train on, start from it in another folder.")
     slices = read_samples(folder / SAMPLES)
     if not slices["train"]:
         raise InputError("No slice is left to learn from once some are put aside to watch; judge more slices, or put fewer aside.")
