@@ -58,6 +58,13 @@ def test_where_no_split_is_possible_it_says_why_and_learns_from_all(indices: lis
     assert split.why.endswith((" Judge more slices.", " Judge some slices farther away."))
 
 
+def test_slices_far_apart_are_watched_all_over_the_case() -> None:
+    places = case("a", list(range(0, 100, 10)))
+    found = sides(make_split(places, 0.3, 0), places)
+    assert [place.index for place in found["validation"]] == [10, 40, 80]
+    assert not found[None], "nothing lies too near"
+
+
 def test_three_slices_far_apart_are_enough() -> None:
     places = case("a", [0, 30, 60])
     found = sides(make_split(places, 0.2, 0), places)
@@ -72,10 +79,10 @@ def test_what_is_between_is_left_out_where_no_heights_are_known() -> None:
 
 
 def test_retraining_keeps_the_split_and_new_slices_join_their_side() -> None:
-    places = case("a", list(range(0, 60, 6)), 5.0)
+    places = case("a", list(range(0, 60, 2)), 2.0)
     first = make_split(places, 0.2, 0).having_learnt(places)
-    start, stop = first.blocks["a"]
-    more = [*places, *case("a", [start + 1, stop + 1, 200], 5.0)]
+    ((start, stop), *_) = first.blocks["a"]
+    more = [*places, *case("a", [start + 1, stop + 1, 201], 2.0)]
     again = make_split(more, 0.2, 99, first)
     for place in places:
         assert again.part(place) == first.part(place)

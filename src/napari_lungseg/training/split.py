@@ -15,8 +15,11 @@ FEWEST = 3
 
 #: Part of all judged slices that whole patients may have to be put aside.
 MOST = 1 / 3
+#: Part of a case's judged slices that may lie between its blocks and be left out; the more blocks, the more places are watched.
+LOST = 0.15
 
 Part = Literal["train", "validation"]
+Block = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Split:
     ----------
     patients : dict of str to {"train", "validation"}
         Side of each patient.
-    blocks : dict of str to (int, int)
-        Of cases of a patient to learn from: first and last index of the slices that are only watched.
+    blocks : dict of str to tuple of (int, int)
+        Of cases of a patient to learn from: first and last index of each run of slices that are only watched.
     gaps : dict of str to int
         How many slices on either side of a block are left out.
     learnt : dict of str to tuple of int
@@ -48,7 +51,7 @@ class Split:
     """
 
     patients: dict[str, Part] = field(default_factory=dict)
-    blocks: dict[str, tuple[int, int]] = field(default_factory=dict)
+    blocks: dict[str, tuple[Block, ...]] = field(default_factory=dict)
     gaps: dict[str, int] = field(default_factory=dict)
     learnt: dict[str, tuple[int, ...]] = field(default_factory=dict)
     why: str = ""
@@ -57,13 +60,10 @@ class Split:
         """On which side a slice is; None if it is left out."""
         if self.patients.get(place.patient) == "validation":
             return "validation"
-        if place.case not in self.blocks:
-            return "train"
-        first, last = self.blocks[place.case]
-        if first <= place.index <= last:
+        blocks = self.blocks.get(place.case, ())
+        if _touches(place.index, blocks, 0):
             return "validation"
-        gap = self.gaps.get(place.case, 1)
-        return None if first - gap <= place.index <= last + gap else "train"
+        return None if _touches(place.index, blocks, self.gaps.get(place.case, 1)) else "train"
 
     def having_learnt(self, places: Sequence[Place]) -> Split:
         """The split once the slices to learn from among these have been learnt from."""
@@ -77,7 +77,8 @@ class Split:
 def make_split(places: Sequence[Place], share: float, seed: int, earlier: Split | None = None) -> Split:
     """Put slices aside for validation.
 
-    Whole patients where that leaves two thirds of the slices to learn from, else a block of neighbouring slices with a gap.
+    Whole patients where that leaves two thirds of the slices to learn from, else a few
+    runs of neighbouring slices with gaps around them.
 
     Parameters
     ----------
@@ -126,40 +127,59 @@ def make_split(places: Sequence[Place], share: float, seed: int, earlier: Split 
 
 
 def _split_case(places: Sequence[Place], share: float, split: Split) -> Split:
-    """A block of neighbouring slices of the case with the most."""
+    """Runs of neighbouring slices, spread over the case that has the most."""
     cases = sorted({place.case for place in places}, key=lambda case: (-sum(p.case == case for p in places), case))
-    own = sorted((place for place in places if place.case == cases[0]), key=lambda place: place.index)
+    case = cases[0]
+    own = sorted(place.index for place in places if place.case == case)
     if len(own) < FEWEST:
         return _without(split, f"there {'is' if len(own) == 1 else 'are'} only {_count(len(own), 'judged slice')}", "Judge more slices.")
-    gap, size = _gap(own), max(1, min(round(share * len(places)), len(own) // 2))
-    learnt = split.learnt.get(cases[0], ())
-    blocks: list[tuple[int, float, int, int]] = []
-    for start in range(len(own) - size + 1):
-        first, last = own[start].index, own[start + size - 1].index
-        if any(first - gap <= index <= last + gap for index in learnt):
-            continue
-        kept = sum(not first - gap <= place.index <= last + gap for place in own)
-        # A block in the middle is more like the rest than one at an end.
-        blocks.append((-kept, abs(start + (size - 1) / 2 - (len(own) - 1) / 2), first, last))
-    if not blocks:
+    gap = _gap([place for place in places if place.case == case])
+    size = max(1, min(round(share * len(places)), len(own) // 2))
+    ways = [blocks for number in range(size, 0, -1) if (blocks := _spread(own, size, number, gap, split.learnt.get(case, ())))]
+    if not ways:
         return _without(split, "the base has learnt from these slices or their neighbours already", "Judge slices of another case.")
-    less, _, first, last = min(blocks)
-    kept = -less
-    if kept < max(2, len(own) // 3):
+
+    def kept(blocks: tuple[Block, ...]) -> int:
+        return sum(not _touches(index, blocks, gap) for index in own)
+
+    best = next((blocks for blocks in ways if len(own) - size - kept(blocks) <= LOST * len(own)), max(ways, key=kept))
+    if kept(best) < max(2, len(own) // 3):
         return _without(split, "the judged slices lie too near together", "Judge some slices farther away.")
-    left_out = len(own) - kept - size
-    why = f"{_count(kept, 'slice')} to learn from, {size} to watch" + (f", {left_out} between them left out." if left_out else ".")
-    return replace(split, blocks=split.blocks | {cases[0]: (first, last)}, gaps=split.gaps | {cases[0]: gap}, why=why)
+    left_out = len(own) - kept(best) - size
+    why = f"{_count(kept(best), 'slice')} to learn from, {size} to watch" + (f", {left_out} between them left out." if left_out else ".")
+    known = split.blocks.get(case, ())
+    return replace(split, blocks=split.blocks | {case: (*known, *best)}, gaps=split.gaps | {case: gap}, why=why)
 
 
 def _gap(own: Sequence[Place]) -> int:
     """Slices on either side of a block that are too near to it."""
-    heights = [(place.index, place.height_mm) for place in own if place.height_mm is not None]
+    heights = sorted((place.index, place.height_mm) for place in own if place.height_mm is not None)
     if len(heights) < 2:
         return 2
     (first, low), (last, high) = heights[0], heights[-1]
     step = abs(high - low) / max(1, last - first)
     return max(1, int(GAP_MM / step)) if step > 0 else 2
+
+
+def _spread(own: Sequence[int], size: int, number: int, gap: int, learnt: Sequence[int]) -> tuple[Block, ...] | None:
+    """So many runs of ``size`` slices together, evenly spread, none of them near a slice that was learnt from; None if they cannot be."""
+    blocks: list[Block] = []
+    begin = 0
+    for turn in range(number):
+        length = size // number + (turn < size % number)
+        wanted = (turn + 0.5) / number * len(own) - length / 2
+        starts = sorted(range(begin, len(own) - length + 1), key=lambda start: abs(start - wanted))
+        runs = ((start, (own[start], own[start + length - 1])) for start in starts)
+        found = next(((start, run) for start, run in runs if not any(_touches(index, [run], gap) for index in learnt)), None)
+        if found is None:
+            return None
+        blocks.append(found[1])
+        begin = found[0] + length
+    return tuple(blocks)
+
+
+def _touches(index: int, blocks: Sequence[Block], gap: int) -> bool:
+    return any(first - gap <= index <= last + gap for first, last in blocks)
 
 
 def _without(split: Split, reason: str, advice: str) -> Split:
