@@ -23,7 +23,7 @@ from napari_lungseg.training.batches import Batches, Mix
 from napari_lungseg.training.distributed import World
 from napari_lungseg.training.losses import LOSSES
 from napari_lungseg.training.optimize import make_optimizer
-from napari_lungseg.training.samples import SliceSampler
+from napari_lungseg.training.sampling import SliceSampler
 from napari_lungseg.training.scoring import Tally
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.step import Learner

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,15 @@ from napari_lungseg.training.augment import augment
 from napari_lungseg.training.augmentation import AugmentSettings, IntensitySettings, SpatialSettings
 from napari_lungseg.training.dataset import open_dataset
 from napari_lungseg.training.disease import DISEASES, effusion, pneumothorax
-from napari_lungseg.training.intensity import express
+from napari_lungseg.training.intensity import degrade, express
 from napari_lungseg.training.preview import preview
 from napari_lungseg.training.samples import IGNORE, LabelledSlice, slices_of
 from napari_lungseg.training.spatial import view
 from napari_lungseg.training.surroundings import arms, field_of_view, gas, table
 
 STILL = SpatialSettings(any_rotation=0, rotation_deg=0, translation_mm=0, log_scale=0, log_aspect=0, flip=0, elastic=0)
+#: Intensities as they are.
+PLAIN = IntensitySettings(kernel=0, noise=0, low_resolution=0, brightness=0, contrast=0, gamma=0, eight_bit=0, recolour=0)
 
 
 @pytest.fixture
@@ -140,7 +143,7 @@ def test_labels_of_several_classes_stay_whole_numbers_and_keep_their_areas(item:
 
 
 def test_nothing_is_drawn_where_some_pixels_are_not_judged(item: LabelledSlice) -> None:
-    settings = AugmentSettings(spatial=STILL, intensity=IntensitySettings(0, 0, 0, 0, 0, 0, 0, 0), disease=1.0, gas=1.0)
+    settings = AugmentSettings(spatial=STILL, intensity=PLAIN, disease=1.0, gas=1.0)
     plain = AugmentSettings.off()
     sparse = three_labels(item)
     for seed in range(5):
@@ -177,3 +180,26 @@ def test_augmentation_that_makes_no_sense_is_refused_by_name() -> None:
         AugmentSettings(spatial=SpatialSettings(flip=1.5))
     with pytest.raises(InputError, match="noise hu"):
         AugmentSettings(intensity=IntensitySettings(noise_hu=-1))
+
+
+@pytest.mark.parametrize(
+    ("chance", "reach"),
+    [
+        ("kernel", {"kernel_px": 3.0}),
+        ("noise", {"noise_hu": 300.0}),
+        ("low_resolution", {"low_resolution_times": 8.0}),
+        ("brightness", {"brightness_hu": 200.0}),
+        ("contrast", {"log_contrast": 0.5}),
+    ],
+)
+def test_a_wider_range_changes_the_image_more_and_a_range_of_next_to_nothing_hardly(seen, chance: str, reach: dict[str, float]) -> None:
+    image, _ = seen
+    (name,) = reach
+
+    def change(value: float) -> float:
+        settings = replace(PLAIN, **{chance: 1.0, name: value})
+        views = [degrade(image.clone(), -1024, 600, settings, 1.0, np.random.default_rng(seed)) for seed in range(8)]
+        return float(np.mean([(view - image).abs().mean() for view in views]))
+
+    usual = getattr(IntensitySettings(), name)
+    assert change(0.01) < 0.2 * change(usual) < 0.2 * change(reach[name])

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +16,12 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.training.augmentation import AugmentSettings, IntensitySettings, SpatialSettings
 from napari_lungseg.training.batches import Batches, Mix
-from napari_lungseg.training.checkpoint import save_state
+from napari_lungseg.training.checkpoint import load_state, save_state
 from napari_lungseg.training.dataset import open_dataset
 from napari_lungseg.training.driving import finish
 from napari_lungseg.training.fit import ALONE, BEST, LAST, Lesson, fit
-from napari_lungseg.training.samples import IGNORE, LabelledSlice, SliceSampler, slices_of
+from napari_lungseg.training.samples import IGNORE, LabelledSlice, slices_of
+from napari_lungseg.training.sampling import SliceSampler
 from napari_lungseg.training.scoring import Judge
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.step import Learner
@@ -25,6 +30,8 @@ from napari_lungseg.unet import UNet
 
 TINY = UNetConfig(base_width=8, depth=2, norm="group", patch=2)
 COARSE = Preprocessing(spacing_mm=3.0)
+#: Intensities as they are.
+PLAIN = IntensitySettings(kernel=0, noise=0, low_resolution=0, brightness=0, contrast=0, gamma=0, eight_bit=0, recolour=0)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +66,7 @@ def weights(net: UNet) -> torch.Tensor:
 
 def test_network_learns_a_handful_of_slices_by_heart(slices, tmp_path: Path) -> None:
     mild = AugmentSettings(
-        spatial=SpatialSettings(0, 5, 8, 0.1, 0, 0.5, 0, 0), intensity=IntensitySettings(0, 0, 0, 0, 0, 0, 0, 0),
+        spatial=SpatialSettings(0, 5, 8, 0.1, 0, 0.5, 0, 0), intensity=PLAIN,
         disease=0, gas=0, arms=0, table=0, cut_off=0,
     )  # fmt: skip
     chosen = settings(
@@ -133,8 +140,6 @@ def test_time_budget_ends_the_run(slices, tmp_path: Path) -> None:
 def test_time_while_nobody_drives_the_run_does_not_count(slices, tmp_path: Path) -> None:
     run = fit(network(), lesson(slices, settings()), tmp_path)
     first = next(run)
-    import time
-
     time.sleep(1.0)
     assert next(run).seconds - first.seconds < 0.9
 
@@ -238,6 +243,29 @@ def test_a_disk_that_refuses_leaves_the_older_checkpoint(slices, tmp_path: Path,
         save_state(tmp_path / LAST, {})
     assert (tmp_path / LAST).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir() if path.name not in (LAST, BEST)] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+def test_killed_while_it_writes_a_checkpoint_is_always_whole(tmp_path: Path) -> None:
+    code = (
+        "import sys, torch; from pathlib import Path; from napari_lungseg.training.checkpoint import save_state\n"
+        "number = 0\n"
+        "while True:\n"
+        "    save_state(Path(sys.argv[1]), {'number': number, 'weights': torch.full((500_000,), float(number))})\n"
+        "    number += 1\n"
+    )
+    path, rng = tmp_path / LAST, np.random.default_rng(0)
+    for _ in range(4):
+        path.unlink(missing_ok=True)
+        process = subprocess.Popen([sys.executable, "-c", code, str(path)])
+        while not path.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0.0, 0.3))
+        process.kill()
+        process.wait()
+        state = load_state(path)
+        assert (state["weights"] == state["number"]).all()
 
 
 def test_when_the_memory_runs_out_fewer_views_go_at_once_and_the_gradient_stays(slices, tmp_path: Path) -> None:

@@ -44,36 +44,54 @@ class SpatialSettings:
 
 @dataclass(frozen=True)
 class IntensitySettings:
-    """Probabilities of the changes of intensity; 0 switches one off.
+    """Probabilities of the changes of intensity, 0 switches one off, and how far they go.
 
     Attributes
     ----------
     kernel : float
         Softer (blur) or sharper reconstruction.
+    kernel_px : float
+        Largest standard deviation of the blur, in pixels of the view.
     noise : float
-        Grainy noise of up to ``noise_hu`` (standard deviation).
+        Grainy noise.
     noise_hu : float
-        Its upper limit.
+        Its largest standard deviation.
     low_resolution : float
-        Coarser sampling, up to four times.
-    calibration : float
-        Brightness and contrast: HU shifted by up to 60 and scaled by up to 8 %.
+        Coarser sampling.
+    low_resolution_times : float
+        How many times coarser at most.
+    brightness : float
+        Shifted to brighter or darker.
+    brightness_hu : float
+        By at most so much.
+    contrast : float
+        Scaled about the darkest grey.
+    log_contrast : float
+        By exp(u) with u within plus or minus this.
+    gamma : float
+        Grey curve bent.
+    log_gamma : float
+        Its exponent is exp(u) with u within plus or minus this.
     eight_bit : float
         Seen through a random window with 256 greys (HU images only).
     recolour : float
         Every density gets a random new grey, so that shape and place must be learnt.
-    gamma : float
-        Grey curve bent.
     """
 
     kernel: float = 0.35
+    kernel_px: float = 1.8
     noise: float = 0.35
     noise_hu: float = 120.0
     low_resolution: float = 0.12
-    calibration: float = 0.3
+    low_resolution_times: float = 4.0
+    brightness: float = 0.3
+    brightness_hu: float = 60.0
+    contrast: float = 0.3
+    log_contrast: float = 0.08
+    gamma: float = 0.15
+    log_gamma: float = 0.35
     eight_bit: float = 0.2
     recolour: float = 0.1
-    gamma: float = 0.15
 
 
 @dataclass(frozen=True)
@@ -127,4 +145,19 @@ class AugmentSettings:
 
 
 #: Settings that are no probabilities.
-RANGES = frozenset({"strength", "rotation_deg", "translation_mm", "log_scale", "log_aspect", "elastic_mm", "noise_hu"})
+RANGES = frozenset(
+    {
+        "strength",
+        "rotation_deg",
+        "translation_mm",
+        "log_scale",
+        "log_aspect",
+        "elastic_mm",
+        "kernel_px",
+        "noise_hu",
+        "low_resolution_times",
+        "brightness_hu",
+        "log_contrast",
+        "log_gamma",
+    }
+)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from napari_lungseg.training.augment import augment
 from napari_lungseg.training.augmentation import AugmentSettings
-from napari_lungseg.training.samples import LabelledSlice, SliceSampler
+from napari_lungseg.training.samples import LabelledSlice
+from napari_lungseg.training.sampling import SliceSampler
 from napari_lungseg.training.settings import TrainSettings
 
 #: Part of the run over which the augmentation comes up to strength.

@@ -21,7 +21,7 @@ def _blur(image: Tensor, sigma: float) -> Tensor:
 
 
 def degrade(image: Tensor, low: float, high: float, settings: IntensitySettings, strength: float, rng: np.random.Generator) -> Tensor:
-    """Kernel, noise, resolution and calibration, in the image's own numbers.
+    """Kernel, noise, resolution, contrast and brightness, in the image's own numbers.
 
     Parameters
     ----------
@@ -38,12 +38,12 @@ def degrade(image: Tensor, low: float, high: float, settings: IntensitySettings,
     """
     unit = (high - low) / 1624.0
     if rng.random() < settings.low_resolution * strength:
-        factor = rng.uniform(1.5, 4.0)
+        factor = rng.uniform(1.0, max(1.0, settings.low_resolution_times))
         size = image.shape[-1]
         small = F.interpolate(image[None, None], size=(int(size / factor),) * 2, mode="bilinear", antialias=True)
         image = F.interpolate(small, size=(size, size), mode="bilinear")[0, 0]
     if rng.random() < settings.kernel * strength:
-        sigma = rng.uniform(0.5, 1.8)
+        sigma = settings.kernel_px * rng.uniform(0.25, 1.0)
         blurred = _blur(image, sigma)
         image = blurred if rng.random() < 0.5 else image + rng.uniform(0.3, 1.5) * (image - blurred)
     if rng.random() < settings.noise * strength:
@@ -52,8 +52,10 @@ def degrade(image: Tensor, low: float, high: float, settings: IntensitySettings,
             noise = _blur(noise, rng.uniform(0.5, 1.5))
             noise = noise / (noise.std() + 1e-6)
         image = image + noise * (settings.noise_hu * unit * rng.random() ** 2)
-    if rng.random() < settings.calibration * strength:
-        image = (image - low) * rng.uniform(0.92, 1.08) + low + rng.uniform(-60, 60) * unit
+    if rng.random() < settings.contrast * strength:
+        image = (image - low) * math.exp(rng.uniform(-1, 1) * settings.log_contrast) + low
+    if rng.random() < settings.brightness * strength:
+        image = image + rng.uniform(-1, 1) * settings.brightness_hu * unit
     return image
 
 
@@ -74,5 +76,5 @@ def express(
         left = greys[below.long()]
         return left + (greys[below.long() + 1] - left) * (place - below)
     if rng.random() < settings.gamma * strength:
-        seen = 2.0 * ((seen + 1.0) / 2.0) ** math.exp(rng.uniform(-0.35, 0.35)) - 1.0
+        seen = 2.0 * ((seen + 1.0) / 2.0) ** math.exp(rng.uniform(-1, 1) * settings.log_gamma) - 1.0
     return seen

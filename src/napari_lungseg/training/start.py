@@ -22,7 +22,8 @@ from napari_lungseg.training.classes import with_head
 from napari_lungseg.training.driving import telling
 from napari_lungseg.training.fit import Lesson
 from napari_lungseg.training.plan import SAMPLES, Plan, read_plan
-from napari_lungseg.training.samples import LabelledSlice, Side, SliceSampler, read_samples
+from napari_lungseg.training.samples import LabelledSlice, Side, read_samples
+from napari_lungseg.training.sampling import SliceSampler
 from napari_lungseg.training.scoring import Judge, spread
 from napari_lungseg.training.updates import Stage
 from napari_lungseg.unet import UNet

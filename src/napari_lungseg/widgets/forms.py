@@ -8,7 +8,7 @@ from typing import Any
 from magicgui.widgets import CheckBox, ComboBox
 from magicgui.widgets.bases import ValueWidget
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QLabel, QPushButton, QScrollArea, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 LABEL_WIDTH = 116
@@ -93,3 +93,17 @@ def clock(seconds: float) -> str:
     """A time as minutes and seconds."""
     minutes, seconds = divmod(math.ceil(seconds), 60)
     return f"{minutes}:{seconds:02d}"
+
+
+def fill(widget: QWidget, content: QWidget) -> None:
+    """Give a widget one content that takes all of its room."""
+    layout = QVBoxLayout(widget)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.addWidget(content)
+
+
+def fill_module(module: QWidget, content: QWidget) -> None:
+    """As :func:`fill`, for a widget that napari docks."""
+    # Else napari puts a stretch below, which takes most of the height from the second dock on.
+    module.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+    fill(module, content)

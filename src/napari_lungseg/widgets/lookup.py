@@ -52,8 +52,13 @@ def result_with(viewer: napari.viewer.Viewer, lungs: Labels) -> Result:
 
 def result_holding(viewer: napari.viewer.Viewer, lungs: Layer) -> Result | None:
     """The result whose mask a layer is, if there is one."""
-    results = [result for layer in viewer.layers if (result := result_of(layer)) is not None]
-    return next((result for result in results if result.lungs == lungs and result.has_lungs(viewer)), None)
+    return next((result for result in results_in(viewer) if result.lungs == lungs), None)
+
+
+def results_in(viewer: napari.viewer.Viewer) -> list[Result]:
+    """The results whose masks are in a viewer, in the order of their images."""
+    results = (result_of(layer) for layer in viewer.layers)
+    return [result for result in results if result is not None and result.has_lungs(viewer)]
 
 
 def image_of(viewer: napari.viewer.Viewer, mask: Layer) -> Layer | None:

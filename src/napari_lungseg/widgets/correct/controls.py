@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QAbstractSpinBox, QFormLayout, QFrame, QHBoxLayout, Q
 from napari_lungseg.edit import Limits
 from napari_lungseg.volume import Unit
 from napari_lungseg.widgets.correct.tool_form import ToolForm
-from napari_lungseg.widgets.forms import LABEL_WIDTH, add_row, folded, form, labelled_form, replace_choices, scrolled, shorten
+from napari_lungseg.widgets.forms import LABEL_WIDTH, add_row, fill, folded, form, labelled_form, replace_choices, scrolled, shorten
 from napari_lungseg.widgets.segment.controls import WIDTH
 
 #: napari's modes that are offered, and what their buttons say.
@@ -196,9 +196,7 @@ class CorrectControls(QWidget):
             layout.addWidget(part)
         layout.addLayout(_row(self.undo.native, self.redo.native))
         layout.addStretch()
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scrolled(inner))
+        fill(self, scrolled(inner))
         self.setMinimumWidth(WIDTH)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Labels, Layer, Shapes
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_lungseg.corrections import as_box
 from napari_lungseg.errors import InputError
@@ -20,6 +20,7 @@ from napari_lungseg.widgets.correct.brush import Brush
 from napari_lungseg.widgets.correct.changes import Changes
 from napari_lungseg.widgets.correct.controls import NEW, CorrectControls
 from napari_lungseg.widgets.correct.limits import EditableRange
+from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.layers import UNIT, volume_from_layer
 from napari_lungseg.widgets.lookup import is_mask, result_with
 from napari_lungseg.widgets.results import RESULTS, Result
@@ -61,11 +62,7 @@ class CorrectWidget(QWidget):
         self._later = QTimer(self)
         self._later.setSingleShot(True)
         self._later.timeout.connect(self._show_state)
-        # Else napari puts a stretch below, which takes most of the height from the second dock on.
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.controls)
+        fill_module(self, self.controls)
         self._connect()
         self._follow()
         self._mask_changed()

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from magicgui.widgets import ComboBox, FloatSpinBox
-from napari.layers import Labels, Layer
+from napari.layers import Labels
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.metrics import TOLERANCE_MM
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.evaluate.display import Display, slice_dice
 from napari_lungseg.widgets.evaluate.errors import show_errors
 from napari_lungseg.widgets.evaluate.work import Comparison, compare, read_reference
-from napari_lungseg.widgets.forms import emphasise, folded, form, scrolled
+from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, scrolled
 from napari_lungseg.widgets.layers import layer_geometry
-from napari_lungseg.widgets.lookup import is_mask, result_of
-from napari_lungseg.widgets.results import RESULTS, Result
+from napari_lungseg.widgets.lookup import is_mask, result_holding
+from napari_lungseg.widgets.results import RESULTS
 from napari_lungseg.widgets.saving.bar import MASK_FILES
 from napari_lungseg.widgets.view import displayed_step, displayed_voxel, show_slice
 from napari_lungseg.widgets.worker import Failed, attempt
@@ -67,7 +67,6 @@ class EvaluateWidget(QWidget):
         )
         self._running = False
         self._watched: list[tuple[Any, Any]] = []
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._lay_out()
         self._connect()
         self._suggest()
@@ -91,9 +90,7 @@ class EvaluateWidget(QWidget):
         layout.addWidget(self.display)
         layout.addWidget(folded("Settings", form(self.tolerance)))
         layout.addStretch()
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scrolled(inner))
+        fill_module(self, scrolled(inner))
 
     def _connect(self) -> None:
         self.prediction.changed.connect(self._chosen)
@@ -128,7 +125,7 @@ class EvaluateWidget(QWidget):
     def _suggest(self) -> None:
         """The mask that was made here against another one."""
         masks = self._masks()
-        made = [mask for mask in masks if self._result_of(mask) is not None]
+        made = [mask for mask in masks if result_holding(self.viewer, mask) is not None]
         if masks:
             self.prediction.value = prediction = (made or masks)[0]
             self.reference.value = next((mask for mask in masks if mask != prediction), prediction)
@@ -145,10 +142,6 @@ class EvaluateWidget(QWidget):
             self._tell(NO_MASK if one is None else NO_TWO)
         elif self.status.text() in (NO_MASK, NO_TWO):
             self._tell("")
-
-    def _result_of(self, mask: Layer) -> Result | None:
-        results = (result_of(layer) for layer in self.viewer.layers)
-        return next((result for result in results if result is not None and result.lungs == mask), None)
 
     def _open_reference(self) -> None:
         layer = self.prediction.value
@@ -227,7 +220,7 @@ class EvaluateWidget(QWidget):
     def _watch(self) -> None:
         """Hear when one of the masks changes, so that old scores are not taken for those of the new mask."""
         for layer in (self.prediction.value, self.reference.value):
-            result = self._result_of(layer)
+            result = result_holding(self.viewer, layer)
             signals = [layer.events.paint, layer.events.data, *([result.changed] if result is not None else [])]
             self._watched += [(signal, self._outdated) for signal in signals]
         for signal, slot in self._watched:

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_lungseg.measurement import HINTS, Measurements, summary
-from napari_lungseg.widgets.forms import emphasise, folded, form, scrolled
+from napari_lungseg.widgets.forms import emphasise, fill, folded, form, scrolled
 from napari_lungseg.widgets.measure.plots import Plot
 
 
@@ -120,6 +120,4 @@ class MeasureControls(QWidget):
         layout.addWidget(folded("Area along the body", self.areas))
         layout.addWidget(folded("Densities", self.densities))
         layout.addStretch()
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scrolled(inner))
+        fill(self, scrolled(inner))

@@ -11,11 +11,12 @@ from napari.layers import Labels, Layer
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_lungseg.formats.dispatch import whole_file
 from napari_lungseg.measurement import Measurements, as_rows
 from napari_lungseg.tables import as_csv
+from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.lookup import image_of, is_image, is_mask, result_holding
 from napari_lungseg.widgets.measure.controls import MeasureControls
 from napari_lungseg.widgets.measure.plots import area_curves, density_curves
@@ -59,11 +60,7 @@ class MeasureWidget(QWidget):
         self._of: Layer | None = None
         self._running = False
         self._watched: tuple[Layer, Result | None] | None = None
-        # Else napari puts a stretch below, which takes most of the height from the second dock on.
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.controls)
+        fill_module(self, self.controls)
         self._connect()
         self._follow()
         self._mask_changed()

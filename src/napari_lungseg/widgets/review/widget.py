@@ -22,8 +22,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_lungseg.widgets.forms import emphasise, folded, form, scrolled
-from napari_lungseg.widgets.lookup import is_image, result_of
+from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, scrolled
+from napari_lungseg.widgets.lookup import is_image, results_in
 from napari_lungseg.widgets.results import RESULTS, Result
 from napari_lungseg.widgets.review.cases import Cases
 from napari_lungseg.widgets.review.past import Past
@@ -80,7 +80,6 @@ class ReviewWidget(QWidget):
         self._been: list[int] = []
         self._key_list = QLabel()
         self._key_list.setWordWrap(True)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._lay_out()
         self._connect()
         self._mask_chosen()
@@ -108,9 +107,7 @@ class ReviewWidget(QWidget):
         layout.addWidget(folded("Cases of a folder", self.cases))
         layout.addWidget(folded("Shortcuts", self._key_list))
         layout.addStretch()
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scrolled(inner))
+        fill_module(self, scrolled(inner))
 
     def _connect(self) -> None:
         self.mask.changed.connect(self._mask_chosen)
@@ -145,8 +142,7 @@ class ReviewWidget(QWidget):
     # ---- which mask
 
     def _masks(self, _: Any = None) -> list[tuple[str, Result]]:
-        results = [result for layer in self.viewer.layers if (result := result_of(layer)) is not None and result.has_lungs(self.viewer)]
-        return [(result.lungs.name, result) for result in results if result.lungs is not None]
+        return [(result.lungs.name, result) for result in results_in(self.viewer) if result.lungs is not None]
 
     def _layers_changed(self, _: Any = None) -> None:
         self.mask.reset_choices()

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QPushButton,
 
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.layers import volume_from_layer
-from napari_lungseg.widgets.lookup import is_image, result_for, result_of
+from napari_lungseg.widgets.lookup import is_image, result_for, result_of, results_in
 from napari_lungseg.widgets.saving.autosave import Status
 from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.session import Session
@@ -179,7 +179,7 @@ class WorkspaceBar(QWidget):
     def _mask(self) -> Labels | None:
         viewer = self.session.viewer
         active = viewer.layers.selection.active
-        masks = [result.lungs for layer in viewer.layers if (result := result_of(layer)) is not None and result.has_lungs(viewer)]
+        masks = [result.lungs for result in results_in(viewer)]
         if active in masks:
             return active
         if not masks:

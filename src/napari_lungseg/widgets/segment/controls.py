@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidg
 
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.volume import Unit
-from napari_lungseg.widgets.forms import clock, emphasise, folded, form, replace_choices, scrolled, shorten
+from napari_lungseg.widgets.forms import clock, emphasise, fill, folded, form, replace_choices, scrolled, shorten
 from napari_lungseg.widgets.worker import Look
 
 WIDTH = 350
@@ -160,9 +160,7 @@ class Controls(QWidget):
         layout.addWidget(folded("More", form(self.unit, self.axis, self.probability)))
         layout.addWidget(note)
         layout.addStretch()
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scrolled(inner))
+        fill(self, scrolled(inner))
         self.setMinimumWidth(WIDTH)
 
 

@@ -12,10 +12,11 @@ from napari.layers import Layer
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_lungseg.steps import Step
 from napari_lungseg.volume import Array
+from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.frames import Frame
 from napari_lungseg.widgets.library import ModelChoice
 from napari_lungseg.widgets.lookup import is_image, result_of
@@ -68,11 +69,7 @@ class SegmentWidget(QWidget):
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.timeout.connect(self._remask)
-        # Else napari puts a stretch below, which takes most of the height from the second dock on.
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.controls)
+        fill_module(self, self.controls)
         # From now on all masks are saved, whatever module they are changed in.
         session_of(viewer, self).fresh.connect(self._segment_case)
         self._connect()

@@ -29,11 +29,17 @@ PARTS = (
     Part("spatial", "Stretch", "One axis stretched against the other by up to about this.", ("log_aspect",)),
     Part("spatial", "Flip", "How often left and right are exchanged.", ("flip",)),
     Part("spatial", "Elastic", "How often bent, and how far.", ("elastic", "elastic_mm")),
-    Part("intensity", "Sharpness", "How often softer or sharper, as by another reconstruction kernel.", ("kernel",)),
+    Part(
+        "intensity",
+        "Sharpness",
+        "How often softer or sharper, and by how much.",
+        ("kernel", "kernel_px"),
+    ),
     Part("intensity", "Noise", "How often grainy, and up to how much.", ("noise", "noise_hu")),
-    Part("intensity", "Low resolution", "How often sampled more coarsely.", ("low_resolution",)),
-    Part("intensity", "Brightness", "How often brightness and contrast are changed.", ("calibration",)),
-    Part("intensity", "Gamma", "How often the curve of greys is bent.", ("gamma",)),
+    Part("intensity", "Low resolution", "How often coarser, and how many times.", ("low_resolution", "low_resolution_times")),
+    Part("intensity", "Brightness", "How often brighter or darker, and up to how much.", ("brightness", "brightness_hu")),
+    Part("intensity", "Contrast", "How often with more or less contrast, and up to about how much.", ("contrast", "log_contrast")),
+    Part("intensity", "Gamma", "How often the curve of greys is bent, and up to about how much.", ("gamma", "log_gamma")),
     Part("intensity", "Window", "How often seen through a random window, with 256 greys.", ("eight_bit",)),
     Part("intensity", "New greys", "How often every density gets a random new grey.", ("recolour",)),
     Part("", "Disease", "How often disease is drawn into the lung: consolidation, masses, fluid, air.", ("disease",)),
@@ -43,8 +49,20 @@ PARTS = (
     Part("", "Cut off", "How often the field of view is a circle.", ("cut_off",)),
 )
 #: What a number is measured in, by its field; shares are in percent.
-SUFFIXES = {"rotation_deg": "°", "translation_mm": " mm", "elastic_mm": " mm", "noise_hu": " HU"}
-LARGEST = {"rotation_deg": 180.0, "log_scale": 100.0, "log_aspect": 100.0}
+SUFFIXES = {
+    "rotation_deg": "°",
+    "translation_mm": " mm",
+    "elastic_mm": " mm",
+    "kernel_px": " px",
+    "noise_hu": " HU",
+    "low_resolution_times": " times",
+    "brightness_hu": " HU",
+}
+#: Numbers of which a tenth counts.
+FINE = ("kernel_px", "low_resolution_times")
+#: Ranges in percent, which end at 100 as shares do.
+_PERCENT = ("log_scale", "log_aspect", "log_contrast", "log_gamma")
+LARGEST = {"rotation_deg": 180.0} | dict.fromkeys(_PERCENT, 100.0) | dict.fromkeys(FINE, 20.0)
 
 
 class AugmentForm(QWidget):
@@ -128,12 +146,12 @@ _DEFAULTS: dict[str, Any] = {**vars(AugmentSettings()), **vars(SpatialSettings()
 
 def _spin(name: str) -> QDoubleSpinBox:
     box = QDoubleSpinBox()
-    box.setDecimals(0)
-    box.setRange(1.0, LARGEST.get(name, 1000.0 if name in RANGES else 100.0))
-    box.setSingleStep(5.0)
+    box.setDecimals(1 if name in FINE else 0)
+    box.setRange(0.1 if name in FINE else 1.0, LARGEST.get(name, 1000.0 if name in RANGES else 100.0))
+    box.setSingleStep(0.5 if name in FINE else 5.0)
     box.setMinimumWidth(60)  # else two of them are wider than the dock
     box.setAlignment(Qt.AlignmentFlag.AlignRight)
-    box.setPrefix("± " if name in RANGES and name not in ("strength", "noise_hu", "elastic_mm") else "")
+    box.setPrefix("± " if name in RANGES and name not in ("strength", "noise_hu", "elastic_mm", *FINE) else "")
     box.setSuffix(SUFFIXES.get(name, " %"))
     return box
 

@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QFileDialog, QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.widgets.forms import folded, form, shorten
-from napari_lungseg.widgets.lookup import is_image, is_mask, result_of
-from napari_lungseg.widgets.results import RESULTS, Result
+from napari_lungseg.widgets.lookup import is_image, is_mask, result_holding
+from napari_lungseg.widgets.results import RESULTS
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.train.materials import FolderMaterials, LayerMaterials, Materials, WorkspaceMaterials
 from napari_lungseg.widgets.view import displayed_step
@@ -94,7 +94,7 @@ class ChooseForm(QWidget):
         labels, image = self.labels.value, self.image.value
         if labels is None or image is None:
             raise InputError("Open an image, segment it and correct some slices, or open labels beside it.")
-        result, step = self._result(labels), displayed_step(self._viewer, labels)
+        result, step = result_holding(self._viewer, labels), displayed_step(self._viewer, labels)
         track = next((track for track in session.tracks if track.result is result and track.step == step), None)
         case = None if track is None else track.case
         background = int(self.background.value) if self.scribbles.value else None
@@ -119,10 +119,6 @@ class ChooseForm(QWidget):
     def _images(self, _: Any = None) -> list[Layer]:
         return [layer for layer in reversed(self._viewer.layers) if is_image(layer)]
 
-    def _result(self, labels: Layer) -> Result | None:
-        results = (result_of(layer) for layer in self._viewer.layers)
-        return next((result for result in results if result is not None and result.lungs == labels), None)
-
     def _layers_changed(self, _: Any = None) -> None:
         self.labels.reset_choices()
         self.image.reset_choices()
@@ -135,7 +131,7 @@ class ChooseForm(QWidget):
         self._heard = labels
         if labels is not None:
             labels.events.paint.connect(self._painted)
-            result = self._result(labels)
+            result = result_holding(self._viewer, labels)
             if result is not None and is_image(result.image) and result.image in self._viewer.layers:
                 self.image.value = result.image
         self.changed.emit()

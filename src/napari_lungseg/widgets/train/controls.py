@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, 
 
 from napari_lungseg.architecture import PRESETS
 from napari_lungseg.training.settings import TrainSettings
-from napari_lungseg.widgets.forms import clock, emphasise, folded, form, scrolled, shorten, wrapped
+from napari_lungseg.widgets.forms import clock, emphasise, fill, folded, form, scrolled, shorten, wrapped
 from napari_lungseg.widgets.train.augment_form import AugmentForm
 from napari_lungseg.widgets.train.choose import ChooseForm
 from napari_lungseg.widgets.train.curves import Curves
@@ -178,9 +178,7 @@ class TrainControls(QWidget):
             self._more_box,
         )
         _column(inner, *parts, margins=(8, 4, 8, 4)).addStretch()
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scrolled(inner))
+        fill(self, scrolled(inner))
         self.show_offer("")
         self.tell("")
         self.show_setup()

@@ -11,11 +11,12 @@ from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import user_folder
 from napari_lungseg.training.updates import EpochDone, Finished, Notice, Overview, Stage, StepDone
+from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.library import LIBRARY, ModelChoice
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.train.choose import ChooseForm
@@ -62,11 +63,7 @@ class TrainWidget(QWidget):
         self._rest.setInterval(REST_MS)
         self._rest.timeout.connect(self._count)
         self._base = ModelChoice(self.controls.base, self.controls.device, self, [NEW_CHOICE])
-        # Else napari puts a stretch below, which takes most of the height from the second dock on.
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.controls)
+        fill_module(self, self.controls)
         self._connect()
         self._later()
         self._find_unfinished()
