@@ -11,6 +11,7 @@ from phantom import chest
 from qtpy.QtWidgets import QPushButton
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.formats.dispatch import whole_file
 from napari_lungseg.training.augmentation import AugmentSettings
 from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.training.settings import TrainSettings
@@ -105,8 +106,11 @@ def test_labels_and_image_of_different_sizes_are_refused(layers):
         LayerMaterials(image, Labels(labels.data[:5], name="five"), ()).open()
 
 
-def test_a_full_disk_says_to_make_room():
+def test_a_full_disk_says_to_make_room(tmp_path):
     assert "make room there" in why(OSError(28, "No space left on device"))
+    with pytest.raises(InputError) as refused, whole_file(tmp_path / "last.pt"):
+        raise OSError(28, "No space left on device")
+    assert "make room there" in why(refused.value)
     assert "smaller batch" in why(MemoryError())
 
 

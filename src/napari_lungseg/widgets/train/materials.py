@@ -12,6 +12,7 @@ from napari.layers import Image, Labels
 
 from napari_lungseg.corrections import PERSON
 from napari_lungseg.errors import InputError
+from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.results import Result
@@ -138,8 +139,6 @@ class FolderMaterials:
 
 def _scribbled(labels: Array, background: int) -> Any:
     """Labels in which only painted voxels were judged, one label of them meaning background."""
-    from napari_lungseg.training.samples import IGNORE
-
     table = np.arange(256, dtype=np.uint8)
     table[0], table[background] = IGNORE, 0
     return table[labels]

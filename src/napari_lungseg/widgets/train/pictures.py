@@ -13,13 +13,13 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 from skimage.segmentation import find_boundaries
 
 from napari_lungseg.mesh import COLOURS
+from napari_lungseg.training.samples import IGNORE
 
 #: Of classes 1, 2, ..., as of labels on the canvas.
 FILLS = tuple(colour for _, colour in sorted(COLOURS.items()))
 OPACITY = 0.45
 OUTLINE = "#ffe14d"
-#: Label of pixels that nobody has judged, shown darker.
-UNJUDGED = 255
+#: How bright pixels that nobody has judged are shown.
 SHADE = 0.45
 #: Tallest row of pictures, in pixels of the screen; a caption's height.
 TALLEST, CAPTION = 190, 18
@@ -48,12 +48,12 @@ def coloured(picture: Picture) -> npt.NDArray[np.uint8]:
     """
     image, labels = picture.image, picture.labels
     shown = np.repeat(image[..., None].astype(np.float32), 3, axis=2)
-    shown[labels == UNJUDGED] *= SHADE
-    for value in np.unique(labels[(labels > 0) & (labels < UNJUDGED)]):
+    shown[labels == IGNORE] *= SHADE
+    for value in np.unique(labels[(labels > 0) & (labels < IGNORE)]):
         inside = labels == value
         shown[inside] = (1 - OPACITY) * shown[inside] + OPACITY * _rgb(FILLS[(int(value) - 1) % len(FILLS)])
     if picture.outline is not None:
-        judged = np.where(picture.outline == UNJUDGED, 0, picture.outline)
+        judged = np.where(picture.outline == IGNORE, 0, picture.outline)
         shown[find_boundaries(judged, mode="inner")] = _rgb(OUTLINE)
     return shown.round().astype(np.uint8)
 

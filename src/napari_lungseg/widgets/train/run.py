@@ -111,7 +111,9 @@ def _updates(job: Job, reins: Reins) -> Generator[Any, None, None]:
 
 def why(error: Exception) -> str:
     """What went wrong in training, and what to do."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    # The core says which file could not be written, and its cause why.
+    trouble = error.__cause__ if isinstance(error, InputError) and error.__cause__ is not None else error
+    if isinstance(trouble, OSError) and trouble.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk of {user_folder()} is full; make room there, then go on with the run."
     if isinstance(error, MemoryError):
         return "There is not enough memory to train; close other programs, or choose smaller views or a smaller batch under Settings."
