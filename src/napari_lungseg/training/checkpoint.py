@@ -17,8 +17,11 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"The folder {path.parent} cannot be made ({error.strerror}); choose another for the training.") from error
-    with whole_file(path) as temporary, temporary.open("wb") as file:
-        torch.save(state, file)
+    try:
+        with whole_file(path) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
+    except InputError as error:
+        raise InputError(f"{error} The state before is kept; make room there, then go on with the run.") from error.__cause__
 
 
 def load_state(path: Path) -> dict[str, Any]:
