@@ -36,6 +36,9 @@ class Volume:
     spacing_known : bool
         False where the file carried no physical size (photographs, plain TIFF): the affine then counts
         pixels, not millimetres.
+    oriented : bool
+        False where the file did not tell how the patient lies (PNG, JPEG, TIFF): the array's axes are then only taken to run
+        like those of an upright axial image.
 
     Raises
     ------
@@ -47,6 +50,7 @@ class Volume:
     affine: Affine
     unit: Unit = "arbitrary"
     spacing_known: bool = True
+    oriented: bool = True
 
     def __post_init__(self) -> None:
         if self.array.ndim not in (2, 3):

@@ -29,7 +29,7 @@ def read_picture(path: Path) -> Volume:
     array = np.array(grey)
     # 16-bit PNGs come as 32-bit integers from older Pillows.
     array = array.astype(np.uint16) if array.dtype.kind == "i" else array
-    return Volume(array, scaling((1.0, 1.0)), spacing_known=False)
+    return Volume(array, scaling((1.0, 1.0)), spacing_known=False, oriented=False)
 
 
 def numbered(folder: Path) -> list[Path]:
@@ -52,7 +52,7 @@ def read_numbered(folder: Path) -> Volume:
     for path, plane in zip(paths, planes):
         if plane.shape != planes[0].shape:
             raise InputError(f"{path} is of another size than {paths[0].name}; put only the slices of one volume into the folder.")
-    return Volume(np.stack(planes), scaling((1.0, 1.0, 1.0)), spacing_known=False)
+    return Volume(np.stack(planes), scaling((1.0, 1.0, 1.0)), spacing_known=False, oriented=False)
 
 
 def write_png(volume: Volume, path: Path) -> None:

@@ -81,8 +81,8 @@ def read_tiff(path: Path, series: str | None = None) -> Volume:
     if array.dtype == bool:
         array = array.astype(np.uint8)
     if spacing is None:
-        return Volume(array, scaling((1.0,) * array.ndim), guess_unit(array), spacing_known=False)
-    return Volume(array, scaling(spacing[3 - array.ndim :]), guess_unit(array))
+        return Volume(array, scaling((1.0,) * array.ndim), guess_unit(array), spacing_known=False, oriented=False)
+    return Volume(array, scaling(spacing[3 - array.ndim :]), guess_unit(array), oriented=False)
 
 
 def _others(stacked: dict[str, int]) -> list[str]:

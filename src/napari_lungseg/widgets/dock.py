@@ -16,6 +16,7 @@ from napari_lungseg.widgets.saving.bar import WorkspaceBar
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.segment.widget import SegmentWidget
 from napari_lungseg.widgets.train.widget import TrainWidget
+from napari_lungseg.widgets.views.row import ViewRow
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -54,6 +55,8 @@ class LungSegmentation(QWidget):
         form.setContentsMargins(8, 6, 8, 6)
         add_row(form, self.module)
         layout.addLayout(form)
+        self.views = ViewRow(viewer)
+        layout.addWidget(self.views)
         layout.addWidget(self._stack, stretch=1)
         self.workspace = WorkspaceBar(session_of(viewer, self))
         layout.addWidget(self.workspace)

@@ -15,6 +15,7 @@ decides how a volume is shown (tried with a real viewer):
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,10 @@ from napari_lungseg.volume import Affine, Array, Unit, Volume, axis_order
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
-#: Keys of a layer's metadata: the volume's unit, and the affine from the world (x, y, z, 1) to LPS where these differ.
+#: Keys of a layer's metadata: the volume's unit, whether it is known how the patient lies in it, and the affine from the world
+#: (x, y, z, 1) to LPS where these differ.
 UNIT = "intensity_unit"
+ORIENTED = "orientation_known"
 LPS_FROM_WORLD = "lps_from_world"
 #: Key under which an image of DICOM, and what is made from it, has its file or folder ("path") and the key of its series at each
 #: point of time ("series"; None where there is only one); no word of the patient.
@@ -81,6 +84,12 @@ def volume_from_layer(layer: Image | Labels, step: tuple[int, ...] = (), unit: U
     affine = np.array(layer.metadata.get(LPS_FROM_WORLD, np.eye(4))) @ _lps(world)
     unit = unit or layer.metadata.get(UNIT) or guess_unit(data)
     return Volume(data, affine, unit, spacing_known=millimetres is not None)
+
+
+def labels_now(layer: Labels, step: tuple[int, ...]) -> Volume:
+    """A copy of a mask as it is now, so that no stroke comes in between."""
+    volume = volume_from_layer(layer, step, "arbitrary")
+    return replace(volume, array=np.array(volume.array))
 
 
 def layer_geometry(layer: Image | Labels) -> dict[str, Any]:
@@ -149,7 +158,7 @@ def volume_to_layer(volume: Volume) -> tuple[Array, dict[str, Any]]:
         shown[:-1, -1] = keywords["translate"]
     true = volume.affine[:, [*order, 3]] if volume.ndim == 3 else volume.affine
     lps_from_world = true @ np.linalg.inv(_lps(shown))
-    metadata: dict[str, Any] = {UNIT: volume.unit}
+    metadata: dict[str, Any] = {UNIT: volume.unit, ORIENTED: volume.oriented}
     if not np.allclose(lps_from_world, np.eye(4), atol=1e-9):
         metadata[LPS_FROM_WORLD] = lps_from_world.tolist()
     if volume.spacing_known:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
@@ -78,3 +78,8 @@ def is_mask(layer: Layer) -> bool:
 def is_image(layer: Layer) -> bool:
     """Whether a layer can be segmented: an image, and not one of this plugin's results."""
     return isinstance(layer, Image) and layer.metadata.get(KEY) != "probability"
+
+
+def viewer_key(viewer: Any) -> int:
+    """By what a viewer is known: plugins get a proxy of it, and each its own."""
+    return id(getattr(viewer, "__wrapped__", viewer))

@@ -17,14 +17,16 @@ from napari_lungseg.formats.dispatch import whole_file
 from napari_lungseg.measurement import Measurements, as_rows
 from napari_lungseg.tables import as_csv
 from napari_lungseg.widgets.forms import fill_module
-from napari_lungseg.widgets.lookup import image_of, is_image, is_mask, result_holding
+from napari_lungseg.widgets.lookup import image_of, is_image, is_mask
 from napari_lungseg.widgets.measure.controls import MeasureControls
 from napari_lungseg.widgets.measure.plots import area_curves, density_curves
-from napari_lungseg.widgets.measure.surfaces import show_surfaces
-from napari_lungseg.widgets.measure.work import Chosen, Shown, measuring, reporting, saving, shaping
-from napari_lungseg.widgets.results import RESULTS, Result
+from napari_lungseg.widgets.measure.work import Chosen, measuring, reporting, saving
+from napari_lungseg.widgets.results import RESULTS
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.view import displayed_step
+from napari_lungseg.widgets.views.surfaces import Shape, shaping
+from napari_lungseg.widgets.views.viewing import viewing_of
+from napari_lungseg.widgets.watch import MaskWatch
 from napari_lungseg.widgets.worker import Failed
 
 if TYPE_CHECKING:
@@ -59,7 +61,8 @@ class MeasureWidget(QWidget):
         self.measured: Measurements | None = None
         self._of: Layer | None = None
         self._running = False
-        self._watched: tuple[Layer, Result | None] | None = None
+        self._watched: MaskWatch | None = None
+        self._viewing = viewing_of(viewer, self)
         fill_module(self, self.controls)
         self._connect()
         self._follow()
@@ -145,7 +148,7 @@ class MeasureWidget(QWidget):
 
     def _show_surfaces(self) -> None:
         chosen = self._chosen()
-        self._start("Making the surfaces …", partial(self._add_surfaces, chosen.mask), shaping, chosen)
+        self._start("Making the surfaces …", partial(self._add_surfaces, chosen), shaping, chosen.mask, chosen.step)
 
     def _save_surfaces(self) -> None:
         path = self._ask("The surfaces of all labels, in mm", ENDING, SURFACE_FILES)
@@ -202,9 +205,9 @@ class MeasureWidget(QWidget):
     def _saved(self, path: Path) -> None:
         show_info(f"Saved {path}.")
 
-    def _add_surfaces(self, mask: Labels, shown: list[Shown]) -> None:
-        if mask in self.viewer.layers:
-            show_surfaces(self.viewer, mask, shown)
+    def _add_surfaces(self, chosen: Chosen, shapes: list[Shape]) -> None:
+        if chosen.mask in self.viewer.layers:
+            self._viewing.show_shapes(chosen.mask, chosen.step, shapes)
 
     # ---- whether the table is still true
 
@@ -217,25 +220,15 @@ class MeasureWidget(QWidget):
 
     def _watch(self, mask: Layer) -> None:
         self._unwatch()
-        result = result_holding(self.viewer, mask)
-        self._watched = mask, result
-        if result is not None:
-            result.changed.connect(self._changed)
-        mask.events.paint.connect(self._changed)
-        mask.events.data.connect(self._changed)
+        self._watched = MaskWatch(self.viewer, mask, self._changed)
 
     def _unwatch(self) -> None:
-        if self._watched is None:
-            return
-        mask, result = self._watched
-        self._watched = None
-        if result is not None:
-            result.changed.disconnect(self._changed)
-        mask.events.paint.disconnect(self._changed)
-        mask.events.data.disconnect(self._changed)
+        if self._watched is not None:
+            self._watched.end()
+            self._watched = None
 
-    def _changed(self, *_: Any) -> None:
-        self._unwatch()
+    def _changed(self) -> None:
+        self._watched = None
         self.controls.tell(CHANGED)
 
 

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.layers import volume_from_layer
-from napari_lungseg.widgets.lookup import is_image, result_for, result_of
+from napari_lungseg.widgets.lookup import is_image, result_for, result_of, viewer_key
 from napari_lungseg.widgets.results import RESULTS, Result
 from napari_lungseg.widgets.saving.autosave import Autosave, Note, Status, Track
 from napari_lungseg.widgets.saving.preferences import user_name, workspace_folder
@@ -136,7 +136,7 @@ class Session(QObject):
 
     def close(self) -> bool:
         """Save what waits and let go of the viewer; tells whether all is on disk."""
-        _sessions.pop(_key(self.viewer), None)
+        _sessions.pop(viewer_key(self.viewer), None)
         self._silence.stop()
         RESULTS.begun.disconnect(self._watch, missing_ok=True)
         for name, callback in (("inserted", self._inserted), ("removed", self._removed)):
@@ -355,9 +355,9 @@ class Session(QObject):
 
 def session_of(viewer: napari.viewer.Viewer, widget: QWidget | None = None) -> Session:
     """The session of a viewer, begun if there is none; ``widget`` is one of its modules, by which it finds its window."""
-    session = _sessions.get(_key(viewer))
+    session = _sessions.get(viewer_key(viewer))
     if session is None:
-        session = _sessions[_key(viewer)] = Session(viewer)
+        session = _sessions[viewer_key(viewer)] = Session(viewer)
     if widget is not None:
         # A widget is docked only after it was made.
         QTimer.singleShot(0, partial(session.follow, widget))
@@ -370,11 +370,6 @@ def steps_in(box: Box) -> list[tuple[int, ...]]:
     for part in box[: max(0, len(box) - 3)]:
         steps = [(*step, index) for step in steps for index in range(part.start, part.stop)]
     return steps
-
-
-def _key(viewer: Any) -> int:
-    # Plugins get a proxy, and each its own.
-    return id(getattr(viewer, "__wrapped__", viewer))
 
 
 def _recognise(workspace: Workspace, layer: Layer, step: tuple[int, ...]) -> tuple[Layer, Offer | Failed | None]:

@@ -1,0 +1,103 @@
+"""A mask as napari's surface layers: smooth, one for each label, in its colour and the mask's own place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Labels, Layer, Surface
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.mesh import label_name, surfaces
+from napari_lungseg.volume import Affine
+from napari_lungseg.widgets.layers import labels_now, world_from_lps
+from napari_lungseg.widgets.worker import Failed, sentence
+
+if TYPE_CHECKING:
+    from trimesh import Trimesh
+
+#: Where the light comes from, in LPS: from in front, above, and the side. The turned away side is not black.
+_LIGHT = np.array([-0.5, -1.0, 0.6])
+_DARKEST = 0.25
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A surface in the world of its mask's layer.
+
+    Attributes
+    ----------
+    label : int
+        Whose.
+    vertices : (vertices, 3) array
+        (z, y, x) in the layer's units.
+    faces : (faces, 3) array of int
+        Indices of vertices, in the order that has the outside where (z, y, x) are taken for a right-handed system.
+    light : (vertices,) array of float
+        How brightly each vertex is lit, 0 to 1.
+    """
+
+    label: int
+    vertices: npt.NDArray[np.float64]
+    faces: npt.NDArray[np.int64]
+    light: npt.NDArray[np.float64]
+
+
+def shaping(mask: Layer, step: tuple[int, ...]) -> list[Shape] | Failed:
+    """Make the surfaces of all labels of a mask at a step of time, off the GUI thread."""
+    try:
+        labels = labels_now(mask, step)
+        if 1 in labels.shape or labels.ndim == 2:
+            raise InputError(f"'{mask.name}' is a single slice, which has no surface; choose a mask of a volume.")
+        world = world_from_lps(mask, step, labels)
+        return [_shape(label, mesh, world) for label, mesh in surfaces(labels).items()]
+    except Exception as error:
+        return Failed(sentence(error, "surface"))
+
+
+class Surfaces:
+    """The layers that show one mask; in which viewer they are is not theirs to say."""
+
+    def __init__(self) -> None:
+        self.layers: list[Surface] = []
+        self._mask: Labels | None = None
+
+    def take(self, mask: Labels, shapes: list[Shape]) -> None:
+        """Show these shapes of a mask; a label keeps its layer, and with it what the person made of its looks."""
+        before = {layer.metadata["label"]: layer for layer in self.layers} if mask == self._mask else {}
+        labels = [shape.label for shape in shapes]
+        self._mask, self.layers = mask, [_layer(mask, shape, labels, before.get(shape.label)) for shape in shapes]
+
+
+def _layer(mask: Labels, shape: Shape, labels: list[int], before: Surface | None) -> Surface:
+    data = shape.vertices, shape.faces
+    colours = np.tile(mask.get_color(shape.label), (len(shape.vertices), 1))
+    colours[:, :3] *= shape.light[:, None]
+    if before is not None:
+        before.data = data
+        before.vertex_colors = colours
+        return before
+    return Surface(
+        data,
+        name=f"{mask.name} surface {label_name(shape.label, labels)}",
+        vertex_colors=colours,
+        # napari's own light (0.9) comes from behind where the camera's depth is turned over, as it must be for LPS.
+        shading="none",
+        opacity=1.0,
+        units=mask.units[-3:],
+        axis_labels=mask.axis_labels[-3:],
+        metadata={"label": shape.label},
+    )
+
+
+def _shape(label: int, mesh: Trimesh, world: Affine) -> Shape:
+    faces = np.asarray(mesh.faces)
+    lit = (1.0 + np.asarray(mesh.vertex_normals) @ (_LIGHT / np.linalg.norm(_LIGHT))) / 2.0
+    return Shape(
+        label,
+        vertices=mesh.vertices @ world[:3, :3].T + world[:3, 3],
+        faces=faces[:, ::-1] if np.linalg.det(world[:3, :3]) < 0 else faces,
+        light=_DARKEST + (1.0 - _DARKEST) * lit**2,
+    )
