@@ -23,7 +23,7 @@ class Stretches(QObject):
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._work: Iterator[None] | None = None
-        self._done: Callable[[], None] = lambda: None
+        self._done: Callable[[], None] = _nothing
         self._timer = QTimer(self)
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._do_some)
@@ -50,4 +50,10 @@ class Stretches(QObject):
                 next(self._work)
             except StopIteration:
                 self.stop()
-                self._done()
+                # Not kept any longer than needed, nor what it holds.
+                done, self._done = self._done, _nothing
+                done()
+
+
+def _nothing() -> None:
+    pass

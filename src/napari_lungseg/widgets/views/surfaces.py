@@ -76,6 +76,8 @@ def _layer(mask: Labels, shape: Shape, labels: list[int], before: Surface | None
     colours = np.tile(mask.get_color(shape.label), (len(shape.vertices), 1))
     colours[:, :3] *= shape.light[:, None]
     if before is not None:
+        # napari draws new vertices at once, and not in as many colours as there were before.
+        before.vertex_colors = None
         before.data = data
         before.vertex_colors = colours
         return before

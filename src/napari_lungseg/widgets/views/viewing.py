@@ -105,6 +105,7 @@ class Viewing(QObject):
             self._building.stop()
         if self.four_up is not None:
             self.four_up.close()
+            self.four_up = None
         self._compass.close()
 
     def _events(self) -> list[Any]:
