@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,11 @@ RIGHT, LEFT = 1, 2
 LUNG = "lung"
 #: Above this, 255 is left for voxels that nobody has judged.
 LARGEST_LABEL = 254
+
+
+def spelled_out(names: Mapping[int, str]) -> dict[int, str]:
+    """Names of labels as they are read outside of a mask of lungs: "right" is the right lung."""
+    return {label: f"{name} {LUNG}" if name in ("right", "left") else name for label, name in names.items()}
 
 
 @dataclass(frozen=True)

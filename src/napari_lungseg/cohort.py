@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_lungseg.classes import spelled_out
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import check_target, read, write
 from napari_lungseg.mask import MaskSettings
@@ -132,8 +133,7 @@ def segment_file(task: Task, settings: CohortSettings, progress: Callable[[Task,
     task.labels.parent.mkdir(parents=True, exist_ok=True)
     probability = None if task.probability is None else write(result.probability, task.probability)
     try:
-        names = {label: f"{name} lung" if name in ("right", "left") else name for label, name in result.names.items()}
-        labels = write(result.labels, task.labels, names, source=task.source, series=settings.series)
+        labels = write(result.labels, task.labels, spelled_out(result.names), source=task.source, series=settings.series)
     except BaseException:
         if probability is not None:
             shutil.rmtree(probability) if probability.is_dir() else probability.unlink(missing_ok=True)

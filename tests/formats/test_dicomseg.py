@@ -79,6 +79,27 @@ def test_lungs_have_their_codes_and_colours(series, tmp_path):
         assert "RecommendedDisplayCIELabValue" in segment
 
 
+def test_what_is_no_lung_is_not_written_as_one(series, tmp_path):
+    """Labels mean what their names say, not what their numbers mean elsewhere."""
+    labels = halves(read(series))
+    with pytest.raises(InputError, match="the mask has spleen, liver"):
+        write(labels, tmp_path / "a.dcm", {1: "spleen", 2: "liver"}, source=series)
+    both = labels.with_array((labels.array > 0).astype(np.uint8))
+    path = write(both, tmp_path / "a.dcm", {1: "lungs", 3: "tumour"}, source=series)
+    (segment,) = pydicom.dcmread(path).SegmentSequence
+    kind = segment.SegmentedPropertyTypeCodeSequence[0]
+    assert (segment.SegmentLabel, kind.CodeMeaning) == ("lungs", "Lung")
+    assert "SegmentedPropertyTypeModifierCodeSequence" not in kind
+    assert_in_place(path, both)
+
+
+def test_lungs_of_other_labels_are_numbered_as_segments_are(series, tmp_path):
+    labels = halves(read(series))
+    path = write(labels.with_array(labels.array * 3), tmp_path / "a.dcm", {3: "right lung", 6: "left lung"}, source=series)
+    assert [segment.SegmentLabel for segment in pydicom.dcmread(path).SegmentSequence] == ["right lung", "left lung"]
+    assert_in_place(path, labels)
+
+
 @pytest.mark.parametrize("multiframe", [False, True])
 def test_a_multi_frame_source_is_as_good(tmp_path, write_enhanced, write_series, multiframe):
     """Also where its frames are in no order, and some of another point of time."""
@@ -146,8 +167,8 @@ def test_what_cannot_be_a_dicom_seg_is_refused(series, tmp_path):
     for wrong, source, message in (
         (labels, None, "needs the DICOM series"),
         (labels, tmp_path / "empty", "DICOM series only"),
-        (volume, series, "lung masks only"),
-        (labels.with_array(labels.array * 2), series, "lung masks only"),
+        (volume, series, "not an image"),
+        (labels.with_array(labels.array * 2), series, "has label 4; use .seg.nrrd"),
         (Volume(labels.array, shifted), series, "does not cover IM"),
         (Volume(labels.array, labels.affine, spacing_known=False), series, "not known"),
     ):

@@ -55,7 +55,15 @@ def test_other_labels_are_segments_of_their_own(tmp_path):
 
 def test_labels_can_be_given_names(tmp_path):
     _, header = nrrd.read(str(write(Volume(LABELS, AFFINE), tmp_path / "a.seg.nrrd", {1: "liver", 5: "spleen"})))
-    assert [(one["LabelValue"], one["Name"]) for one in segments(header)] == [("1", "liver"), ("2", "label 2"), ("5", "spleen")]
+    found = segments(header)
+    assert [(one["LabelValue"], one["Name"]) for one in found] == [("1", "liver"), ("2", "label 2"), ("5", "spleen")]
+    assert not any("Lung" in one["Tags"] for one in found)
+
+
+def test_both_lungs_together_are_of_no_side(tmp_path):
+    _, header = nrrd.read(str(write(Volume(LABELS > 0, AFFINE), tmp_path / "a.seg.nrrd", {1: "lungs"})))
+    (both,) = segments(header)
+    assert "~SCT^39607008^Lung~^^~" in both["Tags"]
 
 
 def test_an_empty_mask_has_both_lungs_to_paint_on(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from phantom import chest, chest_model, two_class_model
 from qtpy.QtWidgets import QFileDialog
 
@@ -13,6 +14,7 @@ from napari_lungseg.segmentation import segment
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.library import FOLDER
 from napari_lungseg.widgets.saving.session import session_of
+from napari_lungseg.widgets.writers import save_layer
 
 CT, LUNGS = chest(slices=6)
 SHOWN = 2
@@ -157,3 +159,25 @@ def test_labels_that_the_window_cannot_keep_are_refused(open_desk, messages, mon
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
     desk.controls.model.value = FOLDER
     assert "labels up to 127" in desk.segment()
+
+
+def test_what_is_exported_has_the_names_of_the_classes(open_with, tmp_path):
+    """From the dock and by napari's own saving; a liver in the label that else is the right lung's is not told as a lung."""
+    desk = open_with("organs")
+    assert desk.segment() == ""
+    mask = desk.viewer.layers[-1]
+    mask.save(str(tmp_path / "a.seg.nrrd"), plugin="napari-lungseg")
+    save_layer(mask, tmp_path / "b.seg.nrrd")
+    for name in "ab":
+        header = sitk.ReadImage(str(tmp_path / f"{name}.seg.nrrd"))
+        told = {header.GetMetaData(f"Segment{n}_LabelValue"): header.GetMetaData(f"Segment{n}_Name") for n in (0, 1)}
+        assert told == {"1": "spleen", "2": "liver"}
+        assert not any("Lung" in header.GetMetaData(f"Segment{n}_Tags") for n in (0, 1))
+
+
+def test_lungs_are_exported_with_their_sides(open_with, tmp_path):
+    desk = open_with("two")
+    assert desk.segment() == ""
+    save_layer(desk.viewer.layers[-1], tmp_path / "a.seg.nrrd")
+    header = sitk.ReadImage(str(tmp_path / "a.seg.nrrd"))
+    assert [header.GetMetaData(f"Segment{n}_Name") for n in (0, 1, 2)] == ["right lung", "left lung", "bone"]

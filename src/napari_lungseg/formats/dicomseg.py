@@ -7,6 +7,7 @@ from can fill them in from the study, whose number is there.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +21,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.formats.choice import choose
 from napari_lungseg.formats.dicom import is_dicom_path, stacks_in
 from napari_lungseg.formats.dicom.headers import Frame
-from napari_lungseg.formats.segnrrd import LUNGS, SIDES
+from napari_lungseg.formats.segnrrd import LUNG_SIDES, LUNGS, lung_names
 from napari_lungseg.volume import Array, Volume
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ _EMPTY = (
 )
 #: Number of the new series; far from those of scanners, as other tools have it.
 _SERIES_NUMBER = 300
+#: Of labels that cannot be written so many are named.
+_MOST_NAMED = 3
 #: Slices may lie so far outside the mask's outermost voxel centres, in voxels.
 _OVERHANG = 0.51
 
@@ -85,8 +88,10 @@ def check_source(source: Path | None) -> Path:
     return source
 
 
-def write_dicom_seg(volume: Volume, path: Path, source: Path | None, series: str | None = None) -> None:
-    """Write labels 1 and 2 as the right and the left lung.
+def write_dicom_seg(
+    volume: Volume, path: Path, source: Path | None, series: str | None = None, names: Mapping[int, str] | None = None
+) -> None:
+    """Write lungs, each as a segment with its code.
 
     Parameters
     ----------
@@ -99,19 +104,19 @@ def write_dicom_seg(volume: Volume, path: Path, source: Path | None, series: str
         File or folder of the series.
     series : str, optional
         Which, where there are several.
+    names : mapping, optional
+        What the labels are; by default 1 is the right lung and 2 the left.
 
     Raises
     ------
     InputError
-        When the labels do not cover the slices, hold other numbers, or the series lacks what the standard asks for.
+        When the labels do not cover the slices, hold something else than lungs, or the series lacks what the standard asks for.
     """
     source = check_source(source)
     from highdicom import PlanePositionSequence
     from highdicom.seg import Segmentation
 
-    labels = np.asarray(volume.array)
-    if labels.dtype.kind not in "bui" or labels.min(initial=0) < 0 or labels.max(initial=0) > max(LUNGS):
-        raise InputError("DICOM-SEG is written of lung masks only (0, 1 right, 2 left); use .seg.nrrd for other labels.")
+    labels, segments = _lungs_alone(volume, lung_names() if names is None else names)
     if not volume.spacing_known:
         raise InputError("The mask's place in the patient is not known; segment the DICOM series itself.")
     frames = choose(stacks_in(source), series, source).image.frames
@@ -122,7 +127,7 @@ def write_dicom_seg(volume: Volume, path: Path, source: Path | None, series: str
             list(datasets.values()),
             np.stack(planes),
             "BINARY",
-            [_description(value) for value in LUNGS],
+            [_description(number, name) for number, name in enumerate(segments, 1)],
             series_instance_uid=pydicom.uid.generate_uid(),
             series_number=_SERIES_NUMBER,
             sop_instance_uid=pydicom.uid.generate_uid(),
@@ -141,15 +146,32 @@ def write_dicom_seg(volume: Volume, path: Path, source: Path | None, series: str
     made.save_as(path)
 
 
-def _description(value: int) -> SegmentDescription:
+def _lungs_alone(volume: Volume, names: Mapping[int, str]) -> tuple[Array, list[str]]:
+    """Labels numbered from 1 on, as segments are, and the name of each."""
+    array = np.asarray(volume.array)
+    if array.dtype.kind not in "bui" or array.min(initial=0) < 0:
+        raise InputError("DICOM-SEG holds labels, not an image; use .nii.gz or .nrrd.")
+    lungs = {label: name for label, name in names.items() if name in LUNG_SIDES}
+    numbered = np.zeros(array.shape, np.uint8)
+    for number, label in enumerate(lungs, 1):
+        numbered[array == label] = number
+    others = np.unique(array[(numbered == 0) & (array != 0)])
+    if len(others) or not lungs:
+        what = ", ".join(names.get(int(label), f"label {label}") for label in others[:_MOST_NAMED]) or "no lung"
+        what += " and more" if len(others) > _MOST_NAMED else ""
+        raise InputError(f"DICOM-SEG is written of lungs only, but the mask has {what}; use .seg.nrrd.")
+    return numbered, list(lungs.values())
+
+
+def _description(number: int, name: str) -> SegmentDescription:
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
     from highdicom.sr import CodedConcept
 
-    name, colour = LUNGS[value]
+    colour = next((colour for known, colour in LUNGS.values() if known == name), LUNGS[1][1])
     segment = SegmentDescription(
-        value,
+        number,
         name,
         codes.cid7150.AnatomicalStructure,
         codes.SCT.Lung,
@@ -158,8 +180,9 @@ def _description(value: int) -> SegmentDescription:
         AlgorithmIdentificationSequence("napari-lungseg", codes.cid7162.ArtificialIntelligence, version("napari-lungseg")),
         display_color=CIELabColor.from_rgb(*bytes.fromhex(colour[1:])),
     )
-    number, side = SIDES[value]
-    segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [CodedConcept(number, "SCT", side)]
+    if (side := LUNG_SIDES[name]) is not None:
+        code, meaning = side
+        segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [CodedConcept(code, "SCT", meaning)]
     return segment
 
 

@@ -131,7 +131,8 @@ def write(
         A file name in an existing folder. ``.png`` for a volume of several slices makes a folder of that name without the
         ending, which must not be there yet, with a picture for each slice along the first axis.
     names : mapping, optional
-        Names of the labels, which ``.seg.nrrd`` keeps; by default 1 is the right lung and 2 the left.
+        What the labels are, for ``.seg.nrrd`` and ``.dcm``; by default 1 is the right lung and 2 the left. Those called "right lung",
+        "left lung" and "lungs" get their codes.
     source : path, optional
         For ``.dcm`` (DICOM-SEG, labels only): file or folder of the DICOM series that was segmented.
     series : str, optional
@@ -156,7 +157,7 @@ def write(
         return _write_numbered(volume, path.with_suffix(""))
     with whole_file(path, ending) as temporary:
         if ending == DICOM_SEG:
-            dicomseg.write_dicom_seg(volume, temporary, source, series)
+            dicomseg.write_dicom_seg(volume, temporary, source, series, names)
         elif ending == ".seg.nrrd":
             segnrrd.write_segmentation(volume, temporary, names)
         else:

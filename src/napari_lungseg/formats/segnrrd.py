@@ -19,14 +19,14 @@ from napari_lungseg.volume import Array, Volume, bounding_box
 
 #: Name and colour of each lung.
 LUNGS = {1: ("right lung", "#3ddc97"), 2: ("left lung", "#4aa8ff")}
-#: Side of each in SNOMED CT, as a modifier of "lung".
-SIDES = {1: ("24028007", "Right"), 2: ("7771000", "Left")}
+#: By its name, the side of a lung in SNOMED CT, as a modifier of "lung"; both lungs together have none.
+LUNG_SIDES = {"right lung": ("24028007", "Right"), "left lung": ("7771000", "Left"), "lungs": None}
 _REPRESENTATION = "Binary labelmap"
 
 
 def write_segmentation(volume: Volume, path: Path, names: Mapping[int, str] | None = None) -> None:
     """Write labels: those that have names (both lungs by default), and every other value that is there as a segment of its own."""
-    names = {label: name for label, (name, _) in LUNGS.items()} if names is None else names
+    names = lung_names() if names is None else names
     labels = np.asarray(volume.array)
     labels = labels.astype(np.uint8) if labels.dtype == bool else labels
     if labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
@@ -52,7 +52,7 @@ def write_segmentation(volume: Volume, path: Path, names: Mapping[int, str] | No
             "LabelValue": str(value),
             "Layer": "0",
             "Extent": _extent(sitk.GetArrayViewFromImage(image) == value),
-            "Tags": _terminology(value),
+            "Tags": _terminology(names.get(value)),
         }
         keys |= {f"Segment{number}_{key}": text for key, text in segment.items()}
     for key, text in keys.items():
@@ -80,11 +80,16 @@ def read_segmentation(path: Path) -> Volume:
     return Volume(_flatten(sitk.GetArrayFromImage(image), image), affine_of(image))
 
 
-def _terminology(value: int) -> str:
+def lung_names() -> dict[int, str]:
+    """What labels are called where nobody says otherwise."""
+    return {label: name for label, (name, _) in LUNGS.items()}
+
+
+def _terminology(name: str | None) -> str:
     """What a segment is, in the words of 3D Slicer's anatomy list (category, type, modifier; no region)."""
-    if value not in SIDES:
+    if name not in LUNG_SIDES:
         return "|"
-    modifier = "^".join(("SCT", *SIDES[value]))
+    modifier = "^".join(("SCT", *side)) if (side := LUNG_SIDES[name]) else "^^"
     return (
         "TerminologyEntry:Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
         f"~SCT^39607008^Lung~{modifier}~Anatomic codes - DICOM master list~^^~^^|"

@@ -37,6 +37,15 @@ def label_names(names: Mapping[int, str]) -> dict[str, list[Any]]:
     return {"index": [0, *names], "lung" if set(names.values()) <= {"right", "left", "lungs"} else "class": [None, *names.values()]}
 
 
+def names_on(layer: Labels) -> dict[int, str] | None:
+    """The names that :func:`label_names` gave the labels of a layer; None where it has none."""
+    features = layer.features
+    kind = next((kind for kind in ("lung", "class") if kind in features and "index" in features), None)
+    if kind is None:
+        return None
+    return {int(label): name for label, name in zip(features["index"], features[kind]) if isinstance(name, str)}
+
+
 def add_probability_labels(viewer: napari.viewer.Viewer, percent: Array, name: str, geometry: dict[str, Any]) -> Labels:
     """Add a probability as a label layer of percent; 0 is transparent."""
     ramp = ensure_colormap("magma").map(np.linspace(0, 1, 100))

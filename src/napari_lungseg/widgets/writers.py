@@ -7,8 +7,10 @@ from typing import Any
 
 from napari.layers import Image, Labels
 
+from napari_lungseg.classes import spelled_out
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import write
+from napari_lungseg.widgets.appearance import names_on
 from napari_lungseg.widgets.layers import dicom_source, volume_from_layer
 
 
@@ -46,4 +48,6 @@ def save_layer(layer: Image | Labels, path: Path, step: tuple[int, ...] = ()) ->
     if layer.ndim - len(step) > 3:
         raise InputError(f"The layer '{layer.name}' has an axis of time; export its mask from the dock, or save one volume of it.")
     source, series = dicom_source(layer, step)
-    return write(volume_from_layer(layer, step, None if isinstance(layer, Image) else "arbitrary"), path, source=source, series=series)
+    names = None if isinstance(layer, Image) else names_on(layer)
+    volume = volume_from_layer(layer, step, None if isinstance(layer, Image) else "arbitrary")
+    return write(volume, path, None if names is None else spelled_out(names), source=source, series=series)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from napari.layers import Image, Labels
 
+from napari_lungseg.classes import spelled_out
 from napari_lungseg.corrections import PERSON
 from napari_lungseg.errors import InputError
 from napari_lungseg.training.samples import IGNORE
@@ -20,9 +21,6 @@ from napari_lungseg.workspace import Case, Workspace, content_hash
 
 if TYPE_CHECKING:
     from napari_lungseg.training.sources import Source
-
-#: The sides as data sets call them.
-SIDES = {"right": "right lung", "left": "left lung"}
 
 
 class Materials(Protocol):
@@ -79,7 +77,7 @@ class LayerMaterials:
         content = self.case.content if self.case is not None else content_hash(image.array)
         case = TrainingCase(case_key(content), self.image.name, image, image.with_array(learnt))
         names = {} if self.result is None or self._is_foreign else self.result.names
-        return CasesSource([case], {label: SIDES.get(name, name) for label, name in names.items()}, self.labels.name)
+        return CasesSource([case], spelled_out(names), self.labels.name)
 
     @property
     def _is_foreign(self) -> bool:
