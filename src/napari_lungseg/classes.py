@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +68,15 @@ class ClassLabels:
     def of(self, indices: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Labels in place of the indices of classes."""
         return np.asarray(self.labels, np.uint8)[indices]
+
+    def to_settings(self) -> dict[str, Any]:
+        """The classes as JSON gives them back."""
+        return {"names": [*self.names], "labels": [*self.labels], "sides": self.sides}
+
+    @classmethod
+    def from_settings(cls, saved: Mapping[str, Any] | None) -> ClassLabels:
+        """Back from :meth:`to_settings`; without anything it is lung alone."""
+        return cls() if saved is None else cls(tuple(saved["names"]), tuple(saved["labels"]), saved["sides"])
 
     def names_by_label(self, *, split_sides: bool = True) -> dict[int, str]:
         """Name of each label that a mask may hold; lung is "right" and "left" where its sides are split, else "lungs"."""

@@ -9,9 +9,10 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_files import PATIENT
+from pydicom.sr.codedict import codes
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats import read, write
+from napari_lungseg.formats import read, read_segments, write
 from napari_lungseg.volume import Volume
 
 EVEN = [10.0, 13.0, 16.0, 19.0, 22.0]
@@ -182,3 +183,87 @@ def test_without_highdicom_it_is_said_how_to_get_it(series, tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(InputError, match=r"pip install 'napari-lungseg\[dicom-seg\]'"):
         write(halves(read(series)), tmp_path / "lungs.dcm", source=series)
+
+
+# ---- read
+
+
+def assert_same_labels(found: Volume, labels: Volume) -> None:
+    """Each label lies at the same places of the patient; the file may leave out empty slices."""
+    for label in (1, 2):
+        there, wanted = (
+            {tuple(np.round(volume.affine @ (*index, 1), 3)[:3]) for index in np.argwhere(volume.array == label)}
+            for volume in (found, labels)
+        )
+        assert there == wanted
+
+
+def test_what_was_written_is_read_again(series, tmp_path):
+    labels = halves(read(series))
+    path = write(labels, tmp_path / "lungs.dcm", source=series)
+    found, names = read_segments(path)
+    assert names == {1: "right lung", 2: "left lung"}
+    assert found.array.dtype.kind == "u"
+    assert_same_labels(found, labels)
+    np.testing.assert_array_equal(read(path).array, found.array)
+
+
+def test_slices_that_are_left_out_between_others_are_empty(series, tmp_path):
+    labels = halves(read(series))
+    labels.array[2] = 0
+    found = read(write(labels, tmp_path / "lungs.dcm", source=series))
+    assert found.shape[0] == 4
+    assert_same_labels(found, labels)
+
+
+def other_kind(series, tmp_path, planes: np.ndarray, kind: str, numbers=(1, 2)):
+    """A segmentation as other programs make them."""
+    datasets = [pydicom.dcmread(path) for path in series.iterdir()]
+    datasets.sort(key=lambda data: float(data.ImagePositionPatient[2]))
+    algorithm = highdicom.AlgorithmIdentificationSequence("x", codes.cid7162.ArtificialIntelligence, "1")
+    segments = [
+        highdicom.seg.SegmentDescription(number, f"part {number}", codes.cid7150.Tissue, codes.SCT.Lung, "AUTOMATIC", algorithm)
+        for number in numbers
+    ]
+    uids = {"series_instance_uid": "1.2.9", "sop_instance_uid": "1.2.9.1"}
+    made = highdicom.seg.Segmentation(
+        datasets, planes, kind, segments, **uids, series_number=2, instance_number=1, manufacturer="x", manufacturer_model_name="x",
+        software_versions="1", device_serial_number="1",
+    )  # fmt: skip
+    made.save_as(tmp_path / "other.dcm")
+    return tmp_path / "other.dcm"
+
+
+def test_segments_that_overlap_and_probabilities_become_labels(series, tmp_path):
+    volume = read(series)
+    parts = np.zeros((*volume.shape, 2), np.float32)
+    parts[1:, 1:3, :, 0] = 0.7
+    parts[1:, 2:, :, 1] = 0.6
+    parts[0, :, :, 0] = 0.3
+    expected = np.zeros(volume.shape, np.uint8)
+    expected[1:, 1:3], expected[1:, 2:] = 1, 2
+    order = np.argsort([(volume.affine @ (index, 0, 0, 1))[2] for index in range(volume.shape[0])])
+    for kind, planes in (("FRACTIONAL", parts), ("BINARY", (parts > 0.5).astype(np.uint8))):
+        found, names = read_segments(other_kind(series, tmp_path, planes, kind))
+        assert names == {1: "part 1", 2: "part 2"}
+        assert_same_labels(found, volume.with_array(expected[order]))
+
+
+def test_a_label_map_is_read(series, tmp_path):
+    volume = read(series)
+    labels = volume.with_array(np.indices(volume.shape).sum(axis=0).astype(np.uint8) % 3)
+    assert_same_labels(read(other_kind(series, tmp_path, labels.array, "LABELMAP")), labels)
+
+
+def test_a_damaged_segmentation_is_told_in_one_sentence(series, tmp_path):
+    path = write(halves(read(series)), tmp_path / "lungs.dcm", source=series)
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(InputError, match=r"lungs.dcm .*export it again"):
+        read(path)
+
+
+def test_without_highdicom_reading_says_how_to_get_it(series, tmp_path, monkeypatch):
+    path = write(halves(read(series)), tmp_path / "lungs.dcm", source=series)
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(InputError, match=r"pip install 'napari-lungseg\[dicom-seg\]'"):
+        read(path)

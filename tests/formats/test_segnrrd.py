@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from geometry import grids
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats import read, write
+from napari_lungseg.formats import read, read_segments, write
 from napari_lungseg.volume import Volume, scaling
 
 LABELS = np.zeros((3, 4, 5), np.uint8)
@@ -58,6 +58,12 @@ def test_labels_can_be_given_names(tmp_path):
     found = segments(header)
     assert [(one["LabelValue"], one["Name"]) for one in found] == [("1", "liver"), ("2", "label 2"), ("5", "spleen")]
     assert not any("Lung" in one["Tags"] for one in found)
+
+
+def test_names_are_read_again(tmp_path):
+    _, names = read_segments(write(Volume(LABELS, AFFINE), tmp_path / "a.seg.nrrd", {1: "liver", 5: "spleen"}))
+    assert names == {1: "liver", 2: "label 2", 5: "spleen"}
+    assert read_segments(write(Volume(LABELS, AFFINE), tmp_path / "a.nrrd")) is None
 
 
 def test_both_lungs_together_are_of_no_side(tmp_path):

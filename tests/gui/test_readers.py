@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from dicom_files import write_ct_slice
 from napari.layers import Image, Labels
 from npe2 import PluginManager
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats import write
+from napari_lungseg.formats import read, read_segments, write
 from napari_lungseg.sample import sample_ct, sample_lungs
 from napari_lungseg.volume import Volume, scaling
+from napari_lungseg.widgets.appearance import names_on
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.readers import get_reader, read_layers, sample_ct_layers, sample_ct_with_mask_layers
 
@@ -93,3 +95,33 @@ def test_napari_offers_the_samples(make_napari_viewer):
     for key in keys:
         viewer.layers.clear()
         assert viewer.open_sample("napari-lungseg", key)
+
+
+def test_a_segmentation_opens_as_labels_that_keep_their_names(make_napari_viewer, tmp_path):
+    """And can be painted and saved again as what they are."""
+    labels = CT.with_array(np.arange(60).reshape(CT.shape).astype(np.uint8) % 3)
+    write(labels, tmp_path / "organs.seg.nrrd", {1: "liver", 2: "spleen"})
+    viewer = make_napari_viewer()
+    (layer,) = viewer.open(str(tmp_path / "organs.seg.nrrd"), plugin="napari-lungseg")
+    assert isinstance(layer, Labels)
+    assert layer.name == "organs"
+    np.testing.assert_allclose(layer.translate, (9.0, 8.0, -7.0))
+    layer.paint((0, 0, 0), 2)
+    layer.save(str(tmp_path / "again.seg.nrrd"), plugin="napari-lungseg")
+    found, names = read_segments(tmp_path / "again.seg.nrrd")
+    assert names == {1: "liver", 2: "spleen"}
+    np.testing.assert_array_equal(found.array, layer.data)
+
+
+def test_a_dicom_seg_opens_as_labels_on_its_series(make_napari_viewer, tmp_path):
+    folder = tmp_path / "ct"
+    folder.mkdir()
+    for index in range(3):
+        write_ct_slice(folder / f"{index}.dcm", CT.array[index], (-7.0, 8.0, 2.5 * index))
+    series = read(folder)
+    write(series.with_array((series.array > 0).astype(np.uint8)), tmp_path / "lungs.dcm", source=folder)
+    viewer = make_napari_viewer()
+    (layer,) = viewer.open(str(tmp_path / "lungs.dcm"), plugin="napari-lungseg")
+    assert isinstance(layer, Labels)
+    assert names_on(layer) == {1: "right lung", 2: "left lung"}
+    assert (layer.data > 0).sum() == (series.array > 0).sum()

@@ -12,7 +12,7 @@ from geometry import grids, stored_otherwise, tilt
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import read, write
 from napari_lungseg.volume import Volume, scaling
-from napari_lungseg.workspace import export_labels, import_mask
+from napari_lungseg.workspace import Source, export_labels, import_mask
 
 from .conftest import add, painted
 
@@ -61,6 +61,14 @@ def test_the_export_is_the_last_state(workspace, tmp_path):
     workspace.save(case, {2: painted(case, 2)}, cause="paint")
     back = read(export_labels(workspace, case, tmp_path / "a.seg.nrrd")).array
     np.testing.assert_array_equal(case.planes(back)[2], painted(case, 2).labels)
+
+
+def test_labels_are_exported_under_the_names_of_the_model_that_made_them(workspace, tmp_path):
+    case = save_labels(workspace, IMAGE)
+    organs = Source("organs", "0" * 64, {"classes": {"names": ["liver", "spleen"], "labels": [2, 1], "sides": False}})
+    workspace.save(case, {}, source=organs, cause="segment")
+    header = sitk.ReadImage(str(export_labels(workspace, case, tmp_path / "a.seg.nrrd")))
+    assert [header.GetMetaData(f"Segment{number}_Name") for number in (0, 1)] == ["spleen", "liver"]
 
 
 # ---- masks made elsewhere

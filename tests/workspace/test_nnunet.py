@@ -15,7 +15,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.formats import read, write
 from napari_lungseg.training.dataset import open_dataset
 from napari_lungseg.volume import Volume, scaling
-from napari_lungseg.workspace import content_hash, export_nnunet
+from napari_lungseg.workspace import Source, content_hash, export_nnunet
 
 from .conftest import add
 
@@ -108,6 +108,9 @@ def test_cases_that_cannot_be_exported_are_named_with_the_reason(workspace, case
     another("gone", "b.nrrd").path.unlink()
     write(image(volume.affine), another("changed", "c.nrrd").path)
     another("ribs", "d.nrrd", most=9)
+    organs = Source("organs", settings={"classes": {"names": ["liver", "spleen"], "labels": [2, 1], "sides": False}})
+    workspace.save(another("organs", "e.nrrd"), {}, source=organs, cause="segment")
+    workspace.save(another("one", "f.nrrd", most=1), {}, source=Source("lung-ct", settings={"split_sides": False}), cause="segment")
     add(workspace, image(volume.affine), "unsaved")
     report = export_nnunet(workspace, tmp_path / "out")
     reasons = dict(report.left_out)
@@ -119,6 +122,8 @@ def test_cases_that_cannot_be_exported_are_named_with_the_reason(workspace, case
         ("gone", "b.nrrd does not exist"),
         ("changed", "c.nrrd holds another image now"),
         ("ribs", "label 9"),
+        ("organs", "it has spleen and liver, not lungs"),
+        ("one", "not told apart into right and left"),
     ):
         assert reason in reasons[name]
         assert f"{name} ({reasons[name]})" in report.text

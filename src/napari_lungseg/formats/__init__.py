@@ -10,6 +10,7 @@ from napari_lungseg.formats.dispatch import (
     is_numbered,
     is_readable,
     read,
+    read_segments,
     scans_in,
     write,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "is_numbered",
     "is_readable",
     "read",
+    "read_segments",
     "scans_in",
     "write",
 ]

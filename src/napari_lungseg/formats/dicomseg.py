@@ -1,12 +1,13 @@
-"""Lung masks as DICOM Segmentation objects, by way of highdicom (extra ``dicom-seg``).
+"""DICOM Segmentation objects, by way of highdicom (extra ``dicom-seg``).
 
-The object lies on the slices of the series that was segmented and names them, so that viewers show it there. Of the patient it
+What is written lies on the slices of the series that was segmented and names them, so that viewers show it there. Of the patient it
 says nothing: name, number, birth date and the like stay empty, which the standard allows (type 2); an archive that the series comes
 from can fill them in from the study, whose number is there.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
+from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
+from pydicom.uid import SegmentationStorage
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats.choice import choose
@@ -65,10 +68,60 @@ _EMPTY = (
 )
 #: Number of the new series; far from those of scanners, as other tools have it.
 _SERIES_NUMBER = 300
+#: Label Map Segmentation Storage (PS3.4 B.5), which pydicom 3.0 has no name for.
+_LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+#: The probability from which on a voxel counts.
+_HALF = 0.5
 #: Of labels that cannot be written so many are named.
 _MOST_NAMED = 3
 #: Slices may lie so far outside the mask's outermost voxel centres, in voxels.
 _OVERHANG = 0.51
+
+
+def is_dicom_seg(path: Path) -> bool:
+    """Whether a DICOM file is a segmentation."""
+    try:
+        head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+    except (OSError, InvalidDicomError):
+        return False
+    return head.get("SOPClassUID") in (SegmentationStorage, _LABEL_MAP)
+
+
+def read_dicom_seg(path: Path) -> tuple[Volume, dict[int, str]]:
+    """Read labels, numbered as the segments are, and their names; slices that the file leaves out are empty.
+
+    Where segments overlap the one of the higher number is in front; of probabilities (a fractional segmentation), what is one half
+    and more counts.
+
+    Raises
+    ------
+    InputError
+        When highdicom is not installed, the file is damaged, or its slices are no volume.
+    """
+    _check_highdicom()
+    from highdicom.seg import segread
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            file = segread(path)
+            names = {number: str(file.get_segment_description(number).segment_label) for number in file.segment_numbers}
+            if file.segmentation_type.value == "FRACTIONAL":
+                found = file.get_volume()
+                labels = np.zeros(found.array.shape[:3], np.uint8)
+                for place, number in enumerate(file.segment_numbers):
+                    labels[found.array[..., place] >= _HALF] = number
+            else:
+                found = file.get_volume(combine_segments=True, skip_overlap_checks=True)
+                labels = found.array
+    except Exception as error:  # highdicom raises whatever the file makes it stumble over
+        raise InputError(f"{path} cannot be read as a DICOM-SEG of a volume ({error}); export it again, or as .seg.nrrd.") from error
+    return Volume(labels, found.affine), names
+
+
+def _check_highdicom() -> None:
+    if find_spec("highdicom") is None:
+        raise InputError("DICOM-SEG needs highdicom, which is not installed; install it with: pip install 'napari-lungseg[dicom-seg]'")
 
 
 def check_source(source: Path | None) -> Path:
@@ -79,8 +132,7 @@ def check_source(source: Path | None) -> Path:
     InputError
         When it is none, or highdicom is not installed.
     """
-    if find_spec("highdicom") is None:
-        raise InputError("DICOM-SEG needs highdicom, which is not installed; install it with: pip install 'napari-lungseg[dicom-seg]'")
+    _check_highdicom()
     if source is None:
         raise InputError("DICOM-SEG needs the DICOM series that was segmented; give it, or use .seg.nrrd.")
     if not is_dicom_path(source):

@@ -15,7 +15,7 @@ from napari_lungseg.volume import Volume
 
 #: Files with one image, and with one or several.
 _READERS: dict[str, Callable[[Path], Volume]] = {
-    ".seg.nrrd": segnrrd.read_segmentation,
+    ".seg.nrrd": lambda path: segnrrd.read_segmentation(path)[0],
     ".png": picture.read_picture,
     ".jpg": picture.read_picture,
     ".jpeg": picture.read_picture,
@@ -66,7 +66,7 @@ def read(path: str | Path, *, series: str | None = None, fill_gaps: bool = False
     Parameters
     ----------
     path : path
-        A NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG or DICOM file, a folder with the files of DICOM series, or one of
+        A NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG, DICOM or DICOM-SEG file, a folder with the files of DICOM series, or one of
         numbered PNG or JPEG slices.
     series : str, optional
         Which image, where there are several: the key or the description of a DICOM series, the number of a point of time.
@@ -105,10 +105,34 @@ def read(path: str | Path, *, series: str | None = None, fill_gaps: bool = False
         if ending in _READERS:
             return _READERS[ending](path)
         if dicom.is_dicom(path):
+            if dicomseg.is_dicom_seg(path):
+                return dicomseg.read_dicom_seg(path)[0]
             return dicom.read_dicom(path, series, fill_gaps=fill_gaps)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     raise InputError(f"{path} is of no known format; give a folder of DICOM files or a file that ends in {_list(READABLE)}.")
+
+
+def read_segments(path: str | Path) -> tuple[Volume, dict[int, str]] | None:
+    """Read a file that says of itself that it is a segmentation (``.seg.nrrd``, DICOM-SEG).
+
+    Returns
+    -------
+    labels, names : Volume, dict
+        As of :func:`read`, and what each label is; None where the file is no segmentation.
+
+    Raises
+    ------
+    InputError
+        As :func:`read`.
+    """
+    path = Path(path).expanduser()
+    if path.is_file() and path.stat().st_size:
+        if _ending(path, READABLE) == ".seg.nrrd":
+            return segnrrd.read_segmentation(path)
+        if dicom.is_dicom(path) and dicomseg.is_dicom_seg(path):
+            return dicomseg.read_dicom_seg(path)
+    return None
 
 
 def write(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -61,8 +61,8 @@ def write_segmentation(volume: Volume, path: Path, names: Mapping[int, str] | No
         sitk.WriteImage(image, str(path), useCompression=True)
 
 
-def read_segmentation(path: Path) -> Volume:
-    """Read labels; where segments overlap, and so lie in several layers of the file, the later one is in front.
+def read_segmentation(path: Path) -> tuple[Volume, dict[int, str]]:
+    """Read labels and their names; where segments overlap, and so lie in several layers of the file, the later one is in front.
 
     Labels are as they are in the file, unless segments of several layers have the same: these are numbered in their order.
     """
@@ -72,12 +72,14 @@ def read_segmentation(path: Path) -> Volume:
     try:
         with quiet():
             reader.ReadImageInformation()
+            segments = _segments(reader)
             if reader.GetNumberOfComponents() == 1:
-                return read_nrrd(path)
+                return read_nrrd(path), {segment.value: segment.name for segment in segments}
             image = reader.Execute()
     except RuntimeError as error:
         raise InputError(f"{path} is damaged or not a NRRD file; copy or export it again.") from error
-    return Volume(_flatten(sitk.GetArrayFromImage(image), image), affine_of(image))
+    array, names = _flatten(sitk.GetArrayFromImage(image), segments)
+    return Volume(array, affine_of(image)), names
 
 
 def lung_names() -> dict[int, str]:
@@ -96,22 +98,35 @@ def _terminology(name: str | None) -> str:
     )
 
 
-def _flatten(layers: Array, image: Any) -> Array:
+@dataclass(frozen=True)
+class _Segment:
+    """What the file says of a segment."""
+
+    name: str
+    layer: int
+    value: int
+
+
+def _segments(reader: sitk.ImageFileReader) -> list[_Segment]:
+    """All segments, in the file's order."""
+    found: list[_Segment] = []
+    while reader.HasMetaDataKey(f"Segment{len(found)}_ID"):
+        number = len(found)
+        defaults = {"Name": f"segment {number + 1}", "Layer": str(number), "LabelValue": "1"}
+        keys = {key: f"Segment{number}_{key}" for key in defaults}
+        name, layer, value = (reader.GetMetaData(key) if reader.HasMetaDataKey(key) else defaults[word] for word, key in keys.items())
+        found.append(_Segment(name, int(layer), int(value)))
+    return found
+
+
+def _flatten(layers: Array, segments: list[_Segment]) -> tuple[Array, dict[int, str]]:
     """Layers (last axis) as one label image."""
-    segments: list[list[int]] = []
-    while image.HasMetaDataKey(f"Segment{len(segments)}_ID"):
-        place = [int(_value(image, len(segments), key, default)) for key, default in (("Layer", len(segments)), ("LabelValue", 1))]
-        segments.append(place)
-    own = {value for _, value in segments}
-    labels = np.zeros(layers.shape[:-1], np.uint8 if max(own, default=0) < 256 and len(segments) < 256 else np.uint16)
-    for number, (layer, value) in enumerate(segments, 1):
-        labels[layers[..., layer] == value] = value if len(own) == len(segments) else number
-    return labels
-
-
-def _value(image: Any, number: int, key: str, default: int) -> str:
-    name = f"Segment{number}_{key}"
-    return str(image.GetMetaData(name)) if image.HasMetaDataKey(name) else str(default)
+    own = {segment.value for segment in segments}
+    values = [segment.value if len(own) == len(segments) else number for number, segment in enumerate(segments, 1)]
+    labels = np.zeros(layers.shape[:-1], np.min_scalar_type(max(values, default=0)))
+    for value, segment in zip(values, segments):
+        labels[layers[..., segment.layer] == segment.value] = value
+    return labels, {value: segment.name for value, segment in zip(values, segments)}
 
 
 def _colour(value: int) -> str:

@@ -59,16 +59,14 @@ class Making:
 
 def to_settings(settings: MaskSettings, classes: ClassLabels) -> dict[str, Any]:
     """The settings of a :class:`Source`, of what JSON gives back as it was."""
-    return asdict(settings) | {"classes": {"names": [*classes.names], "labels": [*classes.labels], "sides": classes.sides}}
+    return asdict(settings) | {"classes": classes.to_settings()}
 
 
 def from_settings(saved: Mapping[str, Any]) -> tuple[MaskSettings, ClassLabels]:
     """Back from :func:`to_settings`; without classes it is lung alone."""
     settings = dict(saved)
-    classes = settings.pop("classes", None)
-    if classes is None:
-        return MaskSettings(**settings), ClassLabels()
-    return MaskSettings(**settings), ClassLabels(tuple(classes["names"]), tuple(classes["labels"]), classes["sides"])
+    classes = ClassLabels.from_settings(settings.pop("classes", None))
+    return MaskSettings(**settings), classes
 
 
 def told_by_mask(model: Bytes, classes: ClassLabels) -> Bytes:

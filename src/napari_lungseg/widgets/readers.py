@@ -6,9 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_lungseg.formats import SeriesChoiceError, UnevenSlicesError, is_dicom_path, is_readable, read
+import numpy as np
+from napari.utils.colormaps import DirectLabelColormap
+
+from napari_lungseg.formats import SeriesChoiceError, UnevenSlicesError, is_dicom_path, is_readable, read, read_segments
 from napari_lungseg.sample import SAMPLE_LICENCE, sample_ct, sample_lungs
 from napari_lungseg.volume import Volume
+from napari_lungseg.widgets.appearance import LABEL_COLOURS, label_names
 from napari_lungseg.widgets.layers import SOURCE, volume_to_layer, volumes_to_layer
 from napari_lungseg.widgets.questions import ask_fill_gaps, ask_series
 
@@ -34,6 +38,10 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
     """
     layers: list[LayerData] = []
     for one in _paths(path):
+        segments = read_segments(one)
+        if segments is not None:
+            layers.append(_segments(*segments, one))
+            continue
         try:
             volume = _read(one)
         except SeriesChoiceError as error:
@@ -42,6 +50,13 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
             if volume is not None:
                 layers.append(_layer([volume], one, [None], _name(one)))
     return layers or _NOTHING
+
+
+def _segments(labels: Volume, names: dict[int, str], path: Path) -> LayerData:
+    """A segmentation as labels that can be corrected at once, and are written again under their names."""
+    data, keywords = volume_to_layer(labels)
+    keywords |= {"name": _name(path), "opacity": 0.5, "features": label_names(names)}
+    return np.array(data), keywords | {"colormap": DirectLabelColormap(color_dict=LABEL_COLOURS)}, "labels"
 
 
 def _chosen(path: Path, error: SeriesChoiceError) -> list[LayerData]:
@@ -101,4 +116,4 @@ def _paths(path: str | Sequence[str]) -> list[Path]:
 
 
 def _name(path: Path) -> str:
-    return path.name if path.is_dir() else Path(path.name.removesuffix(".gz")).stem
+    return path.name if path.is_dir() else Path(path.name.removesuffix(".gz")).stem.removesuffix(".seg")

@@ -39,7 +39,7 @@ def export_labels(workspace: Workspace, case: Case, path: str | Path) -> Path:
     saved = workspace.load(case)
     if saved is None:
         raise InputError(f"{case.name} has no mask in the workspace yet; there is nothing to export.")
-    return write(Volume(saved.labels, case.affine), path)
+    return write(Volume(saved.labels, case.affine), path, None if saved.source is None else saved.source.names)
 
 
 def import_mask(path: str | Path, like: Volume, *, exact: bool = False) -> Array:

@@ -135,6 +135,12 @@ def _labels(workspace: Workspace, case: Case) -> Array:
     dense = case.planes(saved.labels)[reviewed]
     if dense.max() >= IGNORE:
         raise InputError(f"it has a label {dense.max()} beside the right and the left lung")
+    names = saved.source.names if saved.source is not None else {}
+    others = [name for label, name in names.items() if name not in LABELS and (dense == label).any()]
+    if "lungs" in others:
+        raise InputError("its lungs are not told apart into right and left; let Segment do that")
+    if others:
+        raise InputError(f"it has {' and '.join(others)}, not lungs")
     labels = np.full(case.shape, IGNORE, np.uint8)
     case.planes(labels)[reviewed] = dense
     return labels

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
+from napari_lungseg.classes import ClassLabels, spelled_out
 from napari_lungseg.volume import Affine, Array, Unit
 
 State = Literal["unseen", "flagged", "corrected", "reviewed"]
@@ -102,6 +103,12 @@ class Source:
     weights_sha256: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     kind: Literal["model", "imported"] = "model"
+
+    @property
+    def names(self) -> dict[int, str]:
+        """What the labels are, spelled out; lungs where nothing else is known."""
+        classes = ClassLabels.from_settings(self.settings.get("classes"))
+        return spelled_out(classes.names_by_label(split_sides=self.settings.get("split_sides", True)))
 
 
 @dataclass(frozen=True, eq=False)
