@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 
 import highdicom
@@ -183,6 +185,18 @@ def test_without_highdicom_it_is_said_how_to_get_it(series, tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(InputError, match=r"pip install 'napari-lungseg\[dicom-seg\]'"):
         write(halves(read(series)), tmp_path / "lungs.dcm", source=series)
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (Debian's dicom3tools) is not installed")
+@pytest.mark.parametrize("names", [None, {1: "lungs", 2: "left lung"}])
+def test_the_standards_checker_finds_no_error(tmp_path, shared_data, names):
+    """On a real series; the phantom slices of the other tests lack much that the standard asks of a CT. Empty patients are warned of."""
+    folder = shared_data / "lung_dx_a0002" / "dicom_b40f"
+    path = write(halves(read(folder)), tmp_path / "lungs.dcm", names, source=folder)
+    told = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False).stderr.splitlines()
+    assert told[-1] == "Segmentation"
+    assert [line for line in told if "Error" in line] == []
+    assert all("DICOMDIR" in line for line in told[:-1])
 
 
 # ---- read

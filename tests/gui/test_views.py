@@ -475,5 +475,32 @@ def test_the_window_closes_with_all_views_open(four):
     four.viewer.close()
 
 
+def test_the_window_closes_while_the_views_are_opened(room):
+    room.add(CT, CT.with_array(SIDES))
+    room.qtbot.mouseClick(room.dock.views.buttons[View.FOUR_UP], Qt.MouseButton.LeftButton)
+    room.viewer.close()
+
+
+def test_who_objects_to_closing_keeps_all_views(four, monkeypatch):
+    """Somebody was asked, as some work is not on disk."""
+    session = four.dock.workspace.session
+    with monkeypatch.context() as patch:
+        patch.setattr(type(session._autosave), "flush", lambda *_: False)
+        patch.setattr(type(session), "_ask", lambda _: False)
+        assert not four.window.close()
+    assert four.pressed() == [View.FOUR_UP]
+    assert all(view.isVisible() for view in four.four_up._views)
+    assert letters(four.viewer) == "RLAP"
+
+
+def test_a_window_that_was_hidden_opens_the_views_again(four):
+    four.window.hide()
+    four.window.show()
+    four.press(View.FOUR_UP)
+    assert [layer.name for layer in four.four_up.coronal.layers] == ["ct", "lungs"]
+    four.press(View.SAGITTAL)
+    assert letters(four.viewer) == "APSI"
+
+
 def test_the_phantom_is_where_these_tests_take_it_to_be():
     assert np.allclose(CT.affine, scaling((6.0, 4.0, 4.0), tuple(CT.affine[:3, 3])))

@@ -44,7 +44,7 @@ class FourUp(QObject):
         super().__init__()
         self._viewer, self._directions = viewer, directions
         self._window = window
-        self._own: QtViewer = window.findChild(QtViewer)
+        self._own: QtViewer = window.centralWidget().findChild(QtViewer)
         self.coronal, self.sagittal, self.solid = (ViewerModel(title=name) for name in ("coronal", "sagittal", "3-D"))
         self._planes = {"coronal": self.coronal, "sagittal": self.sagittal}
         self._mirrors = [Mirror(viewer, model) for model in self._planes.values()]
@@ -78,11 +78,9 @@ class FourUp(QObject):
         for mirror in self._mirrors:
             mirror.look(True)
         self._arrange()
-        for model in self._planes.values():
-            self._connect(self._viewer.dims.events.point, partial(self._follow_point, self._viewer))
-            self._connect(model.dims.events.point, partial(self._follow_point, model))
         self._connect(self._viewer.layers.events.inserted, self._arrange)
         for model in (self._viewer, *self._planes.values()):
+            self._connect(model.dims.events.point, partial(self._follow_point, model))
             model.mouse_move_callbacks.append(self._point)
         for part in (*self._added, *self._lines):
             part.show()
@@ -111,6 +109,8 @@ class FourUp(QObject):
         self.hide()
         for part in (*self._mirrors, *self._compasses, *self._lines, *self._views):
             part.close()
+        for part in self._added:
+            part.deleteLater()
 
     def tell(self, text: str, offer: str = "") -> None:
         """Say something about the surfaces, and offer to make them."""

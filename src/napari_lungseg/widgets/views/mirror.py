@@ -68,7 +68,7 @@ class Mirror(QObject):
         self._viewer, self._model = viewer, model
         self._pairs: list[_Pair] = []
         self._stale: list[_Pair] = []
-        self._looking = False
+        self._started = self._looking = False
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(_SOON_MS)
@@ -76,6 +76,7 @@ class Mirror(QObject):
 
     def start(self) -> None:
         """Have all layers, and follow them from now on; their voxels only while :meth:`look`ed at."""
+        self._started = True
         for event, callback in self._events():
             event.connect(callback)
         RESULTS.begun.connect(self._allow)
@@ -89,6 +90,8 @@ class Mirror(QObject):
 
     def close(self) -> None:
         """Let go of all layers."""
+        if not self._started:
+            return
         for event, callback in self._events():
             event.disconnect(callback)
         RESULTS.begun.disconnect(self._allow)

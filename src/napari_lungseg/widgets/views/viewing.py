@@ -64,7 +64,7 @@ class Viewing(QObject):
         self.text = ""
         self.surfaces = Surfaces()
         self.four_up: FourUp | None = None
-        self._building: Stretches | None = None
+        self._building: tuple[Stretches, FourUp] | None = None
         self._four_up_wanted = False
         self._compass = Compass(viewer, partial(directions_in, viewer))
         self._window: ReferenceType[QMainWindow] | None = None
@@ -87,11 +87,15 @@ class Viewing(QObject):
         if window is not None and self._window is None:
             self._window = ref(window)
             window.installEventFilter(self)
+            window.destroyed.connect(self.close)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """Close the added views with the window, as napari asks of its canvases."""
-        if event.type() == QEvent.Type.Close:
-            self.close()
+        """Close the added views before their window is deleted, as canvases want it.
+
+        A window is hidden once it is sure that it closes; before, somebody may still object.
+        """
+        if event.type() == QEvent.Type.Hide and not event.spontaneous():
+            self._close_four_up()
         return bool(super().eventFilter(watched, event))
 
     def close(self) -> None:
@@ -101,12 +105,18 @@ class Viewing(QObject):
         for event in self._events():
             event.disconnect(self._turned)
         self._forget()
+        self._close_four_up()
+        self._compass.close()
+
+    def _close_four_up(self) -> None:
         if self._building is not None:
-            self._building.stop()
+            building, half = self._building
+            building.stop()
+            half.close()
+            self._building = None
         if self.four_up is not None:
             self.four_up.close()
             self.four_up = None
-        self._compass.close()
 
     def _events(self) -> list[Any]:
         dims = self.viewer.dims.events
@@ -272,11 +282,13 @@ class Viewing(QObject):
             self._tell(OPENING)
             four_up = FourUp(self.viewer, window, partial(directions_in, self.viewer))
             four_up.wanted.connect(self._update)
-            self._building = Stretches(self)
-            self._building.start(four_up.build(), partial(self._built, four_up))
+            stretches = Stretches(self)
+            self._building = stretches, four_up
+            stretches.start(four_up.build(), self._built)
 
-    def _built(self, four_up: FourUp) -> None:
-        self.four_up, self._building = four_up, None
+    def _built(self) -> None:
+        assert self._building is not None
+        (_, self.four_up), self._building = self._building, None
         self._tell("")
         if self._four_up_wanted:
             self._show_built()
