@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import ComboBox
-from napari.qt.threading import create_worker
 from psygnal import Signal
 from qtpy.QtCore import QObject
 from qtpy.QtCore import Signal as QtSignal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_lungseg.architecture import DEFAULT_MODEL
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.forms import replace_choices
 from napari_lungseg.widgets.worker import Choices, Failed, list_choices
 
@@ -71,7 +71,7 @@ class ModelChoice(QObject):
 
     def _list(self, wanted: str) -> None:
         self._wanted = wanted or self._wanted
-        worker = create_worker(list_choices, _start_thread=False)
+        worker = create_worker(list_choices)
         worker.returned.connect(self._listed)
         worker.start()
 

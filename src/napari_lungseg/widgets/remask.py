@@ -8,12 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject
 
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.steps import Step
 from napari_lungseg.volume import Array
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.stretches import Stretches
 from napari_lungseg.widgets.worker import Failed, masking
 
@@ -88,7 +88,7 @@ class Remasker(QObject):
 
     def _compute(self, wish: Wish) -> None:
         self._computing = True
-        worker = create_worker(_make, wish, _start_thread=False)
+        worker = create_worker(_make, wish)
         worker.returned.connect(self._computed)
         worker.start()
 

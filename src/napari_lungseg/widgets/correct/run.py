@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
 
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.correct.tool import Allowed, Change, Tool, Work, carry_out
 from napari_lungseg.widgets.worker import Failed, sentence
 
@@ -48,7 +48,7 @@ class ToolRun(QObject):
 
     def start(self) -> None:
         """Begin."""
-        worker = create_worker(self._carry_out, _start_thread=False)
+        worker = create_worker(self._carry_out)
         worker.returned.connect(self._returned)
         worker.start()
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels, Layer, Shapes
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
@@ -15,6 +14,7 @@ from napari_lungseg.corrections import as_box
 from napari_lungseg.errors import InputError
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import labels_in
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.correct.applying import Applying
 from napari_lungseg.widgets.correct.brush import Brush
 from napari_lungseg.widgets.correct.changes import Changes
@@ -162,7 +162,7 @@ class CorrectWidget(QWidget):
     def _list_labels(self) -> None:
         """Look in the background for labels other than those of the displayed slice."""
         assert self._lungs is not None
-        worker = create_worker(labels_in, self._lungs.data, _start_thread=False)
+        worker = create_worker(labels_in, self._lungs.data)
         worker.returned.connect(partial(self._labels_listed, self._lungs))
         worker.start()
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.comparison import as_csv, as_json, case_rows, slice_rows, write_text
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.evaluate.errors import COLOURS, MEANINGS
 from napari_lungseg.widgets.evaluate.table import ScoreTable
 from napari_lungseg.widgets.evaluate.work import Comparison
@@ -82,7 +82,7 @@ class Display(QWidget):
         name = f"{self._compared.prediction.name} scores.{ending}"
         path, _ = QFileDialog.getSaveFileName(self, "Save the scores", name, f"{ending.upper()} (*.{ending})")
         if path:
-            worker = create_worker(attempt, _write, Path(path), self._compared, ending, what="saving", _start_thread=False)
+            worker = create_worker(attempt, _write, Path(path), self._compared, ending, what="saving")
             worker.returned.connect(_saved)
             worker.start()
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from magicgui.widgets import ComboBox, FloatSpinBox
 from napari.layers import Labels
-from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.metrics import TOLERANCE_MM
 from napari_lungseg.volume import Array
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.evaluate.display import Display, slice_dice
 from napari_lungseg.widgets.evaluate.errors import show_errors
 from napari_lungseg.widgets.evaluate.work import Comparison, compare, read_reference
@@ -161,9 +161,7 @@ class EvaluateWidget(QWidget):
                 self.reference.value = self.viewer.add_labels(labels, name=path.name, opacity=0.5, **layer_geometry(layer))
                 self.viewer.layers.selection.active = active
 
-        worker = create_worker(
-            attempt, read_reference, path, layer, displayed_step(self.viewer, layer), what="reading", _start_thread=False
-        )
+        worker = create_worker(attempt, read_reference, path, layer, displayed_step(self.viewer, layer), what="reading")
         worker.returned.connect(opened)
         worker.start()
 
@@ -175,7 +173,7 @@ class EvaluateWidget(QWidget):
         self._tell("Comparing …")
         pair = [(layer, displayed_step(self.viewer, layer)) for layer in (self.prediction.value, self.reference.value)]
         self._unwatch()
-        worker = create_worker(attempt, compare, *pair, self.tolerance.value, what="evaluation", _start_thread=False)
+        worker = create_worker(attempt, compare, *pair, self.tolerance.value, what="evaluation")
         worker.returned.connect(self._ended)
         self._watch()
         worker.start()

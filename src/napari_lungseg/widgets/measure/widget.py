@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels, Layer
-from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
@@ -16,6 +15,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_lungseg.formats.dispatch import whole_file
 from napari_lungseg.measurement import Measurements, as_rows
 from napari_lungseg.tables import as_csv
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.lookup import image_of, is_image, is_mask
 from napari_lungseg.widgets.measure.controls import MeasureControls
@@ -169,7 +169,7 @@ class MeasureWidget(QWidget):
         self._running = True
         self.controls.show_running(True, ready=True)
         self.controls.tell(text)
-        worker = create_worker(function, *args, _start_thread=False)
+        worker = create_worker(function, *args)
         worker.returned.connect(partial(self._ended, done))
         worker.start()
 

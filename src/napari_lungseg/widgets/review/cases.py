@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QLabel, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.formats import scans_in
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.lookup import result_of
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.worker import Failed, sentence
@@ -63,7 +63,7 @@ class Cases(QWidget):
 
     def open_folder(self, folder: Path) -> None:
         """List the scans of a folder and open the first that is not reviewed."""
-        worker = create_worker(_scans, folder, _start_thread=False)
+        worker = create_worker(_scans, folder)
         worker.returned.connect(self._listed)
         worker.start()
 

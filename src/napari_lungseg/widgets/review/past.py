@@ -43,8 +43,8 @@ class Past(QWidget):
         session.saved.connect(self._saved)
         self._read()
 
-    def show_slice(self, track: Track, index: int) -> None:
-        """List the states of a slice."""
+    def show_slice(self, track: Track | None, index: int) -> None:
+        """List the states of a slice; of none where there is no track."""
         if (track, index) != (self._track, self._index):
             self._track, self._index = track, index
             self._read()

@@ -6,12 +6,12 @@ import time
 
 import numpy as np
 import numpy.typing as npt
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_lungseg.review import measure_slices, next_slice
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Array
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.saving.autosave import MODELS, Track
 from napari_lungseg.widgets.saving.session import Session
@@ -164,7 +164,7 @@ class Reviewing(QObject):
             return
         self._scoring = True
         indices, self._stale = sorted(self._stale), set()
-        worker = create_worker(_score, self.track, indices, self._spacing, _start_thread=False)
+        worker = create_worker(_score, self.track, indices, self._spacing)
         worker.returned.connect(self._scored)
         worker.start()
 

@@ -256,6 +256,7 @@ class ReviewWidget(QWidget):
         if reviewing is None:
             self.strip.show_slices(np.zeros(0), {}, -1)
             self.progress.setText(NOTHING)
+            self.past.show_slice(None, 0)
             return
         here = self._here()
         reviewing.look_at(here)

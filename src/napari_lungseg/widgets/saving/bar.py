@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from napari.layers import Labels, Layer
-from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_lungseg.volume import Array, Volume
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.lookup import is_image, result_for, result_of, results_in
 from napari_lungseg.widgets.saving.autosave import Status
@@ -203,7 +203,7 @@ class WorkspaceBar(QWidget):
             else:
                 show_info(outcome)
 
-        worker = create_worker(attempt, function, *args, _start_thread=False)
+        worker = create_worker(attempt, function, *args)
         worker.returned.connect(finished)
         worker.start()
 

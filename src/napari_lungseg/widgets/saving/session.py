@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
 from napari.layers import Layer
-from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
 
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Volume
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.lookup import is_image, result_for, result_of, viewer_key
 from napari_lungseg.widgets.results import RESULTS, Result
@@ -289,7 +289,7 @@ class Session(QObject):
     def _recognise(self, layer: Layer) -> None:
         if self.workspace is None or not is_image(layer) or result_of(layer) is not None:
             return
-        worker = create_worker(_recognise, self.workspace, layer, displayed_step(self.viewer, layer), _start_thread=False)
+        worker = create_worker(_recognise, self.workspace, layer, displayed_step(self.viewer, layer))
         worker.returned.connect(self._recognised)
         worker.start()
 
@@ -329,7 +329,7 @@ class Session(QObject):
     def accept(self, offer: Offer) -> None:
         """Show the work that was found."""
         assert self.workspace is not None
-        worker = create_worker(_load, self.workspace, offer, _start_thread=False)
+        worker = create_worker(_load, self.workspace, offer)
         worker.returned.connect(self._loaded)
         worker.start()
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from napari.layers import Layer
-from napari.qt.threading import GeneratorWorker, create_worker
+from napari.qt.threading import GeneratorWorker
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_lungseg.steps import Step
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.frames import Frame
 from napari_lungseg.widgets.lookup import result_for
 from napari_lungseg.widgets.results import Result
@@ -69,7 +70,7 @@ class Run(QObject):
         self._viewer = viewer
         self._as_image = as_image
         self._began = 0.0
-        self._worker: GeneratorWorker = create_worker(segmenting, job, _start_thread=False)
+        self._worker: GeneratorWorker = create_worker(segmenting, job)
         self._worker.yielded.connect(self._arrived)
         self._worker.finished.connect(self._finished)
         self._pause = 0

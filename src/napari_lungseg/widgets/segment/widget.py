@@ -9,13 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
-from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_lungseg.steps import Step
 from napari_lungseg.volume import Array
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.frames import Frame
 from napari_lungseg.widgets.library import ModelChoice
@@ -123,7 +123,7 @@ class SegmentWidget(QWidget):
             self.controls.tell("Open an image first: drop a file or a DICOM folder into the window.")
             return
         self.controls.tell("")
-        worker = create_worker(_look_at, layer, displayed_step(self.viewer, layer), _start_thread=False)
+        worker = create_worker(_look_at, layer, displayed_step(self.viewer, layer))
         worker.returned.connect(self._looked)
         worker.start()
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
 
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.train.materials import Materials
 from napari_lungseg.widgets.train.run import why
 from napari_lungseg.widgets.worker import Failed
@@ -73,7 +73,7 @@ class Counting(QObject):
         if question is None:
             return
         self._left = threading.Event()
-        worker = create_worker(_answer, question, self._paces, self._left, _start_thread=False)
+        worker = create_worker(_answer, question, self._paces, self._left)
         worker.yielded.connect(self._arrived)
         worker.finished.connect(self._finished)
         worker.start()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from napari.qt.threading import create_worker
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.forms import wrapped
 from napari_lungseg.widgets.train.materials import Materials
 from napari_lungseg.widgets.train.pictures import Picture, Pictures
@@ -70,7 +70,7 @@ class Preview(QWidget):
             self._again = True
             return
         self._busy = True
-        worker = create_worker(_views, materials, base, settings, self._seed, self._example, _start_thread=False)
+        worker = create_worker(_views, materials, base, settings, self._seed, self._example)
         worker.returned.connect(self._arrived)
         worker.start()
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
-from napari.qt.threading import GeneratorWorker, create_worker
+from napari.qt.threading import GeneratorWorker
 from qtpy.QtCore import QObject, Signal
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import CARD_FILE, list_models, user_folder
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.train.materials import Materials
 from napari_lungseg.widgets.worker import Failed, sentence
 
@@ -148,7 +149,7 @@ class Run(QObject):
         self.over = False
         self._reins = Reins()
         self._updates = training(job, self._reins)
-        self._worker: GeneratorWorker = create_worker(_drive, self._updates, _start_thread=False)
+        self._worker: GeneratorWorker = create_worker(_drive, self._updates)
         self._worker.yielded.connect(self._arrived)
         self._worker.finished.connect(self._finished)
 

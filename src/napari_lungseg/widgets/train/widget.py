@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtGui import QShowEvent
@@ -16,6 +15,7 @@ from qtpy.QtWidgets import QWidget
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import user_folder
 from napari_lungseg.training.updates import EpochDone, Finished, Notice, Overview, Stage, StepDone
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.library import LIBRARY, ModelChoice
 from napari_lungseg.widgets.saving.session import session_of
@@ -231,7 +231,7 @@ class TrainWidget(QWidget):
 
     def _settle(self, function: Callable[..., str | Failed], *names: str) -> None:
         self.controls.verdict.setEnabled(False)
-        worker = create_worker(function, *names, _start_thread=False)
+        worker = create_worker(function, *names)
         worker.returned.connect(self._settled)
         worker.start()
 
@@ -251,7 +251,7 @@ class TrainWidget(QWidget):
     # ---- runs that were not finished
 
     def _find_unfinished(self) -> None:
-        worker = create_worker(unfinished_runs, _start_thread=False)
+        worker = create_worker(unfinished_runs)
         worker.returned.connect(self._offer)
         worker.start()
 
@@ -266,7 +266,7 @@ class TrainWidget(QWidget):
 
     def _discard(self) -> None:
         if self._unfinished:
-            worker = create_worker(discard, self._unfinished[0], _start_thread=False)
+            worker = create_worker(discard, self._unfinished[0])
             worker.returned.connect(self._find_unfinished)
             worker.start()
 

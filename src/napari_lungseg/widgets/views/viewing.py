@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
-from napari.layers import Labels, Layer
-from napari.qt.threading import create_worker
+from napari.layers import Labels, Layer, Surface
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import QMainWindow, QWidget
 
+from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.lookup import is_mask, viewer_key
 from napari_lungseg.widgets.stretches import Stretches
 from napari_lungseg.widgets.view import displayed_step
@@ -78,6 +79,7 @@ class Viewing(QObject):
         for event in self._events():
             # After napari itself, which moves the slices to where the camera was in 3-D.
             event.connect(self._turned, position="last")
+        viewer.layers.events.removed.connect(self._removed)
 
     def follow(self, widget: QWidget) -> None:
         """Learn of the window from a widget that is docked in it."""
@@ -104,6 +106,7 @@ class Viewing(QObject):
             return
         for event in self._events():
             event.disconnect(self._turned)
+        self.viewer.layers.events.removed.disconnect(self._removed)
         self._forget()
         self._close_four_up()
         self._compass.close()
@@ -170,9 +173,7 @@ class Viewing(QObject):
         self._forget()
         before = self.surfaces.layers
         self.surfaces.take(mask, shapes)
-        gone = [layer for layer in before if layer not in self.surfaces.layers]
-        for model in self._models():
-            _remove(model, gone)
+        self._drop([layer for layer in before if layer not in self.surfaces.layers])
         self._of = mask, step
         self._watch = MaskWatch(self.viewer, mask, self._mask_changed)
         self._stage()
@@ -196,7 +197,7 @@ class Viewing(QObject):
             return
         self._making = True
         self._tell(MAKING)
-        worker = create_worker(shaping, mask, step, _start_thread=False)
+        worker = create_worker(shaping, mask, step)
         worker.returned.connect(partial(self._made, mask, step))
         worker.start()
 
@@ -265,6 +266,19 @@ class Viewing(QObject):
         if self.four_up is not None and self.four_up.shown:
             self.four_up.tell(CHANGED, "Update")
 
+    def _removed(self, event: Any) -> None:
+        """Nothing of a mask that was put away stays."""
+        if self._of is not None and event.value == self._of[0]:
+            self._forget()
+            # Not while napari is still removing.
+            QTimer.singleShot(0, partial(self._drop, self.surfaces.layers))
+            self.surfaces = Surfaces()
+            self._of = None
+
+    def _drop(self, layers: list[Surface]) -> None:
+        for model in self._models():
+            _remove(model, layers)
+
     def _forget(self) -> None:
         if self._watch is not None:
             self._watch.end()
@@ -318,7 +332,7 @@ class Viewing(QObject):
         self.changed.emit()
 
 
-def _remove(model: Any, layers: list[Layer]) -> None:
+def _remove(model: Any, layers: Sequence[Layer]) -> None:
     """Remove those layers that are there, at once: napari collects all garbage after each."""
     there = [layer for layer in layers if layer in model.layers]
     if there:

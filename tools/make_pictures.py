@@ -1,0 +1,230 @@
+"""Take the pictures of the window that the docs show, by doing on the sample CT what they tell: about three minutes on two cores.
+
+    python tools/make_pictures.py docs/images [CT]
+
+With a CT (LIDC-IDRI-1011 for the docs) the four views are taken of that, and not of the sample, whose slices are 8 mm apart. The model
+cards' pictures are made by ``benchmarks/accuracy.py``. Everything happens in a display, a workspace and a library of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from napari_lungseg.sample import sample_lungs
+from napari_lungseg.widgets.demo import SIZE, virtual_display
+
+#: Slices of the sample that a person is taken to have corrected, for the training.
+EVERY = 3
+SOON_S = 600.0
+
+
+class Studio:
+    """A window with the dock, the hands that work it, and the camera."""
+
+    def __init__(self, out: Path) -> None:
+        import napari
+        from qtpy.QtWidgets import QApplication
+
+        self.out = out
+        self.viewer = napari.Viewer(title="napari-lungseg", show_welcome_screen=False)
+        self.viewer.window.resize(*SIZE)
+        self.app = QApplication.instance()
+
+    def open_dock(self) -> None:
+        _, self.dock = self.viewer.window.add_plugin_dock_widget("napari-lungseg", "Lung segmentation")
+        self.rest(1)
+        self.viewer.reset_view()
+
+    def module(self, name: str):
+        self.dock.module.value = name
+        self.rest(1)
+        return self.dock.open(name)
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + SOON_S
+        while not condition():
+            self.app.processEvents()
+            time.sleep(0.005)
+            if time.monotonic() > end:
+                raise TimeoutError("Something that should happen does not.")
+
+    def rest(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        self.wait(lambda: time.monotonic() > end)
+
+    def press(self, button, signal=None) -> None:
+        """Press a button, and wait for what it began, if a signal tells of its end."""
+        told: list[str] = []
+        if signal is not None:
+            signal.connect(told.append)
+        button.click()
+        if signal is not None:
+            self.wait(lambda: bool(told))
+            if told[0]:
+                raise RuntimeError(told[0])
+
+    def take(self, name: str) -> None:
+        self.rest(1)
+        self.viewer.screenshot(str(self.out / f"{name}.png"), canvas_only=False, flash=False)
+        print(name, flush=True)
+
+    def segment(self):
+        """Segment the image by the button; gives its mask."""
+        segment = self.module("Segment")
+        self.wait(lambda: bool(segment.controls.model.value))
+        self.press(segment.controls.run.native, segment.idle)
+        return self.viewer.layers[f"{segment.controls.image.value.name} lungs"]
+
+
+def modules(studio: Studio) -> None:
+    """The sample through all modules."""
+    viewer = studio.viewer
+    viewer.open_sample("napari-lungseg", "chest-ct")
+    studio.open_dock()
+    lungs = studio.segment()
+    known = np.asarray(sample_lungs().array)
+    _correct(studio, lungs)
+    _review(studio, lungs)
+    _evaluate(studio, lungs, known)
+    measure = studio.module("Measure")
+    studio.press(measure.controls.run, measure.idle)
+    studio.press(measure.controls.show_surfaces, measure.idle)
+    studio.rest(3)
+    studio.take("measure")
+    viewer.dims.ndisplay = 2
+    _train(studio, lungs, known)
+
+
+def _correct(studio: Studio, lungs) -> None:
+    viewer = studio.viewer
+    correct = studio.module("Correct")
+    viewer.dims.set_current_step(0, 14)
+    lungs.brush_size = 11
+    for label, start, end in ((1, (115, 114), (138, 127)), (0, (115, 62), (135, 75))):
+        lungs.selected_label = label
+        with lungs.block_history():
+            for part in np.linspace(0, 1, 12):
+                lungs.paint((14, *(np.array(start) * (1 - part) + np.array(end) * part)), label)
+    lungs.selected_label = 2
+    lungs.mode = "erase"
+    correct.controls.tools.tool.value = "smooth"
+    correct.controls.show_changes.value = True
+    studio.rest(1)
+    studio.take("correct")
+    correct.controls.show_changes.value = False
+    lungs.undo()
+    lungs.undo()
+
+
+def _review(studio: Studio, lungs) -> None:
+    review = studio.module("Review")
+    studio.rest(2)
+    for _ in range(4):
+        studio.press(review.accept)
+        studio.rest(1)
+    review.note.setText("consolidation?")
+    studio.press(review.flag)
+    studio.rest(1)
+    index = studio.viewer.dims.current_step[0]
+    lungs.brush_size = 7
+    lungs.paint((index, 80, 100), 1)
+    studio.rest(2)
+    studio.take("review")
+    lungs.undo()
+
+
+def _evaluate(studio: Studio, lungs, known: np.ndarray) -> None:
+    viewer = studio.viewer
+    middle = known.shape[2] // 2
+    sides = np.where(known > 0, np.where(np.arange(known.shape[2]) < middle, 1, 2), 0).astype(np.uint8)
+    reference = viewer.add_labels(
+        sides, name="reference", scale=lungs.scale, translate=lungs.translate, units=lungs.units, colormap=lungs.colormap, visible=False
+    )
+    evaluate = studio.module("Evaluate")
+    evaluate.prediction.value, evaluate.reference.value = lungs, reference
+    viewer.layers["chest CT probability"].visible = False
+    studio.press(evaluate.run, evaluate.idle)
+    viewer.layers.selection.active = lungs
+    studio.take("evaluate")
+    for layer in [layer for layer in viewer.layers if layer.name.startswith(("reference", "false"))]:
+        viewer.layers.remove(layer)
+    viewer.layers["chest CT probability"].visible = True
+
+
+def _train(studio: Studio, lungs, known: np.ndarray) -> None:
+    review = studio.module("Review")
+    middle = known.shape[2] // 2
+    for index in range(0, len(known), EVERY):
+        lungs.data[index] = np.where(known[index] > 0, np.where(np.arange(known.shape[2]) < middle, 1, 2), 0)
+        lungs.refresh()
+        review.go(index)
+        studio.rest(0.2)
+        studio.press(review.accept)
+    studio.rest(2)
+    train = studio.module("Train")
+    told: list[str] = []
+    train.idle.connect(told.append)
+    studio.wait(train.controls.run.isEnabled)
+    studio.press(train.controls.run)
+    curves = train.controls.curves
+    studio.wait(lambda: len(curves.points["training loss"][0]) >= 9 or bool(told))
+    studio.take("train")
+    studio.wait(lambda: bool(told))
+    studio.take("train-verdict")
+
+
+def offer(studio: Studio) -> None:
+    """The work of before, found again."""
+    studio.viewer.open_sample("napari-lungseg", "chest-ct")
+    studio.open_dock()
+    studio.wait(lambda: bool(studio.dock.workspace.session.offers))
+    studio.take("offer")
+
+
+def views(studio: Studio, path: Path | None) -> None:
+    """All four views."""
+    from napari_lungseg.widgets.views.viewing import View, viewing_of
+
+    viewer = studio.viewer
+    if path is None:
+        viewer.open_sample("napari-lungseg", "chest-ct")
+    else:
+        viewer.open(str(path), plugin="napari-lungseg")
+    studio.open_dock()
+    lungs = studio.segment()
+    viewer.layers[lungs.name.replace("lungs", "probability")].visible = False
+    viewing = viewing_of(viewer, studio.dock)
+    studio.press(studio.dock.views.buttons[View.FOUR_UP])
+    studio.wait(lambda: viewing.view is View.FOUR_UP and not viewing.text)
+    middle = np.argwhere(lungs.data == 1).mean(axis=0)
+    viewer.dims.point = lungs.data_to_world(middle)
+    studio.rest(2)
+    studio.take("four-up")
+
+
+def main(out: Path, path: Path | None) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        own = {
+            "HOME": home,
+            "NAPARI_CONFIG": "",
+            "NAPARI_LUNGSEG_WORKSPACE": f"{home}/workspace",
+            "NAPARI_LUNGSEG_MODELS": f"{home}/models",
+        }
+        os.environ.update(own | {f"XDG_{kind}_HOME": home for kind in ("DATA", "CONFIG", "CACHE")})
+        with virtual_display():
+            for work in (modules, offer, lambda studio: views(studio, path)):
+                studio = Studio(out)
+                work(studio)
+                studio.viewer.close()
+                studio.rest(1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).absolute(), Path(sys.argv[2]).absolute() if len(sys.argv) > 2 else None)
