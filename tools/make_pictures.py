@@ -152,6 +152,8 @@ def _evaluate(studio: Studio, lungs, known: np.ndarray) -> None:
     viewer.layers["chest CT probability"].visible = False
     studio.press(evaluate.run, evaluate.idle)
     viewer.layers.selection.active = lungs
+    both, found, true = ((mask > 0).sum(axis=(1, 2)) for mask in ((lungs.data > 0) & (known > 0), lungs.data, known))
+    viewer.dims.set_current_step(0, int(np.argmin(np.where(true, 2 * both / np.maximum(found + true, 1), 1))))
     studio.take("evaluate")
     for layer in [layer for layer in viewer.layers if layer.name.startswith(("reference", "false"))]:
         viewer.layers.remove(layer)
@@ -161,7 +163,7 @@ def _evaluate(studio: Studio, lungs, known: np.ndarray) -> None:
 def _train(studio: Studio, lungs, known: np.ndarray) -> None:
     review = studio.module("Review")
     middle = known.shape[2] // 2
-    for index in range(0, len(known), EVERY):
+    for index in sorted({*range(0, len(known), EVERY), *review.reviewing.reviewed}):
         lungs.data[index] = np.where(known[index] > 0, np.where(np.arange(known.shape[2]) < middle, 1, 2), 0)
         lungs.refresh()
         review.go(index)
