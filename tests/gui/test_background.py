@@ -40,21 +40,19 @@ def test_napari_can_still_end_what_runs(open_desk):
     desk = open_desk()
 
     def steps():
-        for step in range(10_000):
-            yield step
+        yield from range(10_000)
 
-    worker, told = create_worker(steps), []
-    worker.aborted.connect(lambda: told.append("aborted"))
-    worker.yielded.connect(lambda _: worker.quit())
-    with desk.qtbot.waitSignal(worker.finished, timeout=30_000):
-        worker.start()
+    running, told = create_worker(steps), []
+    running.aborted.connect(lambda: told.append("aborted"))
+    running.yielded.connect(lambda _: running.quit())
+    with desk.qtbot.waitSignal(running.finished, timeout=30_000):
+        running.start()
     assert told == ["aborted"]
-    data = np.zeros(3)
-    over = create_worker(np.sum, data)
+    over = create_worker(np.sum, np.zeros(3))
     with desk.qtbot.waitSignal(over.finished, timeout=30_000):
         over.start()
     there = weakref.ref(over)
-    del over, worker
+    del over
     desk.qtbot.wait(50)
     gc.collect()
     assert there() is None

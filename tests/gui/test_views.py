@@ -418,7 +418,7 @@ def test_changed_surfaces_are_offered_anew(four):
     four.mask.paint((4, 36, 48), 1)
     assert told.text() == CHANGED
     assert not update.isHidden()
-    with four.qtbot.waitSignal(four.viewing.shaped, timeout=SOON):
+    with four.qtbot.waitSignal(four.viewing.solid.made, timeout=SOON):
         four.qtbot.mouseClick(update, Qt.MouseButton.LeftButton)
     assert update.isHidden()
     assert four.four_up.solid.layers[0].data[0] is not before

@@ -24,7 +24,6 @@ from napari_lungseg.widgets.measure.work import Chosen, measuring, reporting, sa
 from napari_lungseg.widgets.results import RESULTS
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.view import displayed_step
-from napari_lungseg.widgets.views.surfaces import Shape, shaping
 from napari_lungseg.widgets.views.viewing import viewing_of
 from napari_lungseg.widgets.watch import MaskWatch
 from napari_lungseg.widgets.worker import Failed
@@ -147,8 +146,13 @@ class MeasureWidget(QWidget):
         show_info(f"Saved {path}.")
 
     def _show_surfaces(self) -> None:
-        chosen = self._chosen()
-        self._start("Making the surfaces …", partial(self._add_surfaces, chosen), shaping, chosen.mask, chosen.step)
+        self._begin("Making the surfaces …")
+        self._viewing.solid.made.connect(self._shown)
+        self._viewing.solid.show(self.controls.mask.value)
+
+    def _shown(self, why: str) -> None:
+        self._viewing.solid.made.disconnect(self._shown)
+        self._end(why)
 
     def _save_surfaces(self) -> None:
         path = self._ask("The surfaces of all labels, in mm", ENDING, SURFACE_FILES)
@@ -166,23 +170,28 @@ class MeasureWidget(QWidget):
     # ---- in the background
 
     def _start(self, text: str, done: Callable[[Any], None], function: Callable[..., Any], *args: Any) -> None:
-        self._running = True
-        self.controls.show_running(True, ready=True)
-        self.controls.tell(text)
+        self._begin(text)
         worker = create_worker(function, *args)
         worker.returned.connect(partial(self._ended, done))
         worker.start()
 
     def _ended(self, done: Callable[[Any], None], outcome: Any) -> None:
+        if isinstance(outcome, Failed):
+            show_error(outcome.text)
+            self._end(outcome.text)
+        else:
+            self._end("", partial(done, outcome))
+
+    def _begin(self, text: str) -> None:
+        self._running = True
+        self.controls.show_running(True, ready=True)
+        self.controls.tell(text)
+
+    def _end(self, why: str, done: Callable[[], None] = lambda: None) -> None:
         self._running = False
         self.controls.show_running(False, ready=self.controls.mask.value is not None)
-        self.controls.tell("")
-        why = outcome.text if isinstance(outcome, Failed) else ""
-        if why:
-            show_error(why)
-            self.controls.tell(why)
-        else:
-            done(outcome)
+        self.controls.tell(why)
+        done()
         self.idle.emit(why)
 
     def _show(self, mask: Layer, measured: Measurements) -> None:
@@ -204,10 +213,6 @@ class MeasureWidget(QWidget):
 
     def _saved(self, path: Path) -> None:
         show_info(f"Saved {path}.")
-
-    def _add_surfaces(self, chosen: Chosen, shapes: list[Shape]) -> None:
-        if chosen.mask in self.viewer.layers:
-            self._viewing.show_shapes(chosen.mask, chosen.step, shapes)
 
     # ---- whether the table is still true
 

@@ -10,7 +10,7 @@ from napari.components.overlays import TextOverlay
 from napari.layers import Image, Labels
 
 from napari_lungseg.widgets.layers import LPS_FROM_WORLD, ORIENTED
-from napari_lungseg.widgets.views.anatomy import Directions, deep, letters, on_canvas, upright
+from napari_lungseg.widgets.views.anatomy import UPRIGHT, Directions, deep, letters, on_canvas, upright
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -29,6 +29,12 @@ def directions_in(viewer: napari.viewer.Viewer) -> Directions | None:
     layer = active if active in layers else layers[-1]
     directions = np.array(layer.metadata.get(LPS_FROM_WORLD, np.eye(4)))[:3, :3][:, ::-1]
     return directions / np.linalg.norm(directions, axis=0)
+
+
+def known_directions_in(viewer: napari.viewer.Viewer) -> Directions:
+    """As :func:`directions_in`; upright where nothing is known."""
+    directions = directions_in(viewer)
+    return UPRIGHT if directions is None else directions
 
 
 class Compass:

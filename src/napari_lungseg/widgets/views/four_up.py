@@ -15,8 +15,8 @@ from napari.qt import QtViewer
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QMainWindow, QPushButton, QSplitter, QVBoxLayout, QWidget
 
-from napari_lungseg.widgets.views.anatomy import UPRIGHT, Directions, world_axes
-from napari_lungseg.widgets.views.compass import Compass
+from napari_lungseg.widgets.views.anatomy import world_axes
+from napari_lungseg.widgets.views.compass import Compass, directions_in, known_directions_in
 from napari_lungseg.widgets.views.crosshair import Crosshair
 from napari_lungseg.widgets.views.mirror import Mirror
 
@@ -33,22 +33,19 @@ class FourUp(QObject):
         The window's own.
     window : QMainWindow
         The window.
-    directions : callable
-        Gives how the patient lies in the world, or None where that is not known.
     """
 
     #: The person wants the surfaces made anew.
     wanted = Signal()
 
-    def __init__(self, viewer: napari.viewer.Viewer, window: QMainWindow, directions: Callable[[], Directions | None]) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer, window: QMainWindow) -> None:
         super().__init__()
-        self._viewer, self._directions = viewer, directions
-        self._window = window
+        self._viewer, self._window = viewer, window
         self._own: QtViewer = window.centralWidget().findChild(QtViewer)
         self.coronal, self.sagittal, self.solid = (ViewerModel(title=name) for name in ("coronal", "sagittal", "3-D"))
         self._planes = {"coronal": self.coronal, "sagittal": self.sagittal}
         self._mirrors = [Mirror(viewer, model) for model in self._planes.values()]
-        self._compasses = [Compass(model, directions) for model in (*self._planes.values(), self.solid)]
+        self._compasses = [Compass(model, partial(directions_in, viewer)) for model in (*self._planes.values(), self.solid)]
         self._views: list[QtViewer] = []
         self._added: list[QWidget] = []
         self._lines: list[Crosshair] = []
@@ -68,7 +65,7 @@ class FourUp(QObject):
             yield
         self._place()
         canvases = zip((self._own, *self._views), (self._viewer, *self._planes.values()))
-        self._lines = [Crosshair(view.canvas.native, model, self._known_directions) for view, model in canvases]
+        self._lines = [Crosshair(view.canvas.native, model, partial(known_directions_in, self._viewer)) for view, model in canvases]
 
     def show(self) -> None:
         """Show the three views beside the window's own."""
@@ -156,7 +153,7 @@ class FourUp(QObject):
 
     def _arrange(self, _: Any = None) -> None:
         """Turn each view to its plane."""
-        directions = self._known_directions()
+        directions = known_directions_in(self._viewer)
         for plane, model in self._planes.items():
             ndim = model.dims.ndim
             order = (*range(ndim - 3), *(axis + ndim - 3 for axis in world_axes(plane, directions)))
@@ -164,10 +161,6 @@ class FourUp(QObject):
                 model.dims.order = order  # which fits the view too
         self.solid.dims.ndisplay = 3
         self._follow_point(self._viewer)
-
-    def _known_directions(self) -> Directions:
-        directions = self._directions()
-        return UPRIGHT if directions is None else directions
 
     # ---- one point in all
 

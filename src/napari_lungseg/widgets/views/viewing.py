@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
-from napari.layers import Labels, Layer, Surface
-from napari.utils.notifications import show_error, show_info
+from napari.layers import Labels
+from napari.utils.notifications import show_info
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import QMainWindow, QWidget
 
-from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.lookup import is_mask, viewer_key
 from napari_lungseg.widgets.stretches import Stretches
-from napari_lungseg.widgets.view import displayed_step
-from napari_lungseg.widgets.views.anatomy import UPRIGHT, plane_through, world_axes
-from napari_lungseg.widgets.views.compass import Compass, directions_in
+from napari_lungseg.widgets.views.anatomy import plane_through, world_axes
+from napari_lungseg.widgets.views.compass import Compass, directions_in, known_directions_in
 from napari_lungseg.widgets.views.four_up import FourUp
-from napari_lungseg.widgets.views.surfaces import Shape, Surfaces, shaping
-from napari_lungseg.widgets.watch import MaskWatch
-from napari_lungseg.widgets.worker import Failed
+from napari_lungseg.widgets.views.solid import Solid
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -56,30 +51,23 @@ class Viewing(QObject):
 
     #: Another view is shown, or something else is to be said.
     changed = Signal()
-    #: Surfaces were made, or not: why, else empty.
-    shaped = Signal(str)
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
         self.text = ""
-        self.surfaces = Surfaces()
+        self.solid = Solid(viewer)
         self.four_up: FourUp | None = None
         self._building: tuple[Stretches, FourUp] | None = None
         self._four_up_wanted = False
         self._compass = Compass(viewer, partial(directions_in, viewer))
         self._window: ReferenceType[QMainWindow] | None = None
-        #: Whose surfaces there are, and whether they are still true.
-        self._of: tuple[Labels, tuple[int, ...]] | None = None
-        self._watch: MaskWatch | None = None
-        self._making = False
-        self._wanted = False
-        #: What was to be seen among the slices, and at which point, before the surfaces were shown alone.
-        self._before: tuple[list[Layer], tuple[float, ...]] | None = None
+        self.solid.making.connect(self._making)
+        self.solid.made.connect(self._made)
+        self.solid.outdated.connect(self._outdated)
         for event in self._events():
             # After napari itself, which moves the slices to where the camera was in 3-D.
             event.connect(self._turned, position="last")
-        viewer.layers.events.removed.connect(self._removed)
 
     def follow(self, widget: QWidget) -> None:
         """Learn of the window from a widget that is docked in it."""
@@ -106,20 +94,9 @@ class Viewing(QObject):
             return
         for event in self._events():
             event.disconnect(self._turned)
-        self.viewer.layers.events.removed.disconnect(self._removed)
-        self._forget()
         self._close_four_up()
+        self.solid.close()
         self._compass.close()
-
-    def _close_four_up(self) -> None:
-        if self._building is not None:
-            building, half = self._building
-            building.stop()
-            half.close()
-            self._building = None
-        if self.four_up is not None:
-            self.four_up.close()
-            self.four_up = None
 
     def _events(self) -> list[Any]:
         dims = self.viewer.dims.events
@@ -135,48 +112,35 @@ class Viewing(QObject):
             return View.FOUR_UP
         if dims.ndisplay == 3:
             return View.SURFACES
-        return View.AXIAL if dims.ndim < 3 else View(plane_through(dims.order[-3] - dims.ndim + 3, self._directions()))
+        return View.AXIAL if dims.ndim < 3 else View(plane_through(dims.order[-3] - dims.ndim + 3, known_directions_in(self.viewer)))
 
     def show(self, view: View) -> None:
         """Show something else."""
-        self._wanted = False
+        self.solid.give_up()
         self._four_up_wanted = view is View.FOUR_UP
-        if view is View.SURFACES:
-            self._leave_four_up()
-            self._show_surfaces_of(self._mask())
-        elif view is View.FOUR_UP:
-            self._show_four_up()
+        if view is View.FOUR_UP:
+            self._open_four_up()
         else:
             self._leave_four_up()
-            self._show_plane(view)
+            if view is not View.SURFACES:
+                self._show_plane(view)
+            elif (mask := self._mask()) is not None:
+                self.solid.show(mask)
+            else:
+                show_info(NO_MASK)
         self.changed.emit()
-
-    def _directions(self) -> Any:
-        directions = directions_in(self.viewer)
-        return UPRIGHT if directions is None else directions
 
     def _show_plane(self, view: View) -> None:
         dims = self.viewer.dims
         dims.ndisplay = 2
         if dims.ndim > 2:
-            dims.order = (*range(dims.ndim - 3), *(axis + dims.ndim - 3 for axis in world_axes(view, self._directions())))
+            axes = world_axes(view, known_directions_in(self.viewer))
+            dims.order = (*range(dims.ndim - 3), *(axis + dims.ndim - 3 for axis in axes))
 
     def _turned(self, _: Any = None) -> None:
         if self.viewer.dims.ndisplay == 2:
-            self._put_away()
+            self.solid.put_away()
         self.changed.emit()
-
-    # ---- surfaces
-
-    def show_shapes(self, mask: Labels, step: tuple[int, ...], shapes: list[Shape]) -> None:
-        """Show surfaces that were made of a mask: in the four views where these are shown, else alone."""
-        self._forget()
-        before = self.surfaces.layers
-        self.surfaces.take(mask, shapes)
-        self._drop([layer for layer in before if layer not in self.surfaces.layers])
-        self._of = mask, step
-        self._watch = MaskWatch(self.viewer, mask, self._mask_changed)
-        self._stage()
 
     def _mask(self) -> Labels | None:
         """The mask that is selected, else the one on top."""
@@ -184,118 +148,36 @@ class Viewing(QObject):
         active = self.viewer.layers.selection.active
         return active if active in masks else masks[-1] if masks else None
 
-    def _show_surfaces_of(self, mask: Labels | None) -> None:
-        if mask is None:
-            show_info(NO_MASK)
-            return
-        step = displayed_step(self.viewer, mask)
-        if self._watch is not None and self._of == (mask, step):
-            self._stage()
-            return
-        self._wanted = True
-        if self._making:
-            return
-        self._making = True
-        self._tell(MAKING)
-        worker = create_worker(shaping, mask, step)
-        worker.returned.connect(partial(self._made, mask, step))
-        worker.start()
+    # ---- what is to be said
 
-    def _made(self, mask: Labels, step: tuple[int, ...], made: list[Shape] | Failed) -> None:
-        self._making = False
-        self._tell("")
-        if isinstance(made, Failed):
-            show_error(made.text)
-        elif self._wanted and mask in self.viewer.layers:
-            self.show_shapes(mask, step, made)
-        self._wanted = False
+    def _tell(self, text: str, offer: str = "") -> None:
+        self.text = text if not offer else ""
+        if self.four_up is not None and self.four_up.shown:
+            self.four_up.tell(text, offer)
         self.changed.emit()
-        self.shaped.emit(made.text if isinstance(made, Failed) else "")
 
-    def _models(self) -> list[Any]:
-        """All viewers in which surfaces may be."""
-        return [self.viewer, *([] if self.four_up is None else [self.four_up.solid])]
+    def _making(self, begun: bool) -> None:
+        self._tell(MAKING if begun else "")
 
-    def _stage(self) -> None:
-        """Put the surfaces where they are seen, and look at them from the front if there were none."""
-        model: Any = self.viewer
+    def _made(self, _: str) -> None:
+        self._tell("")
+
+    def _outdated(self) -> None:
         if self.four_up is not None and self.four_up.shown:
-            model = self.four_up.solid
-            self.four_up.tell("")
-        else:
-            if self.four_up is not None:
-                _remove(self.four_up.solid, self.surfaces.layers)
-            if model.dims.ndisplay == 2:
-                model.dims.order = range(model.dims.ndim)
-                hidden = [layer for layer in model.layers if layer.visible]
-                for layer in hidden:
-                    layer.visible = False
-                self._before = hidden, model.dims.point
-                model.dims.ndisplay = 3
-        selected = model.layers.selection.active
-        first = not any(layer in model.layers for layer in self.surfaces.layers)
-        for layer in self.surfaces.layers:
-            if layer not in model.layers:
-                model.layers.append(layer)
-        model.layers.selection.active = selected
-        if first:
-            self._face(model)
-
-    def _face(self, model: Any) -> None:
-        """Look from the front, the head up."""
-        directions = self._directions()
-        model.reset_view()
-        model.scene.camera.set_view_direction(tuple(directions.T @ (0.0, 1.0, 0.0)), tuple(directions.T @ (0.0, 0.0, 1.0)))
-
-    def _put_away(self) -> None:
-        """Among slices all is as before; surfaces would also lend the sliders their own, finer steps."""
-        _remove(self.viewer, self.surfaces.layers)
-        if self._before is not None:
-            (hidden, point), self._before = self._before, None
-            for layer in hidden:
-                layer.visible = True
-            # napari's sliders lose their place while the steps become coarser, which they do only now.
-            QTimer.singleShot(0, partial(self._return_to, point))
-
-    def _return_to(self, point: tuple[float, ...]) -> None:
-        if len(point) == self.viewer.dims.ndim:
-            self.viewer.dims.point = point
-
-    def _mask_changed(self) -> None:
-        self._watch = None
-        if self.four_up is not None and self.four_up.shown:
-            self.four_up.tell(CHANGED, "Update")
-
-    def _removed(self, event: Any) -> None:
-        """Nothing of a mask that was put away stays."""
-        if self._of is not None and event.value == self._of[0]:
-            self._forget()
-            # Not while napari is still removing.
-            QTimer.singleShot(0, partial(self._drop, self.surfaces.layers))
-            self.surfaces = Surfaces()
-            self._of = None
-
-    def _drop(self, layers: list[Surface]) -> None:
-        for model in self._models():
-            _remove(model, layers)
-
-    def _forget(self) -> None:
-        if self._watch is not None:
-            self._watch.end()
-            self._watch = None
+            self._tell(CHANGED, "Update")
 
     # ---- four views
 
-    def _show_four_up(self) -> None:
+    def _open_four_up(self) -> None:
         window = None if self._window is None else self._window()
         if window is None:
             return
         if self.four_up is not None:
-            self._show_built()
+            self._show_four_up()
         elif self._building is None:
             self._tell(OPENING)
-            four_up = FourUp(self.viewer, window, partial(directions_in, self.viewer))
-            four_up.wanted.connect(self._update)
+            four_up = FourUp(self.viewer, window)
+            four_up.wanted.connect(self._show_beside)
             stretches = Stretches(self)
             self._building = stretches, four_up
             stretches.start(four_up.build(), self._built)
@@ -305,40 +187,39 @@ class Viewing(QObject):
         (_, self.four_up), self._building = self._building, None
         self._tell("")
         if self._four_up_wanted:
-            self._show_built()
+            self._show_four_up()
 
-    def _show_built(self) -> None:
+    def _show_four_up(self) -> None:
         assert self.four_up is not None
         self._show_plane(View.AXIAL)
         self.four_up.show()
+        self.solid.beside, self.solid.is_beside = self.four_up.solid, True
         self.changed.emit()
+        self._show_beside()
+
+    def _show_beside(self) -> None:
         mask = self._mask()
         if mask is None:
-            self.four_up.tell("Surfaces of the mask, once there is one.", "Show")
+            self._tell("Surfaces of the mask, once there is one.", "Show")
         else:
-            self._show_surfaces_of(mask)
-
-    def _update(self) -> None:
-        self._show_surfaces_of(self._mask())
+            self.solid.show(mask)
 
     def _leave_four_up(self) -> None:
-        if self.four_up is not None:
-            self.four_up.hide()
-
-    def _tell(self, text: str) -> None:
-        self.text = text
         if self.four_up is not None and self.four_up.shown:
-            self.four_up.tell(text)
-        self.changed.emit()
+            self.four_up.hide()
+            self.solid.is_beside = False
 
-
-def _remove(model: Any, layers: Sequence[Layer]) -> None:
-    """Remove those layers that are there, at once: napari collects all garbage after each."""
-    there = [layer for layer in layers if layer in model.layers]
-    if there:
-        with model.layers.batched_update():
-            for layer in there:
-                model.layers.remove(layer)
+    def _close_four_up(self) -> None:
+        if self._building is not None:
+            building, half = self._building
+            building.stop()
+            half.close()
+            self._building = None
+        if self.four_up is not None:
+            self._leave_four_up()
+            self.solid.beside = None
+            self.four_up.close()
+            self.four_up = None
 
 
 def viewing_of(viewer: napari.viewer.Viewer, widget: QWidget) -> Viewing:
