@@ -13,7 +13,7 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QMainWindow
 
 from napari_lungseg.formats import read, write
-from napari_lungseg.volume import Volume, scaling
+from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.layers import volume_to_layer
 from napari_lungseg.widgets.lookup import result_holding
 from napari_lungseg.widgets.views.crosshair import Crosshair
@@ -424,6 +424,16 @@ def test_changed_surfaces_are_offered_anew(four):
     assert four.four_up.solid.layers[0].data[0] is not before
 
 
+def test_a_stroke_while_the_surfaces_are_made_is_not_passed_over(four):
+    four.mask.brush_size = 9
+    four.mask.paint((4, 36, 48), 1)
+    with four.qtbot.waitSignal(four.viewing.solid.made, timeout=SOON):
+        four.qtbot.mouseClick(four.four_up.update, Qt.MouseButton.LeftButton)
+        four.mask.paint((4, 20, 48), 1)
+    assert four.four_up.told.text() == CHANGED
+    assert not four.four_up.update.isHidden()
+
+
 def test_one_view_after_four_is_as_before_and_four_come_back(four):
     wide = four.canvas.canvas.native.width()
     four.press(View.CORONAL)
@@ -500,7 +510,3 @@ def test_a_window_that_was_hidden_opens_the_views_again(four):
     assert [layer.name for layer in four.four_up.coronal.layers] == ["ct", "lungs"]
     four.press(View.SAGITTAL)
     assert letters(four.viewer) == "APSI"
-
-
-def test_the_phantom_is_where_these_tests_take_it_to_be():
-    assert np.allclose(CT.affine, scaling((6.0, 4.0, 4.0), tuple(CT.affine[:3, 3])))

@@ -56,7 +56,7 @@ class FourUp(QObject):
         self.update.clicked.connect(self.wanted)
 
     def build(self) -> Iterator[None]:
-        """Make the views, one after the other, as each takes its time."""
+        """Make the views and show them, one after the other, as each takes its time to be made and to be drawn first."""
         for model in (self.coronal, self.sagittal, self.solid):
             self._views.append(_view(model))
             yield
@@ -64,6 +64,10 @@ class FourUp(QObject):
             mirror.start()
             yield
         self._place()
+        self._arrange()
+        for part in self._added:
+            part.show()
+            yield
         canvases = zip((self._own, *self._views), (self._viewer, *self._planes.values()))
         self._lines = [Crosshair(view.canvas.native, model, partial(known_directions_in, self._viewer)) for view, model in canvases]
 
@@ -79,14 +83,14 @@ class FourUp(QObject):
         for model in (self._viewer, *self._planes.values()):
             self._connect(model.dims.events.point, partial(self._follow_point, model))
             model.mouse_move_callbacks.append(self._point)
-        for part in (*self._added, *self._lines):
-            part.show()
+        self._set_visible(True)
         for splitter in (self._own, self._right):
             splitter.setSizes([self._own.height() // 2] * 2)
         self._fit()
 
     def hide(self) -> None:
         """Leave the window with its own canvas alone."""
+        self._set_visible(False)
         if not self.shown:
             return
         self.shown = False
@@ -95,8 +99,6 @@ class FourUp(QObject):
         self._connections = []
         for model in (self._viewer, *self._planes.values()):
             model.mouse_move_callbacks.remove(self._point)
-        for part in (*self._added, *self._lines):
-            part.hide()
         for mirror in self._mirrors:
             mirror.look(False)
         self._fit()
@@ -116,6 +118,10 @@ class FourUp(QObject):
         self.update.setText(offer)
         self.update.setVisible(bool(offer))
 
+    def _set_visible(self, visible: bool) -> None:
+        for part in (*self._added, *self._lines):
+            part.setVisible(visible)
+
     # ---- where they are
 
     def _place(self) -> None:
@@ -133,7 +139,7 @@ class FourUp(QObject):
         self._right = QSplitter(Qt.Orientation.Vertical)
         self._right.addWidget(above)
         self._right.addWidget(sagittal)
-        self._added = [coronal, self._right]
+        self._added = [coronal, self._right, above, sagittal]
         for part in self._added:
             part.hide()
         self._own.addWidget(coronal)

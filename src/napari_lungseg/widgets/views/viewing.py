@@ -186,8 +186,11 @@ class Viewing(QObject):
         assert self._building is not None
         (_, self.four_up), self._building = self._building, None
         self._tell("")
+        assert self.four_up is not None
         if self._four_up_wanted:
             self._show_four_up()
+        else:
+            self.four_up.hide()
 
     def _show_four_up(self) -> None:
         assert self.four_up is not None
