@@ -4,6 +4,7 @@ import itertools
 import struct
 
 import nibabel
+import nrrd
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -208,3 +209,20 @@ def test_a_header_of_another_byte_order_reads(tmp_path):
     nibabel.Nifti1Image(array, np.eye(4), header).to_filename(tmp_path / "a.nii")
     assert (tmp_path / "a.nii").read_bytes()[:4] == struct.pack(">i", 348)
     np.testing.assert_array_equal(read(tmp_path / "a.nii").array, array.T)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_what_is_written_here_tells_how_the_patient_lies(tmp_path, ending):
+    assert read(write(Volume(np.zeros((2, 3, 4), np.int16), scaling((2.0, 1.0, 1.0))), tmp_path / f"a{ending}")).oriented
+
+
+def test_a_file_without_orientation_is_told_from_one_with(tmp_path):
+    bare = nibabel.Nifti1Image(np.zeros((4, 3, 2), np.int16), None)
+    bare.header.set_qform(None, code=0)
+    bare.header.set_sform(None, code=0)
+    nibabel.save(bare, tmp_path / "bare.nii.gz")
+    nrrd.write(str(tmp_path / "bare.nrrd"), np.zeros((4, 3, 2), np.int16), {"spacings": [1.0, 1.0, 2.0]})
+    for name in ("bare.nii.gz", "bare.nrrd"):
+        assert not read(tmp_path / name).oriented
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 3, 2), np.int16), np.eye(4)), tmp_path / "told.nii.gz")
+    assert read(tmp_path / "told.nii.gz").oriented

@@ -75,7 +75,14 @@ def _read(path: Path, series: str | None, image_io: str, name: str) -> Volume:
     if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
         raise InputError(f"{path} has colour or vector voxels; give an image with one number per voxel.")
     array = sitk.GetArrayFromImage(image)
-    return Volume(array, affine_of(image), guess_unit(array))
+    return Volume(array, affine_of(image), guess_unit(array), oriented=_is_oriented(reader, name))
+
+
+def _is_oriented(reader: sitk.ImageFileReader, name: str) -> bool:
+    """Whether a file tells how the patient lies: NIfTI by one of its two codes, NRRD by naming its space; MetaImage is taken to."""
+    if name == "NIfTI":
+        return any(reader.GetMetaData(key) != "0" for key in ("qform_code", "sform_code"))
+    return name != "NRRD" or bool(reader.HasMetaDataKey("NRRD_space"))
 
 
 def _points(points: list[tuple[int, ...]], size: tuple[int, ...], spacing: tuple[float, ...]) -> list[Candidate[tuple[int, ...]]]:
