@@ -12,6 +12,7 @@ from napari.layers import Labels, Layer
 from napari.utils.notifications import notification_manager
 from phantom import chest, chest_model
 from qtpy.QtCore import QPoint, Qt, QThreadPool
+from viewing_room import CT, SIDES, Room
 
 from napari_lungseg.model import FOLDER_VARIABLE as LIBRARY_VARIABLE
 from napari_lungseg.model import save_model
@@ -22,6 +23,7 @@ from napari_lungseg.widgets.layers import volume_to_layer
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.segment.controls import Controls
 from napari_lungseg.widgets.segment.widget import SegmentWidget
+from napari_lungseg.widgets.views.viewing import View
 from napari_lungseg.workspace import FOLDER_VARIABLE
 
 #: Milliseconds after which something that should happen soon has not happened; generous, for slow and busy machines.
@@ -208,3 +210,17 @@ def open_bench(make_napari_viewer_proxy, qtbot) -> Iterator[Callable[..., Bench]
 
     yield call
     QThreadPool.globalInstance().waitForDone(SOON)
+
+
+@pytest.fixture
+def room(make_napari_viewer_proxy, qtbot):
+    yield Room(make_napari_viewer_proxy(show=True), qtbot)
+    QThreadPool.globalInstance().waitForDone(SOON)
+
+
+@pytest.fixture
+def four(room):
+    """The phantom and its mask in four views."""
+    room.mask = room.add(CT, CT.with_array(SIDES))
+    room.press(View.FOUR_UP)
+    return room
