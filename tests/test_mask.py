@@ -219,6 +219,19 @@ def test_a_single_lung_belongs_to_its_half_of_the_image() -> None:
     assert set(np.unique(labels(LEFT[20]))) == {0, 2}
 
 
+@pytest.mark.parametrize(("left_edge_mm", "centre_mm", "side"), [(-165.0, -55.0, 1), (-15.0, 55.0, 2), (-190.0, -80.0, 1), (20.0, 90.0, 2)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_lung_alone_in_a_narrow_field_has_the_side_of_the_scanner(left_edge_mm: float, centre_mm: float, side: int, flip: bool) -> None:
+    z, y, x = np.mgrid[:40, :90, :90]
+    lung = ((z - 20) / 18) ** 2 + ((2 * y - 90) / 70) ** 2 + ((2 * x + left_edge_mm - centre_mm) / 45) ** 2 < 1
+    affine = scaling((5.0, 2.0, 2.0), (left_edge_mm, -90.0, -100.0))
+    if flip:
+        # Stored from the patient's left to right.
+        lung, affine = lung[:, :, ::-1], affine.copy()
+        affine[0, 2], affine[0, 3] = -2.0, left_edge_mm + 2.0 * 89
+    assert np.array_equal(make_mask(Volume(lung.astype(np.uint8) * 100, affine)).array, lung * side)
+
+
 def test_one_lung_that_reaches_over_the_midline_stays_one() -> None:
     right, left = disc(150, 100, 70) | disc(70, 200, 32) | disc(97, 161, 18), disc(190, 290, 50)
     mask = make_mask(volume(right | left, (1.0, 1.0))).array

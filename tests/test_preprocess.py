@@ -41,6 +41,33 @@ def test_what_does_not_look_like_hu_is_arbitrary(array):
     assert guess_unit(array) == "arbitrary"
 
 
+def chest_numbers(padding: int | None = None) -> np.ndarray:
+    """Soft tissue with lungs, air around, and padding beyond a circle."""
+    array = np.random.default_rng(0).normal(40, 60, (6, 64, 64))
+    array[:, 15:45, 10:28] = array[:, 15:45, 36:54] = -850
+    array[:, :6] = -1000
+    if padding is not None:
+        y, x = np.mgrid[:64, :64]
+        array[:, np.hypot(y - 31.5, x - 31.5) > 32] = padding
+    return array
+
+
+@pytest.mark.parametrize("padding", [None, -1024, -2000, -3024, -5000, -8192, -32768])
+def test_padding_far_below_air_does_not_hide_hu(padding):
+    assert guess_unit(chest_numbers(padding).astype(np.int16)) == "HU"
+
+
+@pytest.mark.parametrize("padding", [None, -1024, -2000, -32768])
+def test_stored_values_without_their_offset_are_no_hu_whatever_their_padding(padding):
+    stored = chest_numbers() + 1024
+    array = np.where(chest_numbers(padding) == padding, padding, stored) if padding else stored
+    assert guess_unit(array.astype(np.int16)) == "arbitrary"
+
+
+def test_values_moved_down_by_a_whole_range_are_no_hu():
+    assert guess_unit((chest_numbers() - 1024).astype(np.int16)) == "arbitrary"
+
+
 def test_nan_and_infinities_do_not_hide_hu():
     array = np.linspace(-1000, 400, 8000).reshape(20, 20, 20)
     array[0, 0, :4] = np.nan, np.inf, -np.inf, np.nan

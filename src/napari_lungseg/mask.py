@@ -24,6 +24,10 @@ SMALLEST_PART = 0.002
 #: Narrower images (animals, phantoms, crops) are measured as if they were as wide as this chest (mm), so that limits in mL and
 #: mm do not empty them; so are images without a physical size.
 CHEST_MM = 350.0
+#: Fields of this width (mm) may show one lung alone; narrower ones show animals or phantoms.
+ONE_LUNG_MM = (100.0, 250.0)
+#: A field narrower than a chest whose middle lies further (mm) from the middle of the scanner is a part of a chest.
+OFF_CENTRE_MM = 60.0
 #: Holes of one lung on one slice are filled up to this area (mm²): large vessels and nodules in cross-section.
 LARGEST_HOLE_MM2 = 300.0
 
@@ -244,13 +248,19 @@ def _chest_spacing(upright: Volume) -> Spacing:
 
 
 def _middle(upright: Volume) -> float:
-    """Column that is taken for the patient's midline: the image's middle.
+    """Column of the patient's midline.
 
-    A single sagittal plane has no middle; it lies on the right where its x in the scanner, whose zero is near the
-    patient's midline, is negative.
+    The middle of an image that shows the whole chest. A narrow field, as of one lung alone, may lie anywhere beside the midline: there
+    it is x = 0 of the scanner, in whose middle patients lie, if the file tells where that is. So it is for a single sagittal plane.
     """
-    columns = upright.shape[2]
-    if columns > 1:
-        return (columns - 1) / 2.0
+    columns, dx = upright.shape[2], upright.spacing[2]
     centre = upright.affine @ [(upright.shape[0] - 1) / 2.0, (upright.shape[1] - 1) / 2.0, 0.0, 1.0]
-    return 1.0 if centre[0] < 0 else -1.0
+    if columns == 1:
+        return 1.0 if centre[0] < 0 else -1.0
+    middle, zero = (columns - 1) / 2.0, -float(centre[0]) / dx
+    width, beside = columns * dx, abs(zero - middle) * dx
+    is_known = upright.spacing_known and upright.oriented
+    # Files that lost their place begin or end at 0.
+    is_placed = min(abs(zero), abs(zero - (columns - 1))) > 1.0
+    is_part = ONE_LUNG_MM[0] <= width < CHEST_MM and (width < ONE_LUNG_MM[1] or beside > OFF_CENTRE_MM)
+    return zero if is_known and is_placed and is_part else middle

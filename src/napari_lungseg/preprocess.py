@@ -19,6 +19,15 @@ BODY_MARGIN_MM = 12.0
 #: Tissue starts here; between air (-1000 HU) and fat (-100 HU).
 BODY_HU = -400.0
 
+#: Where air and lung lie in HU, noise and sharp kernels included; what is denser has its median in TISSUE_HU.
+AIR_HU = (-1500.0, -500.0)
+TISSUE_HU = (-350.0, 500.0)
+#: A lowest number below this is no density but padding.
+PADDING_HU = -1100.0
+#: Part of the voxels that must be air, and that may lie below all air: metal artefacts, and padding blurred by resampling.
+LEAST_AIR, MOST_BELOW = 0.001, 0.05
+LEAST_CONTRAST_HU = 200.0
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -79,7 +88,11 @@ def normalise(array: Array, low: float, high: float) -> npt.NDArray[np.float32]:
 
 
 def guess_unit(array: Array) -> Unit:
-    """HU if the numbers look like it: signed, air well below -500 and not much below -4096.
+    """Tell HU from other numbers by where most of them lie, not by the smallest one.
+
+    An image in HU holds air (from -1500 to -500, noise included), and most of what is denser is fat, muscle or blood. A single number
+    below that, however far, is padding outside the field of view and does not count; converters write -2000, -8192 or -32768.
+    Stored values without their offset of 1024 hold no air, whatever their padding.
 
     Evenly spaced slices are looked at, so that lazy arrays are not read as a whole.
     """
@@ -87,10 +100,14 @@ def guess_unit(array: Array) -> Unit:
         return "arbitrary"
     sample = _thin(array)
     sample = sample[np.isfinite(sample)]
-    if sample.size == 0:
+    if sample.size and (lowest := sample.min()) < PADDING_HU:
+        sample = sample[sample > lowest]
+    if sample.size == 0 or np.ptp(sample) <= LEAST_CONTRAST_HU:
         return "arbitrary"
-    low, high = float(sample.min()), float(sample.max())
-    return "HU" if -4096.0 <= low < -500.0 and high > low + 200.0 else "arbitrary"
+    denser = sample[sample >= AIR_HU[1]]
+    below, air = np.mean(sample < AIR_HU[0]), np.mean((sample >= AIR_HU[0]) & (sample < AIR_HU[1]))
+    looks_like_hu = below <= MOST_BELOW and air >= LEAST_AIR and (not denser.size or TISSUE_HU[0] <= np.median(denser) <= TISSUE_HU[1])
+    return "HU" if looks_like_hu else "arbitrary"
 
 
 def body_box(volume: Volume) -> Box:
