@@ -15,7 +15,7 @@ from napari_lungseg.cli_evaluate import evaluate
 from napari_lungseg.cli_measure import measure
 from napari_lungseg.cli_train import train
 from napari_lungseg.errors import InputError
-from napari_lungseg.terminal import INTERRUPTED, SOME_FAILED, UNUSABLE, complain
+from napari_lungseg.terminal import INTERRUPTED, SOME_FAILED, UNUSABLE, complain, memory_sentence
 
 #: Names of labels that are lung.
 LUNGS = {"right", "left", "lungs"}
@@ -40,6 +40,8 @@ def main(args: list[str] | None = None) -> NoReturn:
         status = app(args, prog_name="napari-lungseg", standalone_mode=False)
     except InputError as error:
         status = complain(str(error))
+    except MemoryError as error:
+        status = complain(memory_sentence(error))
     except typer.Abort:
         status = INTERRUPTED
     except usage_error as error:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.terminal import SOME_FAILED, UNUSABLE, complain
+from napari_lungseg.terminal import SOME_FAILED, UNUSABLE, complain, memory_sentence
 
 
 def evaluate(
@@ -46,6 +46,9 @@ def evaluate(
                 slices += slice_rows(case, evaluate_slices(predicted, expected, tolerance_mm=tolerance_mm, names=names))
         except InputError as error:
             failures.append(f"{case}: {error}")
+            continue
+        except MemoryError as error:
+            failures.append(f"{case}: {memory_sentence(error)}")
             continue
         if not (predicted.spacing_known or expected.spacing_known):
             typer.echo(f"{case}: neither file says how large a pixel is; it is taken as 1 mm.", err=True)

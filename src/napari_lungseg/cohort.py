@@ -21,6 +21,7 @@ from napari_lungseg.formats import check_target, read, write
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.model import DEFAULT_MODEL, load_model
 from napari_lungseg.tasks import Task
+from napari_lungseg.terminal import memory_sentence
 
 if TYPE_CHECKING:
     from napari_lungseg.model import Model
@@ -170,8 +171,8 @@ def _outcome(task: Task, work: Callable[[], dict[str, Any]], *, alone: bool) -> 
         return Outcome(task.source, work())
     except InputError as error:
         message = str(error)
-    except MemoryError:
-        message = "There is not enough memory; close other programs, or run fewer jobs."
+    except MemoryError as error:
+        message = memory_sentence(error)
     except Exception as error:
         if alone:
             raise  # the traceback tells more; with several, the others go on

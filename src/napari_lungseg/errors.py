@@ -1,4 +1,12 @@
-"""The one error that a person is meant to read."""
+"""The one error that a person is meant to read, and how other errors become it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -7,3 +15,40 @@ class InputError(ValueError):
     The message is one sentence that says what is wrong, in which file or layer, and what to do. The
     terminal prints it and exits with 2; the window shows it as a notification.
     """
+
+
+@contextmanager
+def reading(path: str | PathLike[str], message: str = "") -> Iterator[None]:
+    """Turn whatever a library raises while it reads a file into an InputError that keeps the cause.
+
+    Libraries raise whatever the damage makes them stumble over. Their warnings are not shown: they name tags and values, and
+    what matters of them is checked by the reader.
+
+    Parameters
+    ----------
+    path : path
+        What is read.
+    message : str, optional
+        What to say of damage; by default that the path is damaged.
+
+    Raises
+    ------
+    InputError
+        For every other Exception than MemoryError; one that does not name the path gets its name.
+    MemoryError
+        With a sentence that names the path.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except InputError as error:
+        if type(error) is InputError and Path(path).name not in str(error):
+            raise InputError(f"{path}: {error}") from error
+        raise
+    except MemoryError as error:
+        raise MemoryError(f"There is not enough memory to read {path}; close other programs, or give a smaller image.") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise InputError(message or f"{path} is damaged or not what its name says; copy or export it again.") from error

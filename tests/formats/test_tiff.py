@@ -27,12 +27,26 @@ def test_resolution_for_print_is_not_believed(tmp_path):
     assert not read(tmp_path / "a.tif").spacing_known
 
 
-@pytest.mark.parametrize(("unit", "mm"), [("mm", 1.0), ("micron", 1e-3), ("\\u00B5m", 1e-3), ("um", 1e-3), ("cm", 10.0)])
+@pytest.mark.parametrize(
+    ("unit", "mm"),
+    [("mm", 1.0), ("micron", 1e-3), ("\\u00B5m", 1e-3), ("um", 1e-3), ("cm", 10.0), ("millimeters", 1.0), ("micrometres", 1e-3)],
+)
 def test_spacing_of_imagej_is_read(tmp_path, unit, mm):
     tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, resolution=(4.0, 2.0), metadata={"axes": "ZYX", "spacing": 3.0, "unit": unit})
     volume = read(tmp_path / "a.tif")
     assert volume.spacing_known
     np.testing.assert_allclose(volume.spacing, (3.0 * mm, 0.5 * mm, 0.25 * mm))
+
+
+@pytest.mark.parametrize(("spacing", "known"), [(0.0, False), (float("inf"), False), (-2.5, True)])
+def test_an_impossible_depth_of_imagej_is_not_known(tmp_path, spacing, known):
+    """But for a negative one, with which ImageJ counts slices downwards."""
+    tifffile.imwrite(
+        tmp_path / "a.tif", STACK, imagej=True, resolution=(2.0, 2.0), metadata={"axes": "ZYX", "spacing": spacing, "unit": "mm"}
+    )
+    volume = read(tmp_path / "a.tif")
+    assert volume.spacing_known == known
+    assert not known or volume.spacing[0] == 2.5
 
 
 def test_imagej_without_a_unit_has_no_spacing(tmp_path):

@@ -7,7 +7,6 @@ from can fill them in from the study, whose number is there.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -16,11 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
 from pydicom.uid import SegmentationStorage
 
-from napari_lungseg.errors import InputError
+from napari_lungseg.errors import InputError, reading
 from napari_lungseg.formats.choice import choose
 from napari_lungseg.formats.dicom import is_dicom_path, stacks_in
 from napari_lungseg.formats.dicom.headers import Frame
@@ -79,12 +77,10 @@ _OVERHANG = 0.51
 
 
 def is_dicom_seg(path: Path) -> bool:
-    """Whether a DICOM file is a segmentation."""
-    try:
-        head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-    except (OSError, InvalidDicomError):
-        return False
-    return head.get("SOPClassUID") in (SegmentationStorage, _LABEL_MAP)
+    """Whether a DICOM file is a segmentation (InputError for a damaged one)."""
+    with reading(path, f"{path} is damaged or not a DICOM file; copy or export it again."):
+        head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"], force=True)
+        return head.get("SOPClassUID") in (SegmentationStorage, _LABEL_MAP)
 
 
 def read_dicom_seg(path: Path) -> tuple[Volume, dict[int, str]]:
@@ -101,21 +97,17 @@ def read_dicom_seg(path: Path) -> tuple[Volume, dict[int, str]]:
     _check_highdicom()
     from highdicom.seg import segread
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            file = segread(path)
-            names = {number: str(file.get_segment_description(number).segment_label) for number in file.segment_numbers}
-            if file.segmentation_type.value == "FRACTIONAL":
-                found = file.get_volume()
-                labels = np.zeros(found.array.shape[:3], np.uint8)
-                for place, number in enumerate(file.segment_numbers):
-                    labels[found.array[..., place] >= _HALF] = number
-            else:
-                found = file.get_volume(combine_segments=True, skip_overlap_checks=True)
-                labels = found.array
-    except Exception as error:  # highdicom raises whatever the file makes it stumble over
-        raise InputError(f"{path} cannot be read as a DICOM-SEG of a volume ({error}); export it again, or as .seg.nrrd.") from error
+    with reading(path, f"{path} is damaged, or no DICOM-SEG of a volume; export it again, or as .seg.nrrd."):
+        file = segread(path)
+        names = {number: str(file.get_segment_description(number).segment_label) for number in file.segment_numbers}
+        if file.segmentation_type.value == "FRACTIONAL":
+            found = file.get_volume()
+            labels = np.zeros(found.array.shape[:3], np.uint8)
+            for place, number in enumerate(file.segment_numbers):
+                labels[found.array[..., place] >= _HALF] = number
+        else:
+            found = file.get_volume(combine_segments=True, skip_overlap_checks=True)
+            labels = found.array
     return Volume(labels, found.affine), names
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from napari_lungseg.errors import InputError
+from napari_lungseg.errors import InputError, reading
 from napari_lungseg.formats import dicom, dicomseg, itk, picture, segnrrd, tiff
 from napari_lungseg.volume import Volume
 
@@ -49,15 +49,23 @@ WRITABLE = (*_WRITERS, DICOM_SEG)
 
 
 def is_readable(path: Path) -> bool:
-    """Whether :func:`read` would try this path: a known ending, a DICOM file of any name, a folder of DICOM files or numbered pictures."""
-    if path.is_dir():
-        return dicom.holds_dicom(path) or is_numbered(path)
-    return _ending(path, READABLE) is not None or dicom.is_dicom(path)
+    """Whether :func:`read` would try this path: a known ending, a DICOM file of any name, a folder of DICOM files or numbered pictures.
+
+    A folder that cannot be looked into is one of them, so that reading it tells why.
+    """
+    if _ending(path, READABLE) is not None and not path.is_dir():
+        return True
+    try:
+        return dicom.is_dicom_path(path) or is_numbered(path)
+    except OSError:
+        return True
 
 
 def is_numbered(path: Path) -> bool:
     """Whether a folder holds pictures that may be the slices of one volume: PNG or JPEG whose names differ in one number only."""
-    return path.is_dir() and bool(picture.numbered(path))
+    with suppress(PermissionError):
+        return path.is_dir() and bool(picture.numbered(path))
+    return False
 
 
 def read(path: str | Path, *, series: str | None = None, fill_gaps: bool = False) -> Volume:
@@ -89,10 +97,10 @@ def read(path: str | Path, *, series: str | None = None, fill_gaps: bool = False
         When the path is missing, empty, damaged, of no known format, or holds what cannot be read rightly. The two others are
         InputErrors as well.
     """
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise InputError(f"{path} does not exist; check the name.")
-    try:
+    with reading(path):
+        path = Path(path).expanduser()
+        if not path.exists():
+            raise InputError(f"{path} does not exist; check the name.")
         if path.is_dir():
             if not dicom.holds_dicom(path) and is_numbered(path):
                 return picture.read_numbered(path)
@@ -108,9 +116,7 @@ def read(path: str | Path, *, series: str | None = None, fill_gaps: bool = False
             if dicomseg.is_dicom_seg(path):
                 return dicomseg.read_dicom_seg(path)[0]
             return dicom.read_dicom(path, series, fill_gaps=fill_gaps)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    raise InputError(f"{path} is of no known format; give a folder of DICOM files or a file that ends in {_list(READABLE)}.")
+        raise InputError(f"{path} is of no known format; give a folder of DICOM files or a file that ends in {_list(READABLE)}.")
 
 
 def read_segments(path: str | Path) -> tuple[Volume, dict[int, str]] | None:
@@ -126,13 +132,14 @@ def read_segments(path: str | Path) -> tuple[Volume, dict[int, str]] | None:
     InputError
         As :func:`read`.
     """
-    path = Path(path).expanduser()
-    if path.is_file() and path.stat().st_size:
-        if _ending(path, READABLE) == ".seg.nrrd":
-            return segnrrd.read_segmentation(path)
-        if dicom.is_dicom(path) and dicomseg.is_dicom_seg(path):
-            return dicomseg.read_dicom_seg(path)
-    return None
+    with reading(path):
+        path = Path(path).expanduser()
+        if path.is_file() and path.stat().st_size:
+            if _ending(path, READABLE) == ".seg.nrrd":
+                return segnrrd.read_segmentation(path)
+            if dicom.is_dicom(path) and dicomseg.is_dicom_seg(path):
+                return dicomseg.read_dicom_seg(path)
+        return None
 
 
 def write(
@@ -281,16 +288,17 @@ def scans_in(folder: str | Path) -> list[Path]:
     InputError
         When it is not a folder or nothing readable lies in it.
     """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder.")
-    if dicom.holds_dicom(folder):
-        return dicom.single_slices(folder) or [folder]
-    # Numbered pictures may as well be radiographs of many patients.
-    scans = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and is_readable(path) and not is_numbered(path)]
-    if not scans:
-        raise InputError(f"No images were found in {folder}; it should hold DICOM files or files that end in {_list(READABLE)}.")
-    return scans
+    with reading(folder):
+        folder = Path(folder).expanduser()
+        if not folder.is_dir():
+            raise InputError(f"{folder} is not a folder.")
+        if dicom.holds_dicom(folder):
+            return dicom.single_slices(folder) or [folder]
+        # Numbered pictures may as well be radiographs of many patients.
+        scans = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and is_readable(path) and not is_numbered(path)]
+        if not scans:
+            raise InputError(f"No images were found in {folder}; it should hold DICOM files or files that end in {_list(READABLE)}.")
+        return scans
 
 
 def _ending(path: Path, known: tuple[str, ...]) -> str | None:

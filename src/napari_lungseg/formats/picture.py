@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from napari_lungseg.errors import InputError
+from napari_lungseg.errors import InputError, reading
+from napari_lungseg.formats.intact import check_jpeg, check_png
 from napari_lungseg.volume import Array, Volume, scaling
 
 #: Shares of red, green and blue in the brightness that people see (ITU-R 601).
@@ -20,12 +22,15 @@ _NUMBER = re.compile(r"(.*?)(\d+)(\D*)")
 
 def read_picture(path: Path) -> Volume:
     """Read .png, .jpg or .jpeg as a (Y, X) image; colour is made grey."""
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
+    with reading(path, f"{path} is damaged or not a PNG or JPEG picture; copy or export it again."):
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            if image.format == "PNG":
+                check_png(data)
             image.load()
+            if image.format == "JPEG":
+                check_jpeg(data, np.asarray(image))
             grey = image if image.mode.startswith("I") else image.convert("L")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is damaged or not a PNG or JPEG picture; copy or export it again.") from error
     array = np.array(grey)
     # 16-bit PNGs come as 32-bit integers from older Pillows.
     array = array.astype(np.uint16) if array.dtype.kind == "i" else array

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from napari_lungseg.errors import InputError
+from napari_lungseg.errors import InputError, reading
 from napari_lungseg.formats.choice import Candidate, SeriesInfo, choose
 from napari_lungseg.formats.picture import to_grey
 from napari_lungseg.preprocess import guess_unit
@@ -19,22 +19,24 @@ from napari_lungseg.volume import Volume, scaling
 
 #: Colour channels of a microscope; what has more is a stack whose axis was not named.
 _MOST_CHANNELS = 4
-#: Millimetres in the units that ImageJ and OME write.
+#: Millimetres in the units that ImageJ and OME write, in one spelling.
 _MM = {
     "m": 1000.0,
+    "meter": 1000.0,
     "cm": 10.0,
+    "centimeter": 10.0,
     "mm": 1.0,
     "millimeter": 1.0,
-    "millimetre": 1.0,
     "um": 1e-3,
     "\u00b5m": 1e-3,
     "\u03bcm": 1e-3,
     "\\u00b5m": 1e-3,
     "micron": 1e-3,
-    "microns": 1e-3,
     "micrometer": 1e-3,
     "nm": 1e-6,
+    "nanometer": 1e-6,
     "inch": 25.4,
+    "inches": 25.4,
     "in": 25.4,
 }
 
@@ -44,31 +46,31 @@ def read_tiff(path: Path, series: str | None = None) -> Volume:
 
     The resolution of a TIFF without ImageJ or OME metadata speaks of print, not of the patient, and is not believed.
     """
-    try:
-        with _complaints() as complaints, tifffile.TiffFile(path) as file:
-            if len(file.series) != 1:
-                raise InputError(f"{path} holds {len(file.series)} images of different kinds; save the one that is meant.")
-            pages = file.series[0]
-            axes, shape = pages.axes, pages.shape
-            stacked = {axis: length for axis, length in zip(axes, shape) if axis not in "YXS" and length > 1}
-            others = _others(stacked)
-            if len(others) > 1 or len(stacked) - len(others) > 1 or axes.replace("S", "")[-2:] != "YX":
-                raise InputError(f"{path} has more axes than a volume (axes {axes}, shape {shape}); save one grey volume of it.")
-            spacing = _ome_spacing(file) if file.is_ome else _imagej_spacing(file) if file.is_imagej else None
-            taken = None
-            if others:
-                depth = next((length for axis, length in stacked.items() if axis not in others), 1)
-                size = (depth, shape[axes.index("Y")], shape[axes.index("X")])
-                taken = choose(_choices(others[0], stacked[others[0]], size, spacing), series, path).image
-            array = pages.asarray()
-            if pages.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind == "u":
-                array = np.iinfo(array.dtype).max - array
-            if complaints:
-                raise ValueError(complaints[0])
-    except InputError:
-        raise
-    except Exception as error:  # tifffile and its decoders raise whatever the damage makes them stumble over
-        raise InputError(f"{path} is damaged or not a TIFF file; copy or export it again.") from error
+    with reading(path, f"{path} is damaged or not a TIFF file; copy or export it again."):
+        return _read(path, series)
+
+
+def _read(path: Path, series: str | None) -> Volume:
+    with _complaints() as complaints, tifffile.TiffFile(path) as file:
+        if len(file.series) != 1:
+            raise InputError(f"{path} holds {len(file.series)} images of different kinds; save the one that is meant.")
+        pages = file.series[0]
+        axes, shape = pages.axes, pages.shape
+        stacked = {axis: length for axis, length in zip(axes, shape) if axis not in "YXS" and length > 1}
+        others = _others(stacked)
+        if len(others) > 1 or len(stacked) - len(others) > 1 or axes.replace("S", "")[-2:] != "YX":
+            raise InputError(f"{path} has more axes than a volume (axes {axes}, shape {shape}); save one grey volume of it.")
+        spacing = _ome_spacing(file) if file.is_ome else _imagej_spacing(file) if file.is_imagej else None
+        taken = None
+        if others:
+            depth = next((length for axis, length in stacked.items() if axis not in others), 1)
+            size = (depth, shape[axes.index("Y")], shape[axes.index("X")])
+            taken = choose(_choices(others[0], stacked[others[0]], size, spacing), series, path).image
+        array = pages.asarray()
+        if pages.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind == "u":
+            array = np.iinfo(array.dtype).max - array
+        if complaints:
+            raise ValueError(complaints[0])
     if taken is not None:
         array = array.take(taken, axes.index(others[0]))
         axes = axes.replace(others[0], "")
@@ -126,7 +128,7 @@ def _complaints() -> Iterator[list[str]]:
 
 def _imagej_spacing(file: tifffile.TiffFile) -> tuple[float, ...] | None:
     metadata = file.imagej_metadata or {}
-    unit = _MM.get(str(metadata.get("unit", "")).strip().lower())
+    unit = _unit(metadata.get("unit", ""))
     tags = file.pages.first.tags
     if unit is None or "XResolution" not in tags or "YResolution" not in tags:
         return None
@@ -136,8 +138,8 @@ def _imagej_spacing(file: tifffile.TiffFile) -> tuple[float, ...] | None:
         if not pixels or not units:
             return None
         steps.append(units / pixels * unit)
-    # ImageJ leaves out a depth of one unit.
-    return (float(metadata.get("spacing", 1.0)) * unit, *steps)
+    # ImageJ leaves out a depth of one unit, and may count slices downwards.
+    return _possible((abs(float(metadata.get("spacing", 1.0))) * unit, *steps))
 
 
 def _ome_spacing(file: tifffile.TiffFile) -> tuple[float, ...] | None:
@@ -145,10 +147,20 @@ def _ome_spacing(file: tifffile.TiffFile) -> tuple[float, ...] | None:
     pixels = (described[0] if isinstance(described, list) else described).get("Pixels", {})
     steps = []
     for axis in "ZYX":
-        size, unit = pixels.get(f"PhysicalSize{axis}"), _MM.get(str(pixels.get(f"PhysicalSize{axis}Unit", "\u00b5m")).lower())
+        size, unit = pixels.get(f"PhysicalSize{axis}"), _unit(pixels.get(f"PhysicalSize{axis}Unit", "\u00b5m"))
         if axis == "Z" and size is None and int(pixels.get("SizeZ", 1)) == 1:
             size, unit = 1.0, 1.0
-        if size is None or unit is None or not float(size) > 0:
+        if size is None or unit is None:
             return None
         steps.append(float(size) * unit)
-    return tuple(steps)
+    return _possible(tuple(steps))
+
+
+def _unit(name: Any) -> float | None:
+    """Millimetres of a unit, however it is spelt."""
+    word = str(name).strip().lower().replace("metre", "meter")
+    return _MM.get(word, _MM.get(word.removesuffix("s")))
+
+
+def _possible(spacing: tuple[float, ...]) -> tuple[float, ...] | None:
+    return spacing if all(0 < step < float("inf") for step in spacing) else None

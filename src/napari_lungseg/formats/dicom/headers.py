@@ -6,7 +6,6 @@ Only the attributes named here are looked at; none of them tells who the patient
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
-from napari_lungseg.errors import InputError
+from napari_lungseg.errors import InputError, reading
 
 # What is wrong with a file is raised; without a handler, logging would also put it on stderr.
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
@@ -151,15 +150,14 @@ def read_headers(files: Iterable[Path]) -> list[Header]:
     """Heads of files, without those of DICOM directories (InputError for a damaged one)."""
     headers = []
     for path in files:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+        with reading(path, f"{path} is damaged or not a DICOM file; copy or export it again, or take it out of the folder."):
+            data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
             media = data.file_meta.get("MediaStorageSOPClassUID")
             if media != _DIRECTORY and "SeriesInstanceUID" not in data:
                 raise ValueError("the header ends too early")
-        except Exception as error:  # pydicom raises whatever the damage makes it stumble over
-            raise InputError(f"{path} is damaged or not a DICOM file; copy or export it again, or take it out of the folder.") from error
+            # Values are converted when they are first touched.
+            for _ in data.iterall():
+                pass
         if media != _DIRECTORY:
             headers.append(Header(path, data))
     return headers
@@ -168,25 +166,19 @@ def read_headers(files: Iterable[Path]) -> list[Header]:
 def frames_of(header: Header) -> list[Frame]:
     """The slices of a CT file (InputError where it is none, or does not say where they lie)."""
     path, data = header.path, header.data
-    modality = data.get("Modality")
-    if modality != "CT":
-        raise InputError(f"{path} is a {modality or 'DICOM'} file, not CT; of DICOM only CT slices can be read.")
-    # MONOCHROME1 only asks for a picture in which high numbers are dark; HU are HU.
-    if data.get("SamplesPerPixel", 1) != 1 or not str(data.get("PhotometricInterpretation", "MONOCHROME2")).startswith("MONOCHROME"):
-        raise InputError(f"{path} is a colour picture, not CT numbers; give the original CT series.")
-    try:
+    with reading(path, f"{path} does not say where its slices lie (size, pixel spacing, position, orientation); export it again."):
+        modality = data.get("Modality")
+        if modality != "CT":
+            raise InputError(f"{path} is a {modality or 'DICOM'} file, not CT; of DICOM only CT slices can be read.")
+        # MONOCHROME1 only asks for a picture in which high numbers are dark; HU are HU.
+        if data.get("SamplesPerPixel", 1) != 1 or not str(data.get("PhotometricInterpretation", "MONOCHROME2")).startswith("MONOCHROME"):
+            raise InputError(f"{path} is a colour picture, not CT numbers; give the original CT series.")
         groups = list(data.get("PerFrameFunctionalGroupsSequence") or ())
         count = int(data.get("NumberOfFrames") or 1)
         if count != max(1, len(groups)):
             raise ValueError("NumberOfFrames")
         shared = list(data.get("SharedFunctionalGroupsSequence") or ())
         return [_frame(path, index, data, [*groups[index : index + 1], *shared]) for index in range(count)]
-    except InputError:
-        raise
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} does not say where its slices lie (size, pixel spacing, position, orientation); export it again."
-        ) from error
 
 
 def _frame(path: Path, index: int, data: pydicom.Dataset, groups: list[pydicom.Dataset]) -> Frame:

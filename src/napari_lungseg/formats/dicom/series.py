@@ -67,7 +67,7 @@ def find_stacks(headers: Sequence[Header], name: str) -> list[Candidate[Stack]]:
         found += [(str(members[0].data.get("SeriesNumber") or "?"), members[0], stack) for stack in stacks]
     if not found:
         raise InputError(f"{scouts[0].path} is a scout view (localizer), not a CT slice; give the folder of the slices.")
-    found.sort(key=lambda one: (int(one[0]) if one[0].lstrip("-").isdigit() else 0, one[2].series))
+    found.sort(key=lambda one: (_in_order(one[0]), one[2].series))
     numbers = Counter(number for number, _, _ in found)
     seen: Counter[str] = Counter()
     candidates = []
