@@ -14,6 +14,7 @@ import torch
 from napari_lungseg.architecture import UNetConfig
 from napari_lungseg.errors import InputError
 from napari_lungseg.preprocess import Preprocessing
+from napari_lungseg.training import fit as fitting
 from napari_lungseg.training.augmentation import AugmentSettings, IntensitySettings, SpatialSettings
 from napari_lungseg.training.batches import Batches, Mix
 from napari_lungseg.training.checkpoint import load_state, save_state
@@ -131,17 +132,42 @@ def test_run_ends_early_when_nothing_gets_better(slices, tmp_path: Path) -> None
     assert len(epochs) == 3
 
 
-def test_time_budget_ends_the_run(slices, tmp_path: Path) -> None:
-    updates = list(fit(network(), lesson(slices, settings(epochs=10_000, minutes=0.02)), tmp_path))
-    assert 0 < len(updates) < 5_000
+class Clock:
+    """Seconds that pass only where a test lets them."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    """The clock of a run, in place of the machine's."""
+    clock = Clock()
+    monkeypatch.setattr(fitting, "time", clock)
+    return clock
+
+
+def test_time_budget_ends_the_run(slices, tmp_path: Path, clock: Clock) -> None:
+    """Each step takes ten seconds, so six of them take the minute that there is."""
+
+    class Slow(UNet):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            clock.now += 10.0
+            return super().forward(x)
+
+    updates = list(fit(Slow(TINY), lesson(slices, settings(epochs=10_000, minutes=1.0)), tmp_path))
+    assert [update.seconds for update in updates if isinstance(update, StepDone)] == [10.0, 20.0, 30.0, 40.0, 50.0, 60.0]
     assert updates[-1].progress <= 1.0
 
 
-def test_time_while_nobody_drives_the_run_does_not_count(slices, tmp_path: Path) -> None:
+def test_time_while_nobody_drives_the_run_does_not_count(slices, tmp_path: Path, clock: Clock) -> None:
     run = fit(network(), lesson(slices, settings()), tmp_path)
     first = next(run)
-    time.sleep(1.0)
-    assert next(run).seconds - first.seconds < 0.9
+    clock.now += 100.0
+    assert next(run).seconds == first.seconds
 
 
 def test_asked_to_stop_it_ends_with_what_it_has(slices, tmp_path: Path) -> None:
@@ -252,18 +278,16 @@ def test_killed_while_it_writes_a_checkpoint_is_always_whole(tmp_path: Path) -> 
         "number = 0\n"
         "while True:\n"
         "    save_state(Path(sys.argv[1]), {'number': number, 'weights': torch.full((500_000,), float(number))})\n"
+        "    print(number, flush=True)\n"
         "    number += 1\n"
     )
     path, rng = tmp_path / LAST, np.random.default_rng(0)
     for _ in range(4):
         path.unlink(missing_ok=True)
-        process = subprocess.Popen([sys.executable, "-c", code, str(path)])
-        while not path.exists():
-            assert process.poll() is None
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0.0, 0.3))
-        process.kill()
-        process.wait()
+        with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "0\n"
+            time.sleep(rng.uniform(0.0, 0.3))  # to kill it anywhere in a write
+            process.kill()
         state = load_state(path)
         assert (state["weights"] == state["number"]).all()
 
