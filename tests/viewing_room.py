@@ -7,13 +7,13 @@ from napari.qt import QtViewer
 from phantom import chest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QMainWindow
+from waiting import SOON, turn
 
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.layers import volume_to_layer
 from napari_lungseg.widgets.lookup import result_holding
 from napari_lungseg.widgets.views.viewing import View, Viewing, viewing_of
 
-SOON = 30_000
 CT, LUNGS = chest()
 SIDES = np.where(np.arange(LUNGS.shape[2]) < LUNGS.shape[2] // 2, 1, 2).astype(np.uint8) * LUNGS
 PLANES = (View.AXIAL, View.CORONAL, View.SAGITTAL)
@@ -27,7 +27,7 @@ class Room:
     def __init__(self, viewer, qtbot) -> None:
         self.viewer, self.qtbot = viewer, qtbot
         _, self.dock = viewer.window.add_plugin_dock_widget("napari-lungseg", "Lung segmentation")
-        qtbot.wait(50)
+        turn(qtbot)
 
     # Not kept, as napari looks whether anybody keeps them.
     @property
@@ -57,7 +57,7 @@ class Room:
         """Press a view's button and wait until it is shown."""
         self.qtbot.mouseClick(self.dock.views.buttons[view], Qt.MouseButton.LeftButton)
         self.qtbot.waitUntil(lambda: self.viewing.view is view and not self.viewing.text, timeout=SOON)
-        self.qtbot.wait(50)
+        turn(self.qtbot)
 
     def pressed(self) -> list[View]:
         return [view for view, button in self.dock.views.buttons.items() if button.isChecked()]
@@ -120,6 +120,6 @@ def drag(room, view: View, *voxels) -> None:
     room.qtbot.mousePress(native, Qt.MouseButton.LeftButton, pos=places[0])
     for place in places[1:]:
         room.qtbot.mouseMove(native, place)
-        room.qtbot.wait(50)
+        turn(room.qtbot)
     room.qtbot.mouseRelease(native, Qt.MouseButton.LeftButton, pos=places[-1])
-    room.qtbot.wait(100)
+    turn(room.qtbot)

@@ -12,7 +12,9 @@ from napari.layers import Labels, Layer
 from napari.utils.notifications import notification_manager
 from phantom import chest, chest_model
 from qtpy.QtCore import QPoint, Qt, QThreadPool
+from qtpy.QtWidgets import QMessageBox
 from viewing_room import CT, SIDES, Room
+from waiting import SOON, turn
 
 from napari_lungseg.model import FOLDER_VARIABLE as LIBRARY_VARIABLE
 from napari_lungseg.model import save_model
@@ -20,14 +22,10 @@ from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.correct.controls import CorrectControls
 from napari_lungseg.widgets.correct.widget import CorrectWidget
 from napari_lungseg.widgets.layers import volume_to_layer
-from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.segment.controls import Controls
 from napari_lungseg.widgets.segment.widget import SegmentWidget
 from napari_lungseg.widgets.views.viewing import View
 from napari_lungseg.workspace import FOLDER_VARIABLE
-
-#: Milliseconds after which something that should happen soon has not happened; generous, for slow and busy machines.
-SOON = 30_000
 
 
 class Desk:
@@ -91,10 +89,38 @@ def workspace_folder(tmp_path, monkeypatch) -> Path:
     return folder
 
 
+class Questions:
+    """What closing windows ask about work that is not saved, and the answers that a test gives beforehand."""
+
+    LEAVE, STAY, ELSEWHERE = "Close without saving", "Cancel", "Save in another folder …"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answers: list[str] = []
+
+    def expect(self, answer: str = LEAVE) -> None:
+        """Say that the next closing of a window asks, and what is answered then."""
+        self.answers.append(answer)
+
+    def answer(self, box: QMessageBox) -> None:
+        """Press the button of the next answer; a question that no test expects lets the window close and fails the test later."""
+        number = len(self.asked)
+        self.asked.append(box.informativeText())
+        text = self.answers[number] if number < len(self.answers) else self.LEAVE
+        next(button for button in box.buttons() if button.text().replace("&", "") == text).click()
+
+
 @pytest.fixture(autouse=True)
-def nobody_to_ask(monkeypatch) -> None:
-    """A window that closes with unsaved work asks the person; here there is none."""
-    monkeypatch.setattr(Session, "_ask", lambda session: True)
+def questions(monkeypatch) -> Iterator[Questions]:
+    """Fails a test whose window closes with unsaved work, unless the test expects the question; and one that expects it in vain."""
+    questions, exec_box = Questions(), QMessageBox.exec
+
+    def answer(box: QMessageBox) -> int:
+        return questions.answer(box) or 0 if box.windowTitle() == "Not saved" else exec_box(box)
+
+    monkeypatch.setattr(QMessageBox, "exec", answer)
+    yield questions
+    assert len(questions.asked) == len(questions.answers), f"Windows closed with unsaved work and asked {questions.asked}"
 
 
 @pytest.fixture(scope="session")
@@ -205,7 +231,7 @@ def open_bench(make_napari_viewer_proxy, qtbot) -> Iterator[Callable[..., Bench]
         viewer.add_image(data, name="ct", **keywords)
         lungs = viewer.add_labels(labels, name="lungs", **keywords)
         _, widget = viewer.window.add_plugin_dock_widget("napari-lungseg", "Correct")
-        qtbot.wait(50)  # the canvas makes room for the dock
+        turn(qtbot)  # the canvas makes room for the dock
         return Bench(viewer, widget, lungs, qtbot)
 
     yield call

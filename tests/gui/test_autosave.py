@@ -9,10 +9,11 @@ import sys
 import numpy as np
 import pytest
 from phantom import chest
+from waiting import SOON, settle
 
 from napari_lungseg.formats import write
 from napari_lungseg.volume import Volume
-from napari_lungseg.widgets.saving.session import Session, session_of
+from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.workspace import Workspace, content_hash
 
 CT, LUNGS = chest()
@@ -34,6 +35,12 @@ def segmented(desk):
     return desk
 
 
+def saving(desk, index: int):
+    """Wait until a slice that is changed meanwhile is said to be on disk."""
+    signal = session_of(desk.viewer).saved
+    return desk.qtbot.waitSignal(signal, timeout=SOON, check_params_cb=lambda _, indices: index in indices)
+
+
 def reopened(open_desk, before):
     """A new window, after the first was closed, with the image opened in it."""
     session_of(before.viewer).close()
@@ -43,10 +50,10 @@ def reopened(open_desk, before):
     return desk
 
 
-def test_a_stroke_is_on_disk_within_a_second(segmented):
+def test_a_stroke_is_on_disk_without_anybody_saving_it(segmented):
     for number in range(3):
-        segmented.lungs.paint((number, *PLACE[1:]), 2)
-        segmented.qtbot.wait(1000)
+        with saving(segmented, number):
+            segmented.lungs.paint((number, *PLACE[1:]), 2)
         np.testing.assert_array_equal(saved(segmented), segmented.lungs.data)
 
 
@@ -58,12 +65,14 @@ def test_a_stroke_is_saved_while_the_network_runs(open_desk):
         desk.press()
         desk.wait(lambda: "ct lungs" in desk.viewer.layers and desk.lungs.data.any())
         # Where the network comes last.
-        desk.lungs.paint((999, *PLACE[1:]), 2)
-        desk.qtbot.wait(1000)
+        with saving(desk, 999):
+            desk.lungs.paint((999, *PLACE[1:]), 2)
+        assert desk.controls.run.text == "Cancel"
         with Workspace(session.workspace.folder) as workspace:
             kept = workspace.load(workspace.find(content_hash(many.array)))
         assert kept is not None
         assert kept.labels[999, PLACE[1], PLACE[2]] == 2
+        desk.press()
 
 
 def test_the_probability_of_a_slice_is_saved_that_is_painted_right_after_the_run(desk, open_desk):
@@ -153,11 +162,12 @@ def test_another_image_of_the_same_name_is_not_taken_for_it(segmented, open_desk
     session_of(segmented.viewer).close()
     segmented.viewer.layers.clear()
     desk = open_desk(chest(seed=1)[0])
-    desk.qtbot.wait(1000)
+    desk.wait(lambda: session_of(desk.viewer).workspace is not None)
+    settle(desk.qtbot)
     assert not session_of(desk.viewer).offers
 
 
-def test_a_second_window_is_told_and_writes_nothing(segmented, open_desk, messages):
+def test_a_second_window_is_told_and_writes_nothing(segmented, open_desk, messages, questions):
     second = open_desk(CT)
     second.wait(lambda: session_of(second.viewer).workspace is not None)
     assert session_of(second.viewer).workspace.read_only
@@ -166,7 +176,10 @@ def test_a_second_window_is_told_and_writes_nothing(segmented, open_desk, messag
     before = saved(segmented)
     assert second.segment() == ""
     second.lungs.paint(PLACE, 2)
-    second.qtbot.wait(1500)
+    # Closing tries to save all that waits, and says that it cannot.
+    questions.expect(questions.LEAVE)
+    second.viewer.close()
+    assert "not saved" in questions.asked[0]
     np.testing.assert_array_equal(saved(segmented), before)
 
 
@@ -210,16 +223,14 @@ def test_a_folder_that_vanishes_is_told_at_once_and_nothing_is_lost(segmented, t
     segmented.wait(lambda: np.array_equal(saved(segmented), segmented.lungs.data))
 
 
-def test_a_window_with_unsaved_work_asks_before_it_closes(segmented, tmp_path, monkeypatch):
+def test_a_window_with_unsaved_work_asks_before_it_closes(segmented, tmp_path, questions):
     session = session_of(segmented.viewer)
-    asked = []
-    monkeypatch.setattr(Session, "_ask", lambda session: bool(asked.append(session.status.text)))
     shutil.rmtree(session.workspace.folder)
     segmented.lungs.paint(PLACE, 2)
     segmented.wait(lambda: not session.status.safe)
-    window = segmented.widget.window()
-    assert not window.close()
-    assert len(asked) == 1
+    questions.expect(questions.STAY)
+    assert not segmented.widget.window().close()
+    assert questions.asked == [session.status.text]
     session.choose(tmp_path / "elsewhere")
     segmented.wait(lambda: session.status.safe and np.array_equal(saved(segmented), segmented.lungs.data))
 

@@ -29,10 +29,13 @@ def test_a_case_that_was_put_away_does_not_stay_in_memory(open_desk):
     assert len(kept) == 3
     del measure
     desk.viewer.layers.clear()
-    desk.qtbot.wait(500)
-    gc.collect()
-    assert [name for name, array in arrays.items() if array() is not None] == []
-    assert [name for name, layer in kept.items() if layer() is not None] == []
+
+    def gone() -> None:
+        gc.collect()
+        assert [name for name, array in arrays.items() if array() is not None] == []
+        assert [name for name, layer in kept.items() if layer() is not None] == []
+
+    desk.wait(gone)
 
 
 def test_napari_can_still_end_what_runs(open_desk):
@@ -53,6 +56,4 @@ def test_napari_can_still_end_what_runs(open_desk):
         over.start()
     there = weakref.ref(over)
     del over
-    desk.qtbot.wait(50)
-    gc.collect()
-    assert there() is None
+    desk.wait(lambda: gc.collect() >= 0 and there() is None)

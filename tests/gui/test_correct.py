@@ -8,6 +8,7 @@ from phantom import chest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QScrollArea
 from superqt import QCollapsible
+from waiting import settle, turn
 
 from napari_lungseg.volume import Volume, scaling
 from napari_lungseg.widgets.correct.controls import NEW
@@ -56,7 +57,7 @@ def test_all_of_it_can_be_seen_in_a_narrow_dock(open_bench):
     area = bench.controls.findChild(QScrollArea)
     for name in TOOLS:
         bench.choose(name)
-        bench.qtbot.wait(10)
+        turn(bench.qtbot)
         assert bench.widget.minimumSizeHint().width() <= 380
         assert area.widget().minimumSizeHint().width() <= area.viewport().width() - 14  # with a scroll bar, too
 
@@ -268,12 +269,12 @@ def test_a_closed_module_leaves_the_viewer_in_order(bench, messages):
     bench.controls.show_changes.value = True
     bench.controls.inside.value = 1
     bench.viewer.window.remove_dock_widget(bench.widget)
-    bench.widget.deleteLater()
-    bench.qtbot.wait(100)
+    with bench.qtbot.waitSignal(bench.widget.destroyed):
+        bench.widget.deleteLater()
     assert "ct changes" not in bench.viewer.layers
     paint(bench.lungs, BETWEEN, 2)  # nothing limits it any more
     assert bench.lungs.data[BETWEEN] == 2
     bench.viewer.dims.set_current_step(0, 0)
     bench.viewer.layers.remove("ct")
-    bench.qtbot.wait(100)
+    settle(bench.qtbot)
     assert not messages

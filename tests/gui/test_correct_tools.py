@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from phantom import chest
 from qtpy.QtCore import Qt, QTimer
+from waiting import settle
 
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.correct.tool_form import HEADING
@@ -357,7 +358,7 @@ def test_a_tool_on_a_volume_can_be_cancelled(open_bench):
         bench.press()
     assert end.args[0] == bench.status == "Cancelled."
     assert bench.controls.tools.apply.text == "Apply"
-    bench.qtbot.wait(300)
+    settle(bench.qtbot)
     np.testing.assert_array_equal(bench.lungs.data, LONG_MASK)
 
 
@@ -380,7 +381,7 @@ def test_a_mask_that_is_removed_ends_its_tool_quietly(open_bench, messages):
     bench.press()
     with bench.qtbot.waitSignal(bench.widget.idle):
         bench.viewer.layers.remove(bench.lungs)
-    bench.qtbot.wait(200)
+    settle(bench.qtbot)
     assert not messages
     assert bench.controls.tools.apply.text == "Apply"
 
@@ -398,5 +399,5 @@ def test_a_tool_undone_while_it_is_written_is_over(open_bench):
     bench.apply("shrink", "volume", mm=6.0)
     bench.qtbot.waitUntil(lambda: bench.status == "Undone: Shrink.")
     assert bench.controls.tools.apply.text == "Apply"
-    bench.qtbot.wait(100)  # nothing comes after
+    settle(bench.qtbot)  # nothing comes after
     np.testing.assert_array_equal(bench.lungs.data, LONG_MASK)

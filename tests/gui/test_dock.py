@@ -8,6 +8,7 @@ from npe2 import PluginManager
 from phantom import chest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QPushButton
+from waiting import SOON, settle, turn
 
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.segment.widget import SegmentWidget
@@ -50,7 +51,7 @@ def test_it_fits_a_small_screen(open_desk):
     desk.controls.slices.value = "range"
     desk.image.name = "a chest whose name is much longer than any box can show " * 3
     desk.controls.tell("/a/path/without/any/space" * 10)
-    desk.qtbot.wait(100)
+    turn(desk.qtbot)
     width, height = desk.viewer.window.geometry()[2:]
     assert width <= 1366
     assert height <= 768
@@ -92,11 +93,12 @@ def test_a_dock_closed_while_it_runs_leaves_the_viewer_in_order(open_desk, messa
     desk.wait(lambda: "ct lungs" in desk.viewer.layers and desk.lungs.data.any())
     lungs = desk.lungs
     desk.viewer.window.remove_dock_widget(desk.dock)
-    desk.dock.deleteLater()
-    desk.qtbot.wait(300)
+    with desk.qtbot.waitSignal(desk.dock.destroyed, timeout=SOON):
+        desk.dock.deleteLater()
+    settle(desk.qtbot)
     filled = np.count_nonzero(lungs.data)
     desk.add(CT, name="next")
     desk.viewer.layers.selection.active = desk.viewer.layers["next"]
-    desk.qtbot.wait(300)
+    settle(desk.qtbot)
     assert np.count_nonzero(lungs.data) == filled
     assert not messages

@@ -12,6 +12,7 @@ from napari.layers import Labels
 from phantom import chest
 from qtpy.QtCore import QPointF, Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
+from waiting import turn
 
 from napari_lungseg.formats import write
 from napari_lungseg.metrics import evaluate, evaluate_slices
@@ -91,7 +92,7 @@ def test_a_click_on_the_curve_goes_to_the_slice_and_the_line_follows(open_desk):
     slices = evaluate_slices(CT.with_array(GUESS), CT.with_array(TRUTH))
     np.testing.assert_allclose(plot.values[1:], [score.dice for score in slices["lungs"]][1:])
     judge.desk.wait(plot.isVisible)
-    judge.desk.qtbot.wait(100)
+    turn(judge.desk.qtbot)
     for index in (WORST, 2):
         scene = plot.getPlotItem().vb.mapViewToScene(QPointF(index + 0.2, 0.95))
         judge.desk.qtbot.mouseClick(plot.viewport(), Qt.MouseButton.LeftButton, pos=plot.mapFromScene(scene))

@@ -7,7 +7,8 @@ from napari.layers import Surface
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
-from viewing_room import CT, LETTERS, SIDES, SOON, Room, bright, coloured, drag, letters, picture, spot
+from viewing_room import CT, LETTERS, SIDES, Room, bright, coloured, drag, letters, picture, spot
+from waiting import SOON, turn
 
 from napari_lungseg.widgets.lookup import result_holding
 from napari_lungseg.widgets.views.crosshair import Crosshair
@@ -47,11 +48,11 @@ def test_the_crosshair_meets_where_the_voxel_is_drawn(four):
     four.mask.opacity = 1.0
     four.mask.refresh()
     four.viewer.dims.point = four.mask.data_to_world(voxel)
-    four.qtbot.wait(200)
+    turn(four.qtbot)
     for model, canvas in four.views().values():
         model.scene.camera.zoom *= 2.3
         model.scene.camera.center = np.add(model.scene.camera.center, (0.0, 11.0, -7.0))
-        four.qtbot.wait(100)
+        turn(four.qtbot)
         lines = canvas.canvas.native.findChild(Crosshair)
         row, column = bright(canvas)
         x, y = lines.centre()
@@ -74,7 +75,7 @@ def test_with_shift_the_mouse_leads_all_views(four):
                 modifier,
             )
             QApplication.sendEvent(native, event)
-            four.qtbot.wait(50)
+            turn(four.qtbot)
         assert np.allclose(four.viewer.dims.point, aim, atol=2.5) == moved
     np.testing.assert_allclose(four.four_up.sagittal.dims.point, four.viewer.dims.point)
 
@@ -113,15 +114,12 @@ def test_what_changes_in_the_window_is_seen_in_the_other_views(four):
     four.mask.opacity = 1.0
     four.mask.data[:] = 0
     four.mask.refresh()
-    four.qtbot.wait(200)
-    assert np.isnan(bright(canvas)).all()
+    four.qtbot.waitUntil(lambda: np.isnan(bright(canvas)).all(), timeout=SOON)
     four.mask.brush_size = 15
     four.mask.paint((4, 36, 48), 1)
-    four.qtbot.wait(200)
-    assert not np.isnan(bright(canvas)).any()
+    four.qtbot.waitUntil(lambda: not np.isnan(bright(canvas)).any(), timeout=SOON)
     four.mask.visible = False
-    four.qtbot.wait(200)
-    assert np.isnan(bright(canvas)).all()
+    four.qtbot.waitUntil(lambda: np.isnan(bright(canvas)).all(), timeout=SOON)
     four.viewer.layers["ct"].contrast_limits = (-300, 300)
     assert tuple(model.layers["ct"].contrast_limits) == (-300, 300)
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
+from napari.qt import QtViewer
 from qtpy.QtCore import Qt
-from viewing_room import CT, SIDES, SOON, coloured, letters, picture
+from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
+from viewing_room import CT, SIDES, coloured, letters, picture
+from waiting import SOON, settle
 
 from napari_lungseg.widgets.views.crosshair import Crosshair
 from napari_lungseg.widgets.views.viewing import View
@@ -52,28 +57,46 @@ def test_choosing_another_view_while_the_four_are_opened_leaves_it_shown(room):
     room.qtbot.mouseClick(room.dock.views.buttons[View.FOUR_UP], Qt.MouseButton.LeftButton)
     room.qtbot.mouseClick(room.dock.views.buttons[View.CORONAL], Qt.MouseButton.LeftButton)
     room.qtbot.waitUntil(lambda: room.four_up is not None, timeout=SOON)
-    room.qtbot.wait(100)
+    room.qtbot.waitUntil(lambda: not room.viewing.text, timeout=SOON)
+    settle(room.qtbot)
     assert room.viewing.view is View.CORONAL
     assert room.pressed() == [View.CORONAL]
 
 
-def test_the_window_closes_with_all_views_open(four):
+def shown() -> list[QWidget]:
+    """Windows and views that are on the screen."""
+    return [widget for widget in QApplication.allWidgets() if isinstance(widget, (QMainWindow, QtViewer)) and widget.isVisible()]
+
+
+def test_the_window_closes_with_all_views_open(four, messages):
+    assert len(shown()) == 5
     four.viewer.close()
+    settle(four.qtbot)
+    assert not shown()
+    assert not messages
 
 
-def test_the_window_closes_while_the_views_are_opened(room):
+def test_the_window_closes_while_the_views_are_opened(room, messages):
     room.add(CT, CT.with_array(SIDES))
     room.qtbot.mouseClick(room.dock.views.buttons[View.FOUR_UP], Qt.MouseButton.LeftButton)
     room.viewer.close()
+    settle(room.qtbot)
+    assert not shown()
+    assert not messages
 
 
-def test_who_objects_to_closing_keeps_all_views(four, monkeypatch):
-    """Somebody was asked, as some work is not on disk."""
+def test_who_objects_to_closing_keeps_all_views(four, questions, workspace_folder, tmp_path):
+    """Somebody is asked, as some work is not on disk."""
     session = four.dock.workspace.session
-    with monkeypatch.context() as patch:
-        patch.setattr(type(session._autosave), "flush", lambda *_: False)
-        patch.setattr(type(session), "_ask", lambda _: False)
-        assert not four.window.close()
+    four.correct(four.mask)
+    four.qtbot.waitUntil(lambda: session.workspace is not None, timeout=SOON)
+    shutil.move(workspace_folder, tmp_path / "away")
+    four.mask.paint((4, 36, 48), 2)
+    four.qtbot.waitUntil(lambda: not session.status.safe, timeout=SOON)
+    questions.expect(questions.STAY)
+    assert not four.window.close()
+    shutil.move(tmp_path / "away", workspace_folder)
+    four.qtbot.waitUntil(lambda: session.status.safe, timeout=SOON)
     assert four.pressed() == [View.FOUR_UP]
     assert all(view.isVisible() for view in four.four_up._views)
     assert letters(four.viewer) == "RLAP"

@@ -14,6 +14,7 @@ from npe2 import PluginManager
 from phantom import chest
 from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtWidgets import QFileDialog, QPushButton, QTableView
+from waiting import turn
 
 from napari_lungseg.measurement import measure
 from napari_lungseg.volume import Volume, scaling
@@ -225,7 +226,7 @@ def test_surfaces_are_seen_from_the_front_and_alone(open_place):
     np.testing.assert_allclose(viewer.scene.camera.up_direction, (1, 0, 0), atol=1e-9)
     assert [layer.visible for layer in viewer.layers] == [False, False, True, True]
     # The right lung is on the left of the picture, not as in a mirror.
-    place.qtbot.wait(200)
+    turn(place.qtbot)
     picture = viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
     right, left = (mask.get_color(label)[:3] for label in (1, 2))
     shape = picture / np.maximum(picture.max(axis=-1, keepdims=True), 1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from phantom import chest
 from qtpy.QtCore import QPoint, Qt
 
 from napari_lungseg.formats import write
+from napari_lungseg.widgets.review import reviewing
 from napari_lungseg.widgets.review.windows import FROM_DATA
 from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.session import session_of
@@ -100,9 +103,11 @@ def test_back_skip_and_a_click_on_the_strip_go_where_they_say(review, qtbot):
     assert here(review) == 7
 
 
-def test_states_notes_and_times_are_in_the_workspace_and_come_back(review, desk, open_desk):
+def test_states_notes_and_times_are_in_the_workspace_and_come_back(review, desk, open_desk, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(reviewing, "time", SimpleNamespace(monotonic=lambda: now))
     review.go(4)
-    desk.qtbot.wait(300)
+    now += 42.0
     review.accept_slice()
     review.go(5)
     review.note.setText("look again")
@@ -114,7 +119,7 @@ def test_states_notes_and_times_are_in_the_workspace_and_come_back(review, desk,
         (summary,) = workspace.cases()
         states = workspace.states(summary.case)
     assert (states[4].state, states[5].state, states[5].note) == ("reviewed", "flagged", "look again")
-    assert states[4].seconds > 0.2
+    assert states[4].seconds == 42.0
     desk.viewer.layers.clear()
     second = open_desk(CT)
     second.wait(lambda: bool(session_of(second.viewer).offers))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -225,9 +224,10 @@ def test_cancelled_the_model_stays_and_the_run_can_be_gone_on_with(train_module,
     controls.settings.controls["steps_per_epoch"].value = 100
     press(desk, controls.run)
     learning(desk, train_module)
-    began = time.monotonic()
+    steps = controls.curves.points["batch loss"][0]
+    before = len(steps)
     assert finish(desk, train_module, controls.run) == "Cancelled."
-    assert time.monotonic() - began < 1.0
+    assert len(steps) == before
     assert "learner-tuned" not in names(candidates=True)
     desk.wait(lambda: "learner-tuned was not finished" in controls.offer.text())
     press(desk, controls.go_on)
@@ -256,12 +256,13 @@ def test_a_pause_holds_the_run_and_costs_none_of_its_time(train_module, desk):
     learning(desk, train_module)
     press(desk, controls.pause)
     assert controls.pause.text() == "Resume"
-    desk.qtbot.wait(300)
+    # The window goes on meanwhile. What it does first takes longer than the batch that the run was in.
+    segmented(desk)
     steps = controls.curves.points["batch loss"][0]
     before = len(steps)
-    desk.qtbot.wait(700)
+    segmented(desk)
+    correct(desk, [3])
     assert len(steps) == before
-    correct(desk, [3])  # the window goes on meanwhile
     press(desk, controls.pause)
     desk.wait(lambda: len(steps) > before)
     assert finish(desk, train_module, controls.stop) == ""
@@ -287,7 +288,9 @@ def test_strokes_while_it_trains_are_kept_and_do_not_reach_it(train_module, desk
     samples = phantom_model.parent / "learner-tuned" / "training" / "samples"
     learnt = {path.name: path.read_bytes() for path in samples.iterdir()}
     desk.lungs.paint((4, 30, 48), 2)
-    desk.qtbot.wait(200)
+    steps = controls.curves.points["batch loss"][0]
+    before = len(steps)
+    desk.wait(lambda: len(steps) >= before + 3)
     assert desk.lungs.data[4, 30, 48] == 2
     assert result_of(desk.image).corrections.undo_cause == "paint"
     assert {path.name: path.read_bytes() for path in samples.iterdir()} == learnt

@@ -9,6 +9,7 @@ import pytest
 from napari.layers import Image, Labels
 from phantom import chest
 from qtpy.QtWidgets import QPushButton
+from waiting import turn
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats.dispatch import whole_file
@@ -207,7 +208,7 @@ def test_the_module_fits_a_small_screen_at_every_stage(open_desk):
     stages = (controls.show_setup, controls.show_running, lambda: controls.show_verdict(Finished("f", "n" * 64, verdict, 1.0)))
     for stage in stages:
         stage()
-        desk.qtbot.wait(100)
+        turn(desk.qtbot)
         assert desk.dock.sizeHint().width() <= 380
         assert desk.viewer.window.geometry()[2] <= 1366
         area = controls.layout().itemAt(0).widget()

@@ -8,6 +8,7 @@ from geometry import grids
 from napari.layers import Surface
 from qtpy.QtCore import Qt
 from viewing_room import CT, LETTERS, LUNGS, PLANES, SIDES, bright, edges, letters
+from waiting import SOON
 
 from napari_lungseg.formats import read, write
 from napari_lungseg.volume import Volume
@@ -89,7 +90,6 @@ def test_surfaces_are_seen_from_the_front_and_the_slices_come_back_as_they_were(
     assert [layer.visible for layer in room.viewer.layers] == [False, False, True, True]
     assert letters(room.viewer) == "RLSI"
     room.press(View.CORONAL)
-    room.qtbot.wait(50)
     assert [(layer.name, layer.visible) for layer in room.viewer.layers] == [("ct", False), ("lungs", True)]
     np.testing.assert_allclose(room.viewer.dims.point, before[0])
     np.testing.assert_allclose(room.viewer.dims.range, before[1])
@@ -103,13 +103,9 @@ def test_the_letters_turn_with_the_camera_as_the_picture_does(room):
     room.press(View.SURFACES)
     camera = room.viewer.scene.camera
     camera.set_view_direction((0.0, 0.0, -1.0), (1.0, 0.0, 0.0))  # from the patient's left
-    room.qtbot.wait(200)
-    assert letters(room.viewer) == "APSI"
-    assert bright(room.canvas)[1] < -10
+    room.qtbot.waitUntil(lambda: letters(room.viewer) == "APSI" and bright(room.canvas)[1] < -10, timeout=SOON)
     camera.set_view_direction((0.0, 0.0, 1.0), (1.0, 0.0, 0.0))
-    room.qtbot.wait(200)
-    assert letters(room.viewer) == "PASI"
-    assert bright(room.canvas)[1] > 10
+    room.qtbot.waitUntil(lambda: letters(room.viewer) == "PASI" and bright(room.canvas)[1] > 10, timeout=SOON)
 
 
 def test_without_a_mask_there_is_nothing_to_show_in_3d(room, messages):

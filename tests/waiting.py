@@ -1,0 +1,28 @@
+"""Waiting for what must happen, never for a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import QThreadPool, QTimer
+
+#: Milliseconds after which something that should happen soon has not happened; generous, for slow and busy machines.
+SOON = 30_000
+
+
+def settle(qtbot: Any) -> None:
+    """Let all that is on its way happen: workers end, and what they and the window have posted is handled.
+
+    What comes after this was begun by nobody. Each turn posts a timer behind what waits then, and what that posts is handled by the next.
+    """
+    qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0, timeout=SOON)
+    turn(qtbot)
+
+
+def turn(qtbot: Any) -> None:
+    """Let what is posted be handled, without waiting for workers."""
+    for _ in range(3):
+        timer = QTimer()
+        timer.setSingleShot(True)
+        with qtbot.waitSignal(timer.timeout, timeout=SOON):
+            timer.start(0)
