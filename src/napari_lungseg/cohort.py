@@ -18,6 +18,7 @@ import numpy as np
 from napari_lungseg.classes import spelled_out
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import check_target, read, write
+from napari_lungseg.formats.dispatch import whole_file
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.model import DEFAULT_MODEL, load_model
 from napari_lungseg.tasks import Task
@@ -158,12 +159,8 @@ def segment_file(task: Task, settings: CohortSettings, progress: Callable[[Task,
 def write_report(path: Path, version: str, outcomes: Sequence[Outcome]) -> None:
     """Write what became of each scan as JSON (InputError where that is not possible)."""
     runs = [outcome.record or {"input": str(outcome.source), "error": outcome.error} for outcome in outcomes]
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(json.dumps({"version": version, "runs": runs}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"The report {path} could not be written ({error.strerror or error}).") from error
+    with whole_file(path, ".json") as temporary:
+        temporary.write_text(json.dumps({"version": version, "runs": runs}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _outcome(task: Task, work: Callable[[], dict[str, Any]], *, alone: bool) -> Outcome:

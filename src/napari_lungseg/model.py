@@ -18,6 +18,7 @@ import platformdirs
 from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.card import SCHEMA, Ancestor, Card, check_name, read_card
 from napari_lungseg.errors import InputError
+from napari_lungseg.run_files import remove_run
 
 if TYPE_CHECKING:
     import torch
@@ -250,12 +251,21 @@ def accept_model(name: str) -> None:
 
 
 def remove_model(name: str) -> None:
-    """Remove a model from the per-user library; bundled ones cannot be removed (InputError)."""
+    """Remove a model from the per-user library, with what is left of its training; other files in its folder stay.
+
+    Raises
+    ------
+    InputError
+        When it is bundled, or a file cannot be removed.
+    """
     folder = _own_folder(name, "removed")
-    # The renamed folder is hidden from the library at once, also if removing its files is interrupted.
-    doomed = Path(tempfile.mkdtemp(prefix=".removed-", dir=folder.parent))
-    os.replace(folder, doomed / name)
-    shutil.rmtree(doomed)
+    try:
+        # The card first: without it the library knows no model here, also if the rest is interrupted.
+        for file in (CARD_FILE, WEIGHTS_FILE):
+            (folder / file).unlink(missing_ok=True)
+        remove_run(folder)
+    except OSError as error:
+        raise InputError(f"The model {name!r} could not be removed ({error}); remove {folder} yourself.") from error
 
 
 def bundled_folder(name: str) -> Path:

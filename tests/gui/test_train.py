@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from napari_lungseg.model import Model, list_models, save_model
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.sample import sample_ct, sample_lungs
 from napari_lungseg.training.augmentation import AugmentSettings
+from napari_lungseg.training.lock import run_lock
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.sources import CasesSource, TrainingCase
 from napari_lungseg.training.train import train
@@ -57,7 +59,7 @@ def library_as_before(phantom_model):
     yield
     for path in set(phantom_model.parent.iterdir()) - before:
         if path.is_dir() and path.name != "learner":
-            running.discard(path)
+            shutil.rmtree(path)
 
 
 @pytest.fixture
@@ -237,12 +239,24 @@ def test_cancelled_the_model_stays_and_the_run_can_be_gone_on_with(train_module,
     finish(desk, train_module, controls.verdict.roll_back)
 
 
-def test_a_run_that_was_not_finished_is_offered_by_the_next_window_and_can_be_discarded(train_module, desk, open_desk, phantom_model):
+def test_a_run_that_was_not_finished_is_offered_by_the_next_window_and_can_be_discarded(
+    train_module, desk, open_desk, phantom_model, messages
+):
     press(desk, train_module.controls.run)
     learning(desk, train_module)
     desk.viewer.close()
     second = open_desk(CT)
     widget = second.dock.open("Train")
+    second.wait(lambda: "learner-tuned was not finished" in widget.controls.offer.text())
+    with run_lock(phantom_model.parent / "learner-tuned"):
+        press(second, widget.controls.discard)
+        second.wait(lambda: any("goes on in another window" in text for text in messages))
+    assert (phantom_model.parent / "learner-tuned" / "training" / "plan.json").exists()
+    with FileLock(phantom_model.parent / running.LOCK, timeout=10):
+        press(second, widget.controls.discard)
+        second.wait(lambda: any("was not discarded" in text for text in messages))
+    assert (phantom_model.parent / "learner-tuned" / "training" / "plan.json").exists()
+    widget._find_unfinished()
     second.wait(lambda: "learner-tuned was not finished" in widget.controls.offer.text())
     press(second, widget.controls.discard)
     second.wait(lambda: widget.controls.offer.text() == "")

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.run_files import BEST, LAST
 from napari_lungseg.training.batches import Batches
 from napari_lungseg.training.checkpoint import load_state, save_state
 from napari_lungseg.training.distributed import World
@@ -26,7 +27,6 @@ from napari_lungseg.training.updates import EpochDone, Notice, Scores, StepDone
 from napari_lungseg.unet import UNet
 
 ALONE = World(0, 1, torch.device("cpu"))
-LAST, BEST = "last.pt", "best.pt"
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,14 +13,13 @@ from napari_lungseg.architecture import PRESETS
 from napari_lungseg.card import check_name
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats.dispatch import whole_file
+from napari_lungseg.run_files import LOG, PLAN, SAMPLES
 from napari_lungseg.training.classes import Classes
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.split import Split
 from napari_lungseg.training.updates import Overview
 
-#: In the folder of the model that is to come.
-FOLDER = Path("training")
-PLAN, SAMPLES, LOG = FOLDER / "plan.json", FOLDER / "samples", FOLDER / "log.jsonl"
+__all__ = ["LOG", "PLAN", "SAMPLES", "Plan", "read_plan", "write_plan"]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,9 @@ from napari_lungseg.card import Card, read_card
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import CARD_FILE, find_model
 from napari_lungseg.preprocess import Preprocessing
+from napari_lungseg.run_files import FOLDER, PLAN, SAMPLES, remove_empty, remove_files
 from napari_lungseg.training.classes import Classes, choose_classes
-from napari_lungseg.training.plan import FOLDER, PLAN, SAMPLES, Plan, write_plan
+from napari_lungseg.training.plan import Plan, write_plan
 from napari_lungseg.training.samples import LabelledSlice, SampleWriter, Side, slices_of
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.sources import LeftOut, Source
@@ -97,14 +97,16 @@ def prepare(
     Raises
     ------
     InputError
-        When there is a model or an unfinished run in the folder already, there is nothing to learn, the base is not usable, or the
-        disk refuses. Then nothing is left behind.
+        When there is a model, an unfinished run or another folder ``training`` in the folder already, there is nothing to learn, the
+        base is not usable, or the disk refuses. Then what was written is removed, and nothing else.
     """
     folder = Path(folder)
     if (folder / CARD_FILE).exists():
         raise InputError(f"There is a model in {folder} already; choose another name or folder for the new one.")
     if (folder / PLAN).exists():
         raise InputError(f"There is an unfinished training run in {folder}; go on with it (--resume) or remove the folder.")
+    if (folder / FOLDER).exists() and not _is_empty(folder / FOLDER):
+        raise InputError(f"{folder / FOLDER} is there already and is no training run; choose another folder, or move it away.")
     settings = settings or (TrainSettings() if base is None else TrainSettings.fine_tuning())
     card, found = _card(base), _Found()
     if settings.pixel_mm is not None and card is not None and settings.keep_old and settings.pixel_mm != card.preprocessing.spacing_mm:
@@ -112,7 +114,7 @@ def prepare(
             f"A model that keeps what {card.name} knows keeps its pixel size of {card.preprocessing.spacing_mm:g} mm too; "
             "leave the pixel size, or train something else (do not keep what the base knows)."
         )
-    was_there = folder.exists()
+    made = [path for path in (folder / SAMPLES, folder / FOLDER, folder, *folder.parents) if not path.exists()]
     try:
         with SampleWriter(folder / SAMPLES) as writer:
             yield from _read(source, card, settings, found, writer)
@@ -132,13 +134,31 @@ def prepare(
             folder,
         )
     except BaseException as error:
-        shutil.rmtree(folder / FOLDER if was_there else folder, ignore_errors=True)
+        left = _undo(folder, made)
         if isinstance(error, OSError):
             raise InputError(
-                f"The slices to learn from cannot be written to {folder} ({error.strerror or error}); choose another folder."
+                f"The slices to learn from cannot be written to {folder} ({error.strerror or error}); choose another folder.{left}"
             ) from error
+        if isinstance(error, InputError) and left:
+            raise InputError(f"{error}{left}") from error
+        if left:
+            error.add_note(left.strip())
         raise
     yield overview
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _undo(folder: Path, made: list[Path]) -> str:
+    """Remove what was written to a folder, and those folders that were made for it; tells what could not be removed."""
+    try:
+        remove_files(folder)
+        remove_empty(made)
+    except OSError as error:
+        return f" What was written to {folder / FOLDER} could not be removed ({error.strerror or error}); remove it: it holds images."
+    return ""
 
 
 def _card(base: str | None) -> Card | None:

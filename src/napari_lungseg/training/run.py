@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import os
 import platform
-import shutil
 from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
@@ -19,16 +20,17 @@ from pydantic import TypeAdapter
 from napari_lungseg.card import Card
 from napari_lungseg.device import choose_device
 from napari_lungseg.model import Model, save_model
+from napari_lungseg.run_files import FOLDER, LAST, LOCK, LOG, SAMPLES, remove_resumable
 from napari_lungseg.training.distributed import World
 from napari_lungseg.training.driving import telling
-from napari_lungseg.training.fit import BEST, LAST, fit
-from napari_lungseg.training.plan import FOLDER, LOG, SAMPLES
+from napari_lungseg.training.fit import fit
+from napari_lungseg.training.lock import run_lock
 from napari_lungseg.training.samples import LabelledSlice
 from napari_lungseg.training.scoring import spread
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.split import Split
 from napari_lungseg.training.start import Start, make_lesson, read_start
-from napari_lungseg.training.updates import Compared, EpochDone, Finished, Picture, Scores, Stage, StepDone, Update, Verdict
+from napari_lungseg.training.updates import Compared, EpochDone, Finished, Notice, Picture, Scores, Stage, StepDone, Update, Verdict
 from napari_lungseg.training.verdict import better, forgotten, judge
 from napari_lungseg.unet import UNet
 
@@ -71,11 +73,21 @@ def run(
     Raises
     ------
     InputError
-        When nothing was prepared there, the disk refuses, or the memory does not suffice.
+        When nothing was prepared there, another process goes on with it, the disk refuses, or the memory does not suffice.
     """
     folder = Path(folder)
     processes = processes or World(0, 1, choose_device(device))
     yield Stage("Loading the model")
+    with run_lock(folder) if processes.leads else nullcontext():
+        finished = yield from _run(folder, resume, should_stop, processes)
+    if finished is None:
+        return
+    yield from _tidy(folder)
+    yield finished
+
+
+def _run(folder: Path, resume: bool, should_stop: Callable[[], bool], processes: World) -> Generator[Update, None, Finished | None]:
+    """Train, compare and save; only the process that leads has an end to tell."""
     start = read_start(folder)
     before: Pair = (None, None)
     pictures: list[Picture] = []
@@ -93,14 +105,25 @@ def run(
             _log(folder / LOG, update)
         yield update
     if not processes.leads:
-        return
+        return None
     after, share = yield from _blend(start, network, before, processes)
     verdict = _verdict(start, network, before, after, pictures)
     save_model(Model(network.cpu(), _card(start, verdict, seconds, share)), folder, half=True)
-    shutil.rmtree(folder / SAMPLES, ignore_errors=True)
-    for name in (LAST, BEST):
-        (checkpoints / name).unlink(missing_ok=True)
-    yield Finished(str(folder), start.plan.name, verdict, seconds)
+    return Finished(str(folder), start.plan.name, verdict, seconds)
+
+
+def _tidy(folder: Path) -> Iterator[Notice]:
+    """Remove what only going on with the run needs; a model may be given away, its slices and plan may not."""
+    # What still refers to the slices keeps their file mapped, and Windows removes no mapped file.
+    gc.collect()
+    try:
+        remove_resumable(folder)
+        (folder / LOCK).unlink(missing_ok=True)
+    except OSError as error:
+        yield Notice(
+            f"{error.filename or folder / SAMPLES} could not be removed ({error.strerror or error}); "
+            f"remove {folder / SAMPLES} before you give the model away, as images of patients are in it."
+        )
 
 
 def _blend(start: Start, network: UNet, before: Pair, processes: World) -> Generator[Stage, None, tuple[Pair, float]]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats.dispatch import whole_file
 from napari_lungseg.preprocess import Preprocessing, assumed_spacing, body_box
+from napari_lungseg.run_files import SLICES_DATA, SLICES_INDEX
 from napari_lungseg.volume import Array, Volume
 
 #: Label of pixels that nobody has judged.
@@ -155,7 +156,7 @@ class SampleWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._entries: list[dict[str, Any]] = []
-        self._file: BinaryIO = (folder / _DATA).open("wb")
+        self._file: BinaryIO = (folder / SLICES_DATA).open("wb")
 
     def __enter__(self) -> Self:
         return self
@@ -187,20 +188,22 @@ class SampleWriter:
             From the labels that were added to classes.
         """
         self._file.close()
-        data = np.memmap(self._folder / _DATA, np.uint8, "r+")
+        data = np.memmap(self._folder / SLICES_DATA, np.uint8, "r+")
+        item: LabelledSlice | None = None
         kept = []
-        for entry in self._entries:
-            item = _open(data, entry)
-            item.label[...] = index(item.label)
-            where = side(item)
-            if where is not None:
-                kept.append({"side": where, **entry})
-        data.flush()
-        with whole_file(self._folder / _INDEX) as temporary:
+        try:
+            for entry in self._entries:
+                item = _open(data, entry)
+                item.label[...] = index(item.label)
+                where = side(item)
+                if where is not None:
+                    kept.append({"side": where, **entry})
+            data.flush()
+        finally:
+            # The traceback of an error would keep the file mapped, and Windows removes no mapped file.
+            del data, item
+        with whole_file(self._folder / SLICES_INDEX) as temporary:
             temporary.write_text(json.dumps(kept))
-
-
-_DATA, _INDEX = "slices.bin", "slices.json"
 
 
 def read_samples(folder: Path) -> dict[Side, list[LabelledSlice]]:
@@ -213,8 +216,8 @@ def read_samples(folder: Path) -> dict[Side, list[LabelledSlice]]:
     """
     found: dict[Side, list[LabelledSlice]] = {"train": [], "validation": [], "unjudged": []}
     try:
-        data = np.memmap(folder / _DATA, np.uint8, "r")
-        for entry in json.loads((folder / _INDEX).read_text()):
+        data = np.memmap(folder / SLICES_DATA, np.uint8, "r")
+        for entry in json.loads((folder / SLICES_INDEX).read_text()):
             found[entry["side"]].append(_open(data, entry))
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"The slices to learn from in {folder} cannot be read ({error}); begin the training anew.") from error

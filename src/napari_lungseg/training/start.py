@@ -16,12 +16,13 @@ from napari_lungseg.card import Ancestor, Card
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import CARD_FILE, Model, load_model
 from napari_lungseg.preprocess import Preprocessing
+from napari_lungseg.run_files import SAMPLES
 from napari_lungseg.training.base_cases import BaseCases, base_cases
 from napari_lungseg.training.batches import Batches, Mix
 from napari_lungseg.training.classes import with_head
 from napari_lungseg.training.driving import telling
 from napari_lungseg.training.fit import Lesson
-from napari_lungseg.training.plan import SAMPLES, Plan, read_plan
+from napari_lungseg.training.plan import Plan, read_plan
 from napari_lungseg.training.samples import LabelledSlice, Side, read_samples
 from napari_lungseg.training.sampling import SliceSampler
 from napari_lungseg.training.scoring import Judge, spread
@@ -70,9 +71,9 @@ def read_start(folder: Path) -> Start:
     InputError
         When nothing was, the run has ended, or nothing is left to learn from.
     """
-    plan = read_plan(folder)
     if (folder / CARD_FILE).exists():
         raise InputError(f"The training in {folder} has ended, and its model is there; to train on, start from it in another folder.")
+    plan = read_plan(folder)
     slices = read_samples(folder / SAMPLES)
     if not slices["train"]:
         raise InputError("No slice is left to learn from once some are put aside to watch; judge more slices, or put fewer aside.")

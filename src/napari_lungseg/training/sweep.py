@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
+
 from napari_lungseg.device import choose_device
 from napari_lungseg.errors import InputError
 from napari_lungseg.training.distributed import World
 from napari_lungseg.training.driving import finish
 from napari_lungseg.training.fit import fit
+from napari_lungseg.training.lock import run_lock
 from napari_lungseg.training.plan import read_plan, write_plan
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.start import Start, make_lesson, read_start
@@ -67,14 +70,21 @@ def sweep(
         When optuna is not installed, or there are no slices to compare by.
     """
     try:
-        import optuna
+        import optuna  # noqa: F401
     except ImportError as error:
         raise InputError("Searching for settings needs optuna; install it with: pip install 'napari-lungseg[sweep]'") from error
     folder = Path(folder)
+    with run_lock(folder):
+        return _sweep(folder, trials, choose_device(device), progress)
+
+
+def _sweep(folder: Path, trials: int, device: torch.device, progress: Callable[[Trial], None]) -> list[Trial]:
+    import optuna
+
     plan = read_plan(folder)
     if not plan.overview.validation:
         raise InputError(f"Settings can only be compared on slices that are put aside. {plan.split.why}")
-    where = World(0, 1, choose_device(device))
+    where = World(0, 1, device)
     done: list[Trial] = []
 
     def run(trial: optuna.Trial) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import re
-import shutil
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -18,6 +17,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import CARD_FILE, list_models, user_folder
+from napari_lungseg.run_files import remove_resumable, remove_run
 from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.train.materials import Materials
 from napari_lungseg.widgets.worker import Failed, sentence
@@ -229,6 +229,20 @@ def unfinished_runs() -> list[Path]:
         return []
 
 
-def discard(folder: Path) -> None:
-    """Remove what is left of a run that was not finished."""
-    shutil.rmtree(folder, ignore_errors=True)
+def discard(folder: Path) -> Failed | None:
+    """Remove what is left of a run that was not finished, unless somebody goes on with it."""
+    from napari_lungseg.training.lock import run_lock
+
+    try:
+        with FileLock(user_folder() / LOCK, blocking=False), run_lock(folder):
+            if (folder / CARD_FILE).exists():
+                return Failed(f"The training of {folder.name} has ended meanwhile; its model was kept.")
+            remove_resumable(folder)
+        remove_run(folder)
+    except Timeout:
+        return Failed(f"A model is being trained in another window, so {folder.name} was not discarded; wait until that is done.")
+    except OSError as error:
+        return Failed(f"What is left of {folder.name} could not be removed ({error.strerror or error}); remove {folder} yourself.")
+    except InputError as error:
+        return Failed(str(error))
+    return None

@@ -267,8 +267,13 @@ class TrainWidget(QWidget):
     def _discard(self) -> None:
         if self._unfinished:
             worker = create_worker(discard, self._unfinished[0])
-            worker.returned.connect(self._find_unfinished)
+            worker.returned.connect(self._discarded)
             worker.start()
+
+    def _discarded(self, failed: Failed | None) -> None:
+        if failed is not None:
+            show_error(failed.text)
+        self._find_unfinished()
 
 
 def _release(widget: TrainWidget, *_: Any) -> None:

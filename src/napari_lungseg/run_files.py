@@ -1,0 +1,67 @@
+"""The files of a training run in its model's folder, and their removal; nothing else in that folder is ever removed."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+#: In the folder of the model that is to come.
+FOLDER = Path("training")
+PLAN, SAMPLES, LOG, LOCK = FOLDER / "plan.json", FOLDER / "samples", FOLDER / "log.jsonl", FOLDER / "run.lock"
+LAST, BEST = "last.pt", "best.pt"
+SLICES_DATA, SLICES_INDEX = "slices.bin", "slices.json"
+#: Names of files that were being written when the process was killed.
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.\w+)?")
+
+
+def remove_resumable(folder: Path) -> None:
+    """Remove what only going on with a run needs: its slices, its checkpoints and its plan; the log stays.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the model.
+
+    Raises
+    ------
+    OSError
+        When a file cannot be removed.
+    """
+    # The slices first: they hold images of patients.
+    _unlink(folder / SAMPLES, (SLICES_DATA, SLICES_INDEX))
+    remove_empty([folder / SAMPLES])
+    _unlink(folder / FOLDER, (LAST, BEST, PLAN.name))
+
+
+def remove_files(folder: Path) -> None:
+    """Remove all files of a run, but no folder (OSError when one cannot be removed)."""
+    _unlink(folder / SAMPLES, (SLICES_DATA, SLICES_INDEX))
+    _unlink(folder / FOLDER, (LAST, BEST, PLAN.name, LOG.name, LOCK.name))
+
+
+def remove_run(folder: Path) -> None:
+    """Remove all files of a run, and the folders in which nothing else lies (OSError when one cannot be removed)."""
+    remove_files(folder)
+    remove_empty([folder / SAMPLES, folder / FOLDER, folder])
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those folders that are empty, one after the other (OSError when an empty one cannot be removed)."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            # Other files lie in it, or it is a link to a folder.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+
+
+def _unlink(folder: Path, names: Iterable[str]) -> None:
+    if not folder.is_dir():
+        return
+    for path in [*(folder / name for name in names), *(path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name))]:
+        path.unlink(missing_ok=True)

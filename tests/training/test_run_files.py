@@ -1,0 +1,177 @@
+"""Whose files they are: a run removes its own and nothing else, and one process at a time goes on with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.formats import write
+from napari_lungseg.model import import_model, remove_model
+from napari_lungseg.run_files import FOLDER, LOCK, LOG, PLAN, SAMPLES, SLICES_DATA, remove_run
+from napari_lungseg.training.lock import run_lock
+from napari_lungseg.training.prepare import prepare
+from napari_lungseg.training.run import run
+from napari_lungseg.training.settings import TrainSettings
+from napari_lungseg.training.sources import CasesSource, FolderSource, TrainingCase
+from napari_lungseg.training.train import train
+from napari_lungseg.training.updates import Finished, Notice
+from napari_lungseg.volume import Volume, scaling
+
+SETTINGS = TrainSettings(epochs=1, steps_per_epoch=1, batch_size=1, view_px=48, coarse_share=0.0)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def empty_data(folder: Path) -> Path:
+    """A data set in which nobody has marked anything to learn, so that training fails."""
+    image = Volume(np.full((2, 48, 48), -1000, np.int16), scaling((2, 2, 2)), "HU")
+    for part, name, volume in (("images", "a", image), ("masks", "other", image.with_array(np.zeros(image.shape, np.uint8)))):
+        (folder / part).mkdir(parents=True)
+        write(volume, folder / part / f"{name}.nii.gz")
+    return folder
+
+
+def prepared(chests: Path, folder: Path) -> Path:
+    list(prepare(FolderSource(chests), folder, base=None, settings=SETTINGS))
+    return folder
+
+
+class Failing(CasesSource):
+    """Cases, and in the middle of reading them an error."""
+
+    error: BaseException = InputError("The drive is gone.")
+
+    def __iter__(self):
+        yield from super().__iter__()
+        raise self.error
+
+
+@pytest.fixture
+def case(chests) -> TrainingCase:
+    return TrainingCase("b", "b", *FolderSource(chests).data.load("b"))
+
+
+def test_a_folder_training_that_is_the_persons_own_is_refused_and_stays(tmp_path, case) -> None:
+    data = empty_data(tmp_path / "lungs" / "training")
+    before = files(tmp_path)
+    with pytest.raises(InputError, match="has no image with a mask"):
+        train(data, tmp_path / "lungs")
+    with pytest.raises(InputError, match="no training run; choose another folder"):
+        train(CasesSource([case]), tmp_path / "lungs", settings=SETTINGS)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("error", [InputError("The drive is gone."), KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_what_fails_while_slices_are_written_takes_its_own_files_away_alone(tmp_path, case, error) -> None:
+    own = tmp_path / "mine"
+    (own / "notes").mkdir(parents=True)
+    (own / "notes" / "a.txt").write_text("kept")
+    source = Failing([case])
+    source.error = error
+    for folder in (own, tmp_path / "new" / "deep", own / "notes"):
+        with pytest.raises((InputError, KeyboardInterrupt)):
+            list(prepare(source, folder, base=None, settings=SETTINGS))
+    assert files(tmp_path) == {"mine/notes/a.txt": b"kept"}
+    assert {path.name for path in tmp_path.rglob("*")} == {"mine", "notes", "a.txt"}
+
+
+def test_an_empty_folder_training_can_be_used_and_stays(tmp_path, case) -> None:
+    (tmp_path / FOLDER).mkdir()
+    with pytest.raises(InputError, match="The drive is gone"):
+        list(prepare(Failing([case]), tmp_path, base=None, settings=SETTINGS))
+    assert list(tmp_path.rglob("*")) == [tmp_path / FOLDER]
+    list(prepare(CasesSource([case]), tmp_path, base=None, settings=SETTINGS))
+    assert (tmp_path / PLAN).exists()
+
+
+def test_after_the_end_the_log_alone_is_left_and_files_of_others_stay(chests, tmp_path) -> None:
+    folder = prepared(chests, tmp_path / "m")
+    (folder / SAMPLES / "mine.txt").write_text("kept")
+    (folder / SAMPLES / f".{'a' * 32}").write_text("left by a process that was killed")
+    assert isinstance(list(run(folder, device="cpu"))[-1], Finished)
+    assert set(files(folder)) == {"card.json", "weights.safetensors", str(LOG), str(SAMPLES / "mine.txt")}
+
+
+def test_slices_are_no_longer_mapped_when_they_are_removed(chests, tmp_path, monkeypatch) -> None:
+    """As Windows removes no mapped file."""
+    mapped = []
+    unlink = Path.unlink
+
+    def spy(path: Path, missing_ok: bool = False) -> None:
+        if path.name == SLICES_DATA:
+            mapped.extend(entry.path for entry in psutil.Process().memory_maps() if entry.path.endswith(SLICES_DATA))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", spy)
+    folder = prepared(chests, tmp_path / "m")
+    list(run(folder, device="cpu"))
+    assert not (folder / SAMPLES).exists()
+    assert mapped == []
+
+
+def test_slices_that_cannot_be_removed_are_told(chests, tmp_path) -> None:
+    folder, seen = prepared(chests, tmp_path / "m"), []
+    for update in run(folder, device="cpu"):
+        seen.append(update)
+        if len(seen) == 2:
+            # Nobody can remove this as a file.
+            (folder / FOLDER / "last.pt").unlink(missing_ok=True)
+            (folder / SAMPLES / f".{'b' * 32}").mkdir()
+    notices = [update.text for update in seen if isinstance(update, Notice)]
+    assert len(notices) == 1
+    assert "could not be removed" in notices[0]
+    assert str(folder / SAMPLES) in notices[0]
+    assert isinstance(seen[-1], Finished)
+
+
+def test_a_run_that_goes_on_in_another_process_is_neither_gone_on_with_nor_swept(chests, tmp_path) -> None:
+    from napari_lungseg.training.sweep import sweep
+
+    folder = prepared(chests, tmp_path / "m")
+    code = "import sys; from pathlib import Path; from napari_lungseg.training.lock import run_lock\n"
+    code += "with run_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="goes on in another window or process"):
+            list(run(folder, device="cpu"))
+        pytest.importorskip("optuna")
+        with pytest.raises(InputError, match="goes on in another window or process"):
+            sweep(folder, 1, device="cpu")
+    assert isinstance(list(run(folder, device="cpu", resume=True))[-1], Finished)
+
+
+def test_a_run_that_is_closed_early_lets_go_of_its_lock(chests, tmp_path) -> None:
+    folder = prepared(chests, tmp_path / "m")
+    updates = run(folder, device="cpu")
+    next(updates)
+    next(updates)
+    updates.close()
+    with run_lock(folder):
+        pass
+    assert (folder / LOCK).exists()
+    remove_run(folder)
+    assert not folder.exists()
+
+
+def test_no_folder_is_made_where_there_is_no_run(tmp_path) -> None:
+    with pytest.raises(InputError, match="no training run"):
+        list(run(tmp_path / "none", device="cpu", resume=True))
+    assert not (tmp_path / "none").exists()
+
+
+def test_removing_a_model_leaves_files_that_are_not_the_models(chests, tmp_path, monkeypatch) -> None:
+    folder = prepared(chests, tmp_path / "m")
+    list(run(folder, device="cpu"))
+    monkeypatch.setenv("NAPARI_LUNGSEG_MODELS", str(tmp_path / "library"))
+    imported = import_model(folder, "one")
+    (imported / "notes.txt").write_text("kept")
+    remove_model("one")
+    assert files(tmp_path / "library") == {"one/notes.txt": b"kept"}
