@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats.dispatch import whole_file
-from napari_lungseg.grids import upright
+from napari_lungseg.grid import upright
 from napari_lungseg.volume import Affine, Volume, bounding_box, labels_in
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.\w+)?")
 
 
 def remove_resumable(folder: Path) -> None:
-    """Remove what only going on with a run needs: its slices, its checkpoints and its plan; the log stays.
+    """Remove what only going on with a run needs: its slices and checkpoints; plan and log stay.
 
     Parameters
     ----------
@@ -32,19 +32,20 @@ def remove_resumable(folder: Path) -> None:
     # The slices first: they hold images of patients.
     _unlink(folder / SAMPLES, (SLICES_DATA, SLICES_INDEX))
     remove_empty([folder / SAMPLES])
-    _unlink(folder / FOLDER, (LAST, BEST, PLAN.name))
+    _unlink(folder / FOLDER, (LAST, BEST))
 
 
 def remove_files(folder: Path) -> None:
-    """Remove all files of a run, but no folder (OSError when one cannot be removed)."""
-    _unlink(folder / SAMPLES, (SLICES_DATA, SLICES_INDEX))
-    _unlink(folder / FOLDER, (LAST, BEST, PLAN.name, LOG.name, LOCK.name))
+    """Remove all files of a run but its lock, and no folder that was there before (OSError when one cannot be removed)."""
+    remove_resumable(folder)
+    _unlink(folder / FOLDER, (PLAN.name, LOG.name))
 
 
 def remove_run(folder: Path) -> None:
     """Remove all files of a run, and the folders in which nothing else lies (OSError when one cannot be removed)."""
     remove_files(folder)
-    remove_empty([folder / SAMPLES, folder / FOLDER, folder])
+    _unlink(folder / FOLDER, (LOCK.name,))
+    remove_empty([folder / FOLDER, folder])
 
 
 def remove_empty(folders: Iterable[Path]) -> None:

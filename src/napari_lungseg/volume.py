@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
-
-#: Grids whose corners lie nearer together than this part of a voxel are the same: files round their geometry.
-SAME_GRID = 0.05
 
 Unit = Literal["HU", "arbitrary"]
 Array = npt.NDArray[Any]
@@ -210,18 +206,3 @@ def labels_in(array: Array) -> list[int]:
     if array.ndim > 2:
         return sorted(set().union(*(labels_in(part) for part in array)))
     return [int(label) for label in np.unique(array) if label != 0]
-
-
-def grid_difference(one: Volume, other: Volume) -> str | None:
-    """What differs between two upright grids of one shape, in words; None where they agree."""
-    corners = np.array([(*corner, 1.0) for corner in product(*((0.0, size - 1.0) for size in one.shape))])
-    shift = np.linalg.norm((corners @ (one.affine - other.affine).T)[:, :3], axis=1)
-    tolerance = SAME_GRID * min(other.spacing)
-    if shift.max() <= tolerance:
-        return None
-    steps = [" x ".join(f"{step:.4g}" for step in grid.spacing) for grid in (one, other)]
-    if steps[0] != steps[1]:
-        return f"spacing {steps[0]} mm against {steps[1]} mm"
-    if shift.max() - shift.min() <= tolerance:
-        return f"{shift.max():.3g} mm apart"
-    return f"turned against each other, corners up to {shift.max():.3g} mm apart"

@@ -336,6 +336,14 @@ def test_labels_of_another_size_say_which(desk):
     counted(desk, widget, "'of another scan' has the shape (5, 72, 96), but 'ct' (9, 72, 96)")
 
 
+def test_labels_that_lie_elsewhere_are_not_learnt(desk):
+    widget = opened(desk)
+    desk.viewer.add_labels(SIDES, name="elsewhere", scale=np.array(CT.spacing), translate=(0.0, 0.0, 40.0), units="mm")
+    widget.choose.labels.value = desk.viewer.layers["elsewhere"]
+    widget.choose.image.value = desk.image
+    counted(desk, widget, "'elsewhere' and 'ct' lie on different grids")
+
+
 def test_settings_that_make_no_sense_are_told_and_not_run(train_module, desk, messages):
     train_module.controls.settings.controls["epochs"].value = 0
     counted(desk, train_module, "epochs of at least 1")

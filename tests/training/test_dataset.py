@@ -4,11 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from geometry import stored_otherwise
 from PIL import Image
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.formats import write
 from napari_lungseg.training.dataset import open_dataset
 from napari_lungseg.training.samples import IGNORE
+from napari_lungseg.training.sources import FolderSource
+from napari_lungseg.volume import Volume, scaling
 
 
 def test_split_written_beside_the_data_is_used(chests: Path, tmp_path: Path) -> None:
@@ -71,6 +75,88 @@ def test_several_labels_in_a_picture_stay_what_they_are(tmp_path: Path) -> None:
         Image.fromarray(array).save(tmp_path / name / "one.png")
     _, labels = open_dataset(tmp_path).load("one")
     assert set(np.unique(labels.array)) == {0, 1, 2, 3}
+
+
+def labelled(folder: Path, labels: Volume, image: Volume, names: dict | None = None) -> Path:
+    """A data set of one case, in nnU-Net's layout."""
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir(parents=True)
+    write(image, folder / "imagesTr" / "case_0000.nii.gz")
+    write(labels, folder / "labelsTr" / "case.nii.gz")
+    names = names or {"background": 0, "liver": 1, "spleen": 2}
+    (folder / "dataset.json").write_text(json.dumps({"file_ending": ".nii.gz", "labels": names}))
+    return folder
+
+
+LABELS = np.zeros((3, 16, 20), np.uint8)
+LABELS[1, 4:8, 5:12] = 2
+AFFINE = scaling((2.5, 0.5, 0.75), (-3.0, 40.0, 7.0))
+IMAGE = Volume(np.arange(LABELS.size, dtype=np.int16).reshape(LABELS.shape), AFFINE, "HU")
+
+
+def test_a_label_that_is_alone_stays_what_it_is(tmp_path: Path) -> None:
+    _, labels = open_dataset(labelled(tmp_path, IMAGE.with_array(LABELS), IMAGE)).load("case")
+    assert set(np.unique(labels.array)) == {0, 2}
+
+
+@pytest.mark.parametrize(
+    ("values", "told"), [((0, 255), "255"), ((0, 1, 255), "255, a mask's usual white beside 1"), ((0, 1, 300), "0 to 254")]
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_white_that_nothing_explains_is_refused_where_labels_have_names(tmp_path: Path, values, told, dtype) -> None:
+    if max(values) > 255 and dtype == np.uint8:
+        pytest.skip("no such number in this type")
+    array = np.resize(np.array(values, dtype), LABELS.shape)
+    with pytest.raises(InputError, match=told):
+        open_dataset(labelled(tmp_path, IMAGE.with_array(array), IMAGE)).load("case")
+
+
+def test_white_is_unjudged_only_where_the_data_set_says_so(tmp_path: Path) -> None:
+    array = np.resize(np.array((0, 1, 255), np.uint8), LABELS.shape)
+    names = {"background": 0, "lung": 1, "ignore": 255}
+    _, labels = open_dataset(labelled(tmp_path, IMAGE.with_array(array), IMAGE, names)).load("case")
+    assert np.array_equal(labels.array == IGNORE, array == 255)
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+def test_greys_between_black_and_white_are_refused_and_not_taken_for_classes(tmp_path: Path, ending: str) -> None:
+    mask = np.zeros((9, 9), np.uint8)
+    mask[2:5] = 255
+    mask[5] = 128
+    for name, array in (("images", np.zeros((9, 9), np.uint8)), ("masks", mask)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(array).save(tmp_path / name / f"one{ending}")
+    with pytest.raises(InputError, match="255, a mask's usual white beside 128"):
+        open_dataset(tmp_path).load("one")
+
+
+def test_labels_that_a_file_scaled_by_a_float_are_whole(tmp_path: Path) -> None:
+    _, labels = open_dataset(labelled(tmp_path, IMAGE.with_array(LABELS * np.float32(1.0000153)), IMAGE)).load("case")
+    assert np.array_equal(labels.array, LABELS)
+
+
+@pytest.mark.parametrize(("order", "flips"), [((0, 1, 2), (2,)), ((2, 0, 1), ()), ((1, 2, 0), (0, 1))])
+def test_labels_stored_in_another_order_lie_on_their_image(tmp_path: Path, order, flips) -> None:
+    array, affine = stored_otherwise(LABELS, AFFINE, order, flips)
+    image, labels = open_dataset(labelled(tmp_path, Volume(array, affine), IMAGE)).load("case")
+    assert np.array_equal(labels.array, LABELS)
+    assert np.array_equal(labels.affine, image.affine)
+
+
+@pytest.mark.parametrize(
+    ("affine", "told"),
+    [
+        (np.diag([-1.0, 1.0, 1.0, 1.0]) @ AFFINE, "mm apart"),
+        (scaling((2.5, 1.0, 0.75), (-3.0, 40.0, 7.0)), r"spacing 2\.5 x 1 x 0\.75 mm against 2\.5 x 0\.5 x 0\.75 mm"),
+        (scaling((2.5, 0.5, 0.75), (-3.0, 41.0, 7.0)), "1 mm apart"),
+    ],
+)
+def test_labels_of_another_place_are_left_out_with_what_differs(tmp_path: Path, affine, told) -> None:
+    folder = labelled(tmp_path, Volume(LABELS, affine), IMAGE)
+    with pytest.raises(InputError, match=told):
+        open_dataset(folder).load("case")
+    (left_out,) = FolderSource(folder)
+    assert "case.nii.gz and the image case_0000.nii.gz lie on different grids" in left_out.why
 
 
 def test_sizes_that_differ_are_told_with_both_files(tmp_path: Path) -> None:

@@ -92,12 +92,12 @@ def test_an_empty_folder_training_can_be_used_and_stays(tmp_path, case) -> None:
     assert (tmp_path / PLAN).exists()
 
 
-def test_after_the_end_the_log_alone_is_left_and_files_of_others_stay(chests, tmp_path) -> None:
+def test_after_the_end_log_and_plan_alone_are_left_and_files_of_others_stay(chests, tmp_path) -> None:
     folder = prepared(chests, tmp_path / "m")
     (folder / SAMPLES / "mine.txt").write_text("kept")
     (folder / SAMPLES / f".{'a' * 32}").write_text("left by a process that was killed")
     assert isinstance(list(run(folder, device="cpu"))[-1], Finished)
-    assert set(files(folder)) == {"card.json", "weights.safetensors", str(LOG), str(SAMPLES / "mine.txt")}
+    assert set(files(folder)) == {"card.json", "weights.safetensors", str(LOG), str(PLAN), str(SAMPLES / "mine.txt")}
 
 
 def test_slices_are_no_longer_mapped_when_they_are_removed(chests, tmp_path, monkeypatch) -> None:

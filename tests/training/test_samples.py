@@ -41,6 +41,16 @@ def test_slices_run_from_the_feet_whichever_way_a_volume_is_stored() -> None:
         assert [bool(item.classes) for item in slices] == [False, False, False, True]
 
 
+def test_labels_of_another_grid_are_not_learnt() -> None:
+    image = Volume(np.zeros((2, 20, 20), np.int16), scaling((1.0, 1.0, 1.0)) @ np.diag([1, 1, -1, 1]), "HU")
+    labels = Volume(np.ones((2, 20, 20), np.uint8), scaling((1.0, 1.0, 1.0)))
+    with pytest.raises(InputError, match="19 mm apart"):
+        next(slices_of("a", image, labels, Preprocessing()))
+    # Where they carry no geometry they are taken as they are stored.
+    slices = list(slices_of("a", image, Volume(labels.array, labels.affine, spacing_known=False), Preprocessing()))
+    assert all((item.label == 1).all() for item in slices)
+
+
 def test_of_unjudged_slices_a_few_evenly_spread_ones_are_given() -> None:
     labels = np.full((21, 16, 16), IGNORE, np.uint8)
     labels[7] = 0

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.grids import on_same_grid, upright, with_geometry
+from napari_lungseg.grid import on_same_grid, upright, with_geometry
+from napari_lungseg.labels import NEARLY, whole_labels
 from napari_lungseg.measurement.density import density
 from napari_lungseg.measurement.shape import extremes, feret, hull_corners, oriented_box, placed, point
 from napari_lungseg.measurement.values import Density, Measurements, Profile, Region
@@ -52,7 +53,8 @@ def measure(labels: Volume, image: Volume | None = None, progress: Callable[[int
         turned, upright_image = on_same_grid(given, image, ("labels", "image"), "give the image that the mask was made on.")
         values = upright_image.array if image.unit == "HU" else None
     array = np.asarray(turned.array)
-    box = bounding_box(array != 0)
+    # Labels that are nearly whole are nearly 0, too.
+    box = bounding_box(np.abs(array) > NEARLY if array.dtype.kind == "f" else array != 0)
     if box is None:
         raise InputError("The labels are empty, so there is nothing to measure; segment the image first or choose another mask.")
     # Of a big scan the lungs are a fourth.
@@ -175,10 +177,8 @@ def _density(values: Array, voxel_ml: float | None) -> Density | None:
 
 def _whole_numbers(array: Array) -> Array:
     """Labels as integers (InputError where they are none)."""
-    if np.issubdtype(array.dtype, np.integer):
-        return array
-    whole = array.astype(np.int32)
-    if not np.array_equal(whole, array):
+    whole = whole_labels(array)
+    if whole is None:
         raise InputError("The labels are not whole numbers, so they are no labels; choose a mask.")
     return whole
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_lungseg import __version__
 from napari_lungseg.formats.dispatch import whole_file
-from napari_lungseg.grids import on_same_grid, upright, with_geometry
+from napari_lungseg.grid import on_same_grid, upright, with_geometry
 from napari_lungseg.measurement.pictures import WINDOW_HU, chart_svg, slice_png
 from napari_lungseg.measurement.summary import HINTS, summary
 from napari_lungseg.measurement.values import Measurements, Region

@@ -127,8 +127,6 @@ def _structures(pair: Pair, names: Mapping[int, str] | None) -> dict[str, int | 
 def _labels(array: Array, which: str) -> set[int]:
     """The labels above 0 that an array holds."""
     values = np.unique(array[array > 0])
-    if not np.array_equal(values, np.floor(values)):
-        raise InputError(f"The {which} holds numbers that are not whole (such as {values[0]:g}); give labels, not a probability.")
     if len(values) > MOST_LABELS:
         raise InputError(f"The {which} holds {len(values)} different labels; give labels, not an image.")
     return {int(value) for value in values}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from napari_lungseg.grids import on_same_grid, with_geometry
+from napari_lungseg.errors import InputError
+from napari_lungseg.grid import on_same_grid, orientation_of, solid
+from napari_lungseg.labels import whole_labels
 from napari_lungseg.volume import Array, Orientation, Volume
 
 
@@ -39,7 +41,7 @@ class Pair:
         """Both labels slice by slice, each still of three axes, in the order in which the reference stores its axial slices."""
         stored = [self.orientation.restore(array) for array in (self.predicted, self.expected)]
         # A lone slice is one slice, whichever way it was cut.
-        axis = _with_three_axes(self.reference).axial_axis
+        axis = solid(self.reference).axial_axis
         parts = []
         for index in range(stored[0].shape[axis]):
             cut = (slice(None),) * axis + (slice(index, index + 1),)
@@ -56,11 +58,13 @@ def bring_together(prediction: Volume, reference: Volume) -> Pair:
     """Both upright, after making sure that they agree (else InputError)."""
     advice = "give the mask that was made on the reference's own image, or resample it first."
     one, other = on_same_grid(prediction, reference, ("prediction", "reference"), advice)
-    located = _with_three_axes(with_geometry(reference, prediction))
-    orientation = located.reorient()[1] if located.spacing_known else Orientation((0, 1, 2), ())
-    return Pair(one.array, other.array, other.spacing, other.voxel_ml, reference, orientation)
+    predicted, expected = _labels(one.array, "prediction"), _labels(other.array, "reference")
+    return Pair(predicted, expected, other.spacing, other.voxel_ml, reference, orientation_of(reference, prediction))
 
 
-def _with_three_axes(volume: Volume) -> Volume:
-    array = np.asarray(volume.array)
-    return replace(volume, array=array[None] if array.ndim == 2 else array)
+def _labels(array: Array, which: str) -> Array:
+    """Labels as integers (InputError where they are none)."""
+    whole = whole_labels(array)
+    if whole is None:
+        raise InputError(f"The {which} holds numbers that are not whole (up to {np.nanmax(array):g}); give labels, not a probability.")
+    return whole

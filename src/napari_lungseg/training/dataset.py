@@ -11,11 +11,15 @@ import numpy as np
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import READABLE, read
+from napari_lungseg.grid import laid_on
+from napari_lungseg.labels import whole_labels
 from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.volume import Array, Volume
 
 #: Folders of masks beside ``images`` in a folder of pairs.
 MASKS = ("masks", "labels")
+#: Of a picture of a mask; never :data:`IGNORE` unless the data set says so.
+WHITE = 255
 
 
 @dataclass(frozen=True)
@@ -66,15 +70,18 @@ class Dataset:
         Raises
         ------
         InputError
-            When one cannot be read, their sizes differ, or the labels are none.
+            When one cannot be read, they lie on different grids, or the labels are none.
         """
         image, labels = read(self.images[case]), read(self.labels[case])
-        if image.shape != labels.shape:
+        if sorted(image.shape) != sorted(labels.shape):
             raise InputError(
                 f"{self.labels[case]} has shape {labels.shape} but its image {self.images[case].name} {image.shape}; "
                 "give labels of the image's own size."
             )
-        return image, labels.with_array(_whole_numbers(np.asarray(labels.array), self.ignore, self.labels[case]))
+        names = f"labels {self.labels[case]}", f"image {self.images[case].name}"
+        labels = laid_on(labels, image, names, "give labels that were made on this image, or resample them first.")
+        named = bool(self.names) or self.ignore is not None
+        return image, labels.with_array(_whole_numbers(np.asarray(labels.array), self.ignore, self.labels[case], named=named))
 
 
 def open_dataset(folder: Path | str) -> Dataset:
@@ -163,18 +170,42 @@ def _stem(path: Path) -> str:
     return path.name[: -len(ending)] if ending and not path.name.startswith(".") else ""
 
 
-def _whole_numbers(labels: Array, ignore: int | None, path: Path) -> Array:
-    """Labels as uint8, with ``IGNORE`` for the data set's own number for it."""
+def _whole_numbers(labels: Array, ignore: int | None, path: Path, *, named: bool = False) -> Array:
+    """Labels as uint8, with ``IGNORE`` for the data set's own number for it.
+
+    Parameters
+    ----------
+    labels : array
+        As they were read.
+    ignore : int or None
+        The data set's number of what nobody has judged.
+    path : Path
+        Their file.
+    named : bool
+        Whether the data set says what its labels are; else white on black is a mask.
+
+    Raises
+    ------
+    InputError
+        When they are no labels, or hold a 255 that the data set does not explain.
+    """
     if path.suffix.lower() in (".jpg", ".jpeg"):
         # The compression blurs; black and white are all that it can be trusted with.
         return (labels > labels.max(initial=0) / 2).astype(np.uint8)
-    values = np.unique(labels)
-    if ignore is None and values.size == 2 and values[0] == 0 and labels.dtype == np.uint8:
-        # A picture of a mask is as often white on black as 1 on 0.
-        return (labels > 0).astype(np.uint8)
-    if not np.array_equal(values, np.trunc(values)) or values.min(initial=0) < 0 or values.max(initial=0) > IGNORE:
+    whole = whole_labels(labels)
+    values = set() if whole is None else {int(value) for value in np.unique(whole)}
+    if whole is None or min(values, default=0) < 0 or max(values, default=0) > WHITE:
         raise InputError(f"{path} holds no labels: they must be whole numbers from 0 to {IGNORE - 1}.")
-    found = labels.astype(np.uint8)
+    if WHITE in values and ignore != WHITE:
+        if named or not values <= {0, WHITE}:
+            others = ", ".join(str(value) for value in sorted(values - {0, WHITE})[:5])
+            beside = f" beside {others}" if others else ""
+            raise InputError(
+                f"{path} holds {WHITE}, a mask's usual white{beside}, and nothing says what it means; use labels from 1 to {IGNORE - 1}, "
+                f'or name {WHITE} "ignore" in dataset.json where nobody has judged those voxels.'
+            )
+        return (whole > 0).astype(np.uint8)
+    found = whole.astype(np.uint8)
     if ignore is not None:
-        found[labels == ignore] = IGNORE
+        found[whole == ignore] = IGNORE
     return found

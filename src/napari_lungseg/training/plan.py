@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,12 @@ def write_plan(plan: Plan, folder: Path) -> None:
     """Keep a plan in the folder of the model that is to come (InputError where the disk refuses)."""
     with whole_file(folder / PLAN) as temporary:
         temporary.write_bytes(TypeAdapter(Plan).dump_json(plan, indent=1))
+
+
+def without_names(plan: Plan) -> Plan:
+    """The plan as it may stay with a model: without names of cases and patients, and without paths."""
+    base = None if plan.base is None else Path(plan.base).name
+    return replace(plan, base=base, patients={}, overview=replace(plan.overview, problems=()))
 
 
 def read_plan(folder: str | os.PathLike[str]) -> Plan:

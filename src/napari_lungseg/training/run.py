@@ -19,12 +19,14 @@ from pydantic import TypeAdapter
 
 from napari_lungseg.card import Card
 from napari_lungseg.device import choose_device
+from napari_lungseg.errors import InputError
 from napari_lungseg.model import Model, save_model
 from napari_lungseg.run_files import FOLDER, LAST, LOCK, LOG, SAMPLES, remove_resumable
 from napari_lungseg.training.distributed import World
 from napari_lungseg.training.driving import telling
 from napari_lungseg.training.fit import fit
 from napari_lungseg.training.lock import run_lock
+from napari_lungseg.training.plan import Plan, without_names, write_plan
 from napari_lungseg.training.samples import LabelledSlice
 from napari_lungseg.training.scoring import spread
 from napari_lungseg.training.settings import TrainSettings
@@ -79,14 +81,17 @@ def run(
     processes = processes or World(0, 1, choose_device(device))
     yield Stage("Loading the model")
     with run_lock(folder) if processes.leads else nullcontext():
-        finished = yield from _run(folder, resume, should_stop, processes)
-    if finished is None:
+        ended = yield from _run(folder, resume, should_stop, processes)
+    if ended is None:
         return
-    yield from _tidy(folder)
+    plan, finished = ended
+    yield from _tidy(folder, plan)
     yield finished
 
 
-def _run(folder: Path, resume: bool, should_stop: Callable[[], bool], processes: World) -> Generator[Update, None, Finished | None]:
+def _run(
+    folder: Path, resume: bool, should_stop: Callable[[], bool], processes: World
+) -> Generator[Update, None, tuple[Plan, Finished] | None]:
     """Train, compare and save; only the process that leads has an end to tell."""
     start = read_start(folder)
     before: Pair = (None, None)
@@ -109,17 +114,19 @@ def _run(folder: Path, resume: bool, should_stop: Callable[[], bool], processes:
     after, share = yield from _blend(start, network, before, processes)
     verdict = _verdict(start, network, before, after, pictures)
     save_model(Model(network.cpu(), _card(start, verdict, seconds, share)), folder, half=True)
-    return Finished(str(folder), start.plan.name, verdict, seconds)
+    return start.plan, Finished(str(folder), start.plan.name, verdict, seconds)
 
 
-def _tidy(folder: Path) -> Iterator[Notice]:
-    """Remove what only going on with the run needs; a model may be given away, its slices and plan may not."""
+def _tidy(folder: Path, plan: Plan) -> Iterator[Notice]:
+    """Remove what only going on with the run needs, and all names; a model may be given away, these may not."""
     # What still refers to the slices keeps their file mapped, and Windows removes no mapped file.
     gc.collect()
     try:
         remove_resumable(folder)
+        write_plan(without_names(plan), folder)
         (folder / LOCK).unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, InputError) as failed:
+        error = failed if isinstance(failed, OSError) else OSError(str(failed))
         yield Notice(
             f"{error.filename or folder / SAMPLES} could not be removed ({error.strerror or error}); "
             f"remove {folder / SAMPLES} before you give the model away, as images of patients are in it."

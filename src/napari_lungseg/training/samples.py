@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats.dispatch import whole_file
+from napari_lungseg.grid import laid_on
 from napari_lungseg.preprocess import Preprocessing, assumed_spacing, body_box
 from napari_lungseg.run_files import SLICES_DATA, SLICES_INDEX
 from napari_lungseg.volume import Array, Volume
@@ -104,7 +105,7 @@ def slices_of(
     image : Volume
         Its image.
     labels : Volume
-        uint8 on the same grid, as in :class:`LabelledSlice`.
+        uint8 on the same grid, whichever way its axes are stored, as in :class:`LabelledSlice`.
     preprocessing : Preprocessing
         Of the model; the same that prediction uses.
     most_unjudged : int, optional
@@ -113,12 +114,9 @@ def slices_of(
     Raises
     ------
     InputError
-        When the shapes differ.
+        When the two lie on different grids.
     """
-    if image.shape != labels.shape:
-        raise InputError(
-            f"Case {key}: the image has shape {image.shape} but its labels {labels.shape}; give labels of the image's own size."
-        )
+    labels = laid_on(labels, image, ("labels", "image"), "give labels that were made on this image, or resample them first.")
     image, _ = image.reorient()
     labels, _ = labels.reorient()
     box = body_box(image)

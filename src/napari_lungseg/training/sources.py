@@ -193,7 +193,7 @@ def only_slices(labels: np.ndarray[Any, Any], axis: int, judged: Sequence[int]) 
     InputError
         When a label is above 254.
     """
-    if labels.max(initial=0) > IGNORE:
+    if labels.max(initial=0) >= IGNORE:
         raise InputError(f"Labels above {IGNORE - 1} cannot be learnt (there is a {labels.max()}); give the label a lower number.")
     known = np.full(labels.shape, IGNORE, np.uint8)
     planes, own = (np.moveaxis(array, axis, 0) if array.ndim == 3 else array[None] for array in (known, labels))

@@ -10,6 +10,7 @@ import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_lungseg.formats import SeriesChoiceError, UnevenSlicesError, is_dicom_path, is_readable, read, read_segments
+from napari_lungseg.grid import same_grid
 from napari_lungseg.sample import SAMPLE_LICENCE, sample_ct, sample_lungs
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.appearance import LABEL_COLOURS, label_names
@@ -64,8 +65,7 @@ def _chosen(path: Path, error: SeriesChoiceError) -> list[LayerData]:
     choice = ask_series(path, error)
     infos = [info for info in error.choices if info.key in choice.keys]
     read_ones = [(info, volume) for info in infos if (volume := _read(path, info.key)) is not None]
-    grids = {(volume.shape, volume.affine.round(4).tobytes()) for _, volume in read_ones}
-    if choice.as_time and len(grids) == 1 and len(read_ones) > 1:
+    if choice.as_time and len(read_ones) > 1 and all(same_grid(volume, read_ones[0][1]) for _, volume in read_ones[1:]):
         return [_layer([volume for _, volume in read_ones], path, [info.key for info, _ in read_ones], _name(path))]
     return [
         _layer([volume], path, [info.key], " ".join(word for word in (_name(path), info.description, info.part) if word))

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.labels import whole_labels
 from napari_lungseg.volume import Array
 
 #: Bytes of an image that are held at once while it is hashed.
@@ -54,12 +55,10 @@ def plain_labels(labels: Array) -> Array:
     InputError
         Where they are not whole numbers from 0 on.
     """
-    labels = np.asarray(labels)
-    if labels.dtype.kind == "f" and np.isfinite(labels).all() and np.array_equal(labels, np.trunc(labels)):
-        labels = labels.astype(np.int64)
-    if labels.dtype.kind not in "bui" or labels.min(initial=0) < 0:
+    whole = whole_labels(np.asarray(labels))
+    if whole is None or whole.min(initial=0) < 0:
         raise InputError("These are no labels: they must be whole numbers from 0 on, one for each structure.")
-    return labels.astype(np.min_scalar_type(int(labels.max(initial=0))), copy=False)
+    return whole.astype(np.min_scalar_type(int(whole.max(initial=0))), copy=False)
 
 
 def pack(plane: Array) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,8 @@ from scipy import ndimage
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import read, write
-from napari_lungseg.volume import SAME_GRID, Affine, Array, Volume
+from napari_lungseg.grid import grid_difference, voxel_shift
+from napari_lungseg.volume import Array, Volume
 from napari_lungseg.workspace.content import plain_labels
 from napari_lungseg.workspace.records import Case
 from napari_lungseg.workspace.workspace import Workspace
@@ -81,37 +81,29 @@ def import_mask(path: str | Path, like: Volume, *, exact: bool = False) -> Array
         return np.ascontiguousarray(labels.reshape(like.shape))
     shape = (1,) * (3 - like.ndim) + like.shape
     labels = labels[None] if labels.ndim == 2 else labels
-    index = np.linalg.inv(like.affine) @ mask.affine
-    if exact and not _is_exact(labels, index):
-        raise InputError(f"{path} lies on other voxels than the image; resample it first.")
-    placed = _place(labels, index, shape)
+    placed = _place(Volume(labels, mask.affine), like, shape, exact=exact)
+    if placed is None:
+        difference = grid_difference(mask, like) or "turned, or in part"
+        raise InputError(f"{path} lies on other voxels than the image ({difference}); resample it first.")
     if labels.any() and not placed.any():
         raise InputError(f"Nothing in {path} lies within the image; give the mask of this image.")
     return placed.reshape(like.shape)
 
 
-def _corners(labels: Array) -> Affine:
-    return np.array([(*corner, 1.0) for corner in product(*((0.0, size - 1.0) for size in labels.shape))])
-
-
-def _is_exact(labels: Array, index: Affine) -> bool:
-    """Whether all voxels lie on voxels of the other grid."""
-    exact = np.rint(index)
-    straight = np.array_equal(np.abs(exact[:3, :3]) @ np.ones(3), np.ones(3))
-    return straight and bool(np.abs(_corners(labels) @ (index - exact).T).max() <= SAME_GRID)
-
-
-def _place(labels: Array, index: Affine, shape: tuple[int, ...]) -> Array:
-    """Labels on another grid; ``index`` maps their voxels to its."""
-    exact, corners = np.rint(index), _corners(labels)
-    turn = exact[:3, :3]
-    if not _is_exact(labels, index):
-        back = np.linalg.inv(index)
+def _place(mask: Volume, like: Volume, shape: tuple[int, ...], *, exact: bool) -> Array | None:
+    """Labels of three axes on another grid; None where they would have to be resampled and may not."""
+    labels, index = mask.array, voxel_shift(mask, like)
+    if index is None:
+        if exact:
+            return None
+        back = np.linalg.inv(mask.affine) @ like.affine
         return ndimage.affine_transform(labels, back[:3, :3], back[:3, 3], shape, order=0, mode="grid-constant")
+    turn = index[:3, :3]
+    ends = index @ np.array([(0, 0, 0, 1), (*(size - 1 for size in labels.shape), 1)]).T
     # The axis of the labels that runs along each axis of the image, and which of them run backwards there.
     order = np.abs(turn).argmax(axis=1)
     turned = np.flip(labels.transpose(order), tuple(axis for axis in range(3) if turn[axis, order[axis]] < 0))
-    starts = (corners @ exact.T).min(axis=0).astype(int)[:3]
+    starts = ends.min(axis=1).astype(int)[:3]
     placed = np.zeros(shape, labels.dtype)
     there = tuple(slice(max(0, start), max(0, start + size)) for start, size in zip(starts, turned.shape, strict=True))
     here = tuple(slice(max(0, -start), max(0, whole - start)) for start, whole in zip(starts, shape, strict=True))

@@ -9,6 +9,7 @@ import numpy as np
 from napari.layers import Labels, Layer, Shapes
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.grid import grid_difference
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.correct.tool import Scope, Tool, Work, visible
@@ -18,9 +19,6 @@ from napari_lungseg.widgets.view import displayed_slice, displayed_step, display
 
 if TYPE_CHECKING:
     import napari.viewer
-
-#: Part of a voxel by which two grids may be apart and still count as one.
-TOLERANCE = 0.01
 
 
 def gather(
@@ -96,22 +94,15 @@ def _image(result: Result, lungs: Labels, step: tuple[int, ...]) -> Volume:
 
 
 def _on_the_same_grid(lungs: Labels, volume: Volume, other: Layer, step: tuple[int, ...]) -> Volume:
-    different = InputError(
-        f"'{other.name}' does not lie on the same voxels as '{lungs.name}' (shapes {voxel_shape(other)} and {lungs.data.shape}, or their "
-        "places differ); choose a layer of the same image."
-    )
-    if voxel_shape(other) != lungs.data.shape:
-        raise different
-    theirs = volume_from_layer(other, step, "arbitrary")
-    corners = np.array([[*corner, 1.0] for corner in np.ndindex(2, 2, 2)]) * (*_last(volume), 1.0)
-    apart = np.abs(corners @ (theirs.affine - volume.affine).T).max()
-    if apart > TOLERANCE * min(volume.spacing):
-        raise different
+    theirs, difference = None, f"shape {voxel_shape(other)} against {lungs.data.shape}"
+    if voxel_shape(other) == lungs.data.shape:
+        theirs = volume_from_layer(other, step, "arbitrary")
+        difference = grid_difference(theirs, volume) or ""
+    if theirs is None or difference:
+        raise InputError(
+            f"'{other.name}' does not lie on the same voxels as '{lungs.name}' ({difference}); choose a layer of the same image."
+        )
     return theirs
-
-
-def _last(volume: Volume) -> tuple[int, ...]:
-    return tuple(size - 1 for size in (1,) * (3 - volume.ndim) + volume.shape)
 
 
 def _rectangle(

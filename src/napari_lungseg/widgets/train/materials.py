@@ -13,6 +13,7 @@ from napari.layers import Image, Labels
 from napari_lungseg.classes import spelled_out
 from napari_lungseg.corrections import PERSON
 from napari_lungseg.errors import InputError
+from napari_lungseg.grid import grid_difference
 from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.layers import volume_from_layer
@@ -65,6 +66,10 @@ class LayerMaterials:
         if image.shape != labels.shape:
             raise InputError(
                 f"'{self.labels.name}' has the shape {labels.shape}, but '{self.image.name}' {image.shape}; choose labels of this image."
+            )
+        if difference := grid_difference(labels, image):
+            raise InputError(
+                f"'{self.labels.name}' and '{self.image.name}' lie on different grids ({difference}); choose labels of this image."
             )
         axis = self.case.axis if self.case is not None else image.axial_axis
         planes = np.moveaxis(labels.array, axis, 0) if labels.ndim == 3 else labels.array[None]

@@ -17,7 +17,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import CARD_FILE, list_models, user_folder
-from napari_lungseg.run_files import remove_resumable, remove_run
+from napari_lungseg.run_files import remove_files, remove_run
 from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.train.materials import Materials
 from napari_lungseg.widgets.worker import Failed, sentence
@@ -237,7 +237,7 @@ def discard(folder: Path) -> Failed | None:
         with FileLock(user_folder() / LOCK, blocking=False), run_lock(folder):
             if (folder / CARD_FILE).exists():
                 return Failed(f"The training of {folder.name} has ended meanwhile; its model was kept.")
-            remove_resumable(folder)
+            remove_files(folder)
         remove_run(folder)
     except Timeout:
         return Failed(f"A model is being trained in another window, so {folder.name} was not discarded; wait until that is done.")

@@ -1,0 +1,159 @@
+"""Whether two images lie on one grid, by one tolerance for all rooms, and both turned upright."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+
+from napari_lungseg.errors import InputError
+from napari_lungseg.volume import Affine, Orientation, Volume
+
+#: Grids whose corners lie nearer together than this part of a voxel are the same: files round their geometry.
+SAME_GRID = 0.05
+
+
+def upright(volume: Volume) -> Volume:
+    """The same voxels with three axes, feet-head, front-back, right-left where that is known; a view, not a copy."""
+    return solid(volume).reorient()[0] if volume.spacing_known else solid(volume)
+
+
+def solid(volume: Volume) -> Volume:
+    """The volume with three axes: a two-dimensional image becomes one slice."""
+    return replace(volume, array=volume.array[None]) if volume.ndim == 2 else volume
+
+
+def on_same_grid(one: Volume, other: Volume, names: tuple[str, str], advice: str) -> tuple[Volume, Volume]:
+    """Both as upright volumes in memory, after making sure that they agree.
+
+    Parameters
+    ----------
+    one, other : Volume
+        (Z, Y, X) or (Y, X). Axes stored in another order or direction are brought together by the geometry.
+    names : (str, str)
+        What they are, for the error: "labels", "image".
+    advice : str
+        What to do where they do not agree.
+
+    Returns
+    -------
+    one, other : Volume
+        Where only one of them carries a geometry, both have it.
+
+    Raises
+    ------
+    InputError
+        When the two do not lie on the same grid.
+    """
+    first, second = _agreeing(one, other, names, advice)
+    return _in_memory(first), _in_memory(second)
+
+
+def laid_on(volume: Volume, grid: Volume, names: tuple[str, str], advice: str) -> Volume:
+    """A volume in the order and direction of axes of another that has the same voxels.
+
+    Parameters
+    ----------
+    volume : Volume
+        To be laid on the other; read into memory.
+    grid : Volume
+        Whose axes count; its voxels are not read.
+    names, advice
+        As for :func:`on_same_grid`.
+
+    Returns
+    -------
+    Volume
+        On the other's own axes, with its geometry.
+
+    Raises
+    ------
+    InputError
+        When the two do not lie on the same grid.
+    """
+    first, _ = _agreeing(volume, grid, names, advice)
+    array = orientation_of(grid, volume).restore(np.asarray(first.array))
+    return replace(grid, array=array[0] if grid.ndim == 2 else array, unit=volume.unit)
+
+
+def orientation_of(volume: Volume, other: Volume) -> Orientation:
+    """What turns a volume's three axes upright, by the other's geometry where it has none itself."""
+    located = solid(with_geometry(volume, other))
+    return located.reorient()[1] if located.spacing_known else Orientation((0, 1, 2), ())
+
+
+def with_geometry(volume: Volume, other: Volume | None) -> Volume:
+    """The volume, with the other's geometry where it has none itself and as many voxels along each axis."""
+    if other is None or volume.spacing_known or not other.spacing_known or solid(volume).shape != solid(other).shape:
+        return volume
+    return replace(volume, affine=other.affine, spacing_known=True)
+
+
+def same_grid(one: Volume, other: Volume) -> bool:
+    """Whether each voxel of one volume lies on the voxel of the other that has the same index."""
+    return grid_difference(one, other) is None
+
+
+def grid_difference(one: Volume, other: Volume) -> str | None:
+    """What differs between two grids, index by index, in words; None where they agree.
+
+    Where either carries no geometry, the shape alone counts.
+    """
+    if one.shape != other.shape:
+        return f"shape {one.shape} against {other.shape}"
+    if not (one.spacing_known and other.spacing_known):
+        return None
+    shift, tolerance = _shift_mm(one.affine, other), SAME_GRID * min(other.spacing)
+    if shift.max() <= tolerance:
+        return None
+    steps = [" x ".join(f"{step:.4g}" for step in grid.spacing) for grid in (one, other)]
+    if steps[0] != steps[1]:
+        return f"spacing {steps[0]} mm against {steps[1]} mm"
+    if shift.max() - shift.min() <= tolerance:
+        return f"{shift.max():.3g} mm apart"
+    return f"turned against each other, corners up to {shift.max():.3g} mm apart"
+
+
+def voxel_shift(volume: Volume, grid: Volume) -> Affine | None:
+    """Index in another grid by the index in a volume, as whole numbers; None where voxels do not lie on voxels.
+
+    Parameters
+    ----------
+    volume : Volume
+        Of three axes, with a geometry; it may cover another part of the patient than the grid, or have its axes stored otherwise.
+    grid : Volume
+        With a geometry.
+
+    Returns
+    -------
+    (4, 4) array of float or None
+        A permutation of axes with signs, and an offset in voxels.
+    """
+    whole = np.rint(np.linalg.inv(grid.affine) @ volume.affine)
+    straight = np.array_equal(np.abs(whole[:3, :3]) @ np.ones(3), np.ones(3))
+    if not straight or _shift_mm(grid.affine @ whole, volume).max() > SAME_GRID * min(grid.spacing):
+        return None
+    return np.asarray(whole)
+
+
+def _agreeing(one: Volume, other: Volume, names: tuple[str, str], advice: str) -> tuple[Volume, Volume]:
+    """Both upright, as views (InputError where they do not lie on the same grid)."""
+    first, second = upright(with_geometry(one, other)), upright(with_geometry(other, one))
+    difference = grid_difference(first, second)
+    if first.shape != second.shape or first.spacing_known != second.spacing_known:
+        difference = f"shape {one.shape} against {other.shape}"
+    if difference:
+        raise InputError(f"The {names[0]} and the {names[1]} lie on different grids ({difference}); {advice}")
+    return first, second
+
+
+def _shift_mm(affine: Affine, volume: Volume) -> Affine:
+    """How far an affine lays the corners of a volume from where they lie, in mm."""
+    shape = (1,) * (3 - volume.ndim) + volume.shape
+    corners = np.array([(*corner, 1.0) for corner in product(*((0.0, size - 1.0) for size in shape))])
+    return np.asarray(np.linalg.norm((corners @ (affine - volume.affine).T)[:, :3], axis=1))
+
+
+def _in_memory(volume: Volume) -> Volume:
+    return replace(volume, array=np.asarray(volume.array))
