@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import nibabel
 import numpy as np
@@ -24,8 +24,7 @@ import SimpleITK as sitk
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import is_dicom_path, read
-from napari_lungseg.formats.itk import affine_of
-from napari_lungseg.volume import Volume
+from napari_lungseg.volume import Affine, Volume
 
 COLUMNS = (
     "data set",
@@ -49,6 +48,16 @@ class Row(NamedTuple):
     seconds: dict[str, float]
     number: float
     corner_mm: float
+
+
+def affine_of(image: Any) -> Affine:
+    """Affine of a SimpleITK image, from array index (z, y, x, 1) to LPS mm."""
+    axes = image.GetDimension()
+    linear = np.array(image.GetDirection()).reshape(axes, axes) * np.array(image.GetSpacing())
+    affine = np.eye(4)[:, [2, 1, 0, 3]]
+    affine[:axes, 3 - axes : 3] = linear[:, ::-1]
+    affine[:axes, 3] = image.GetOrigin()
+    return affine
 
 
 def by_simpleitk(path: Path) -> Volume:

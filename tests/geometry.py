@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -38,3 +39,13 @@ def stored_otherwise(array: np.ndarray, affine: Affine, order: tuple[int, ...], 
         turn[old, new] = -1 if new in flips else 1
         turn[old, 3] = array.shape[old] - 1 if new in flips else 0
     return np.flip(array.transpose(order), flips), affine @ turn
+
+
+def affine_of(image: Any) -> Affine:
+    """Affine of a SimpleITK image, from array index (z, y, x, 1) to LPS mm."""
+    axes = image.GetDimension()
+    linear = np.array(image.GetDirection()).reshape(axes, axes) * np.array(image.GetSpacing())
+    affine = np.eye(4)[:, [2, 1, 0, 3]]
+    affine[:axes, 3 - axes : 3] = linear[:, ::-1]
+    affine[:axes, 3] = image.GetOrigin()
+    return affine

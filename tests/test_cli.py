@@ -229,7 +229,7 @@ def empty_folder(folder: Path) -> list[str]:
         (lambda f: ["ct.nii.gz", "-o", "x.nii.gz", "--threshold", "much"], "--threshold"),
         (lambda f: ["ct.nii.gz", "-o", "x.nii.gz", "--device", "abacus"], "abacus"),
         (lambda f: ["ct.nii.gz", "-o", "x.nii.gz", "--jobs", "0"], "jobs"),
-        (lambda f: ["ct.nii.gz", "-o", "x.nii.gz", "--report", "nowhere/run.json"], "report"),
+        (lambda f: ["ct.nii.gz", "-o", "x.nii.gz", "--report", "nowhere/run.json"], "nowhere"),
         (lambda f: ["ct.nii.gz", "-o", "x.nii.gz", "--surprise"], "--surprise"),
         (lambda f: ["ct.nii.gz"], "--output"),
         (lambda f: ["-o", "x.nii.gz"], "INPUT"),

@@ -85,13 +85,14 @@ def segment(
     from tqdm import tqdm
 
     from napari_lungseg.cohort import CohortSettings, Outcome, segment_files, write_report
+    from napari_lungseg.files import new_path
     from napari_lungseg.mask import MaskSettings
     from napari_lungseg.tasks import Task, plan
 
     mask = MaskSettings.without_postprocessing(threshold) if no_postprocess else MaskSettings(threshold=threshold)
     settings = CohortSettings(model, device, mask, jobs, series, fill_gaps)
-    if report is not None and not report.absolute().parent.is_dir():
-        raise InputError(f"The folder of the report {report} does not exist; make it first or choose another.")
+    if report is not None:
+        new_path(report)
     tasks, unusable = plan(inputs, output, save_probability=save_probability)
     outcomes = [Outcome(path, {}, error) for path, error in unusable.items()]
     several = len(tasks) + len(outcomes) > 1

@@ -25,7 +25,8 @@ def evaluate(
     ] = None,
 ) -> int:
     """Compare labels with a reference: Dice, IoU, precision, recall, specificity, HD95, ASSD, surface Dice, volume error."""
-    from napari_lungseg.comparison import as_csv, as_json, as_table, case_rows, pairs, slice_rows, write_text
+    from napari_lungseg.comparison import as_csv, as_json, as_table, case_rows, pairs, slice_rows
+    from napari_lungseg.files import new_path, write_whole
     from napari_lungseg.formats import read
     from napari_lungseg.metrics import evaluate as evaluate_volume
     from napari_lungseg.metrics import evaluate_slices
@@ -33,8 +34,8 @@ def evaluate(
 
     names = dict(map(_named, label)) if label else None
     for path in (csv, json, per_slice):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise InputError(f"The folder of {path} does not exist; make it first or choose another.")
+        if path is not None:
+            new_path(path)
     matched, failures = pairs(prediction, reference)
     rows: list[Row] = []
     slices: list[Row] = []
@@ -58,11 +59,11 @@ def evaluate(
         return UNUSABLE
     typer.echo(as_table(rows))
     if csv is not None:
-        write_text(csv, as_csv(rows))
+        write_whole(csv, as_csv(rows))
     if per_slice is not None:
-        write_text(per_slice, as_csv(slices))
+        write_whole(per_slice, as_csv(slices))
     if json is not None:
-        write_text(json, as_json(rows, slices if per_slice is not None else None))
+        write_whole(json, as_json(rows, slices if per_slice is not None else None))
     return SOME_FAILED if failures else 0
 
 

@@ -18,8 +18,8 @@ def measure(
     mesh: Annotated[Path | None, typer.Option(help="Write the surfaces, in mm, to this .stl, .obj, .ply or .glb file.")] = None,
 ) -> None:
     """Measure a mask: volume, surface, place, area profile, and densities where there is a CT."""
+    from napari_lungseg.files import new_path, write_whole
     from napari_lungseg.formats import read
-    from napari_lungseg.formats.dispatch import whole_file
     from napari_lungseg.measurement import as_rows, measure, summary, write_report
     from napari_lungseg.mesh import check_mesh_path, surfaces, write_surfaces
     from napari_lungseg.tables import aligned, as_csv
@@ -27,8 +27,8 @@ def measure(
 
     # Before anything long is begun.
     for path in (csv, report):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise InputError(f"The folder {path.parent} does not exist; make it first or choose another.")
+        if path is not None:
+            new_path(path)
     if mesh is not None:
         check_mesh_path(mesh)
     mask, ct = read(labels), None if image is None else read(image)
@@ -41,8 +41,7 @@ def measure(
         typer.echo(note, err=True)
     case = stem_of(labels)
     if csv is not None:
-        with whole_file(csv, ".csv") as temporary:
-            temporary.write_text(as_csv(as_rows(measured, case)), encoding="utf-8")
+        write_whole(csv, as_csv(as_rows(measured, case)))
     if report is not None:
         write_report(report, case, measured, mask, ct)
     if mesh is not None:

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -17,8 +18,8 @@ import numpy as np
 
 from napari_lungseg.classes import spelled_out
 from napari_lungseg.errors import InputError
+from napari_lungseg.files import make_folder, write_whole
 from napari_lungseg.formats import check_target, read, write
-from napari_lungseg.formats.dispatch import whole_file
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.model import DEFAULT_MODEL, load_model
 from napari_lungseg.tasks import Task
@@ -132,13 +133,13 @@ def segment_file(task: Task, settings: CohortSettings, progress: Callable[[Task,
         mask=settings.mask,
         progress=None if progress is None else lambda done, total: progress(task, done, total),
     )
-    task.labels.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(task.labels.parent)
     probability = None if task.probability is None else write(result.probability, task.probability)
     try:
         labels = write(result.labels, task.labels, spelled_out(result.names), source=task.source, series=settings.series)
     except BaseException:
         if probability is not None:
-            shutil.rmtree(probability) if probability.is_dir() else probability.unlink(missing_ok=True)
+            _remove(probability)
         raise
     counts = np.bincount(np.asarray(result.labels.array).ravel(), minlength=max(result.names) + 1)
     voxels = {name: int(counts[label]) for label, name in result.names.items()}
@@ -159,8 +160,16 @@ def segment_file(task: Task, settings: CohortSettings, progress: Callable[[Task,
 def write_report(path: Path, version: str, outcomes: Sequence[Outcome]) -> None:
     """Write what became of each scan as JSON (InputError where that is not possible)."""
     runs = [outcome.record or {"input": str(outcome.source), "error": outcome.error} for outcome in outcomes]
-    with whole_file(path, ".json") as temporary:
-        temporary.write_text(json.dumps({"version": version, "runs": runs}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps({"version": version, "runs": runs}, indent=2, ensure_ascii=False) + "\n")
+
+
+def _remove(written: Path) -> None:
+    """Remove a result that was just written; a failure must not hide why."""
+    if written.is_dir():
+        shutil.rmtree(written, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            written.unlink(missing_ok=True)
 
 
 def _outcome(task: Task, work: Callable[[], dict[str, Any]], *, alone: bool) -> Outcome:

@@ -13,7 +13,6 @@ from typing import Any
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import READABLE
-from napari_lungseg.formats.dispatch import whole_file
 from napari_lungseg.metrics import Scores, Statistics, describe
 from napari_lungseg.metrics.statistics import RESAMPLES, SEED
 from napari_lungseg.tables import Row, aligned
@@ -127,12 +126,6 @@ def as_json(rows: list[Row], slices: list[Row] | None = None) -> str:
     if slices is not None:
         document["slices"] = slices
     return json.dumps(_finite(document), indent=2) + "\n"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a table; an older file of that name stays until the new one is whole (InputError where it cannot be written)."""
-    with whole_file(path, path.suffix) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _cases(folder: Path) -> dict[str, Path]:

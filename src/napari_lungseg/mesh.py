@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats.dispatch import whole_file
+from napari_lungseg.files import new_path, write_whole
 from napari_lungseg.grid import upright
 from napari_lungseg.volume import Affine, Volume, bounding_box, labels_in
 
@@ -200,19 +200,15 @@ def write_surfaces(made: Mapping[int, Trimesh], path: str | Path) -> Path:
         coloured = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=np.tile(colour, (len(mesh.vertices), 1)), process=False)
         scene.add_geometry(coloured, geom_name=label_name(label, made), node_name=label_name(label, made))
     whole = scene.to_mesh() if kind in ("stl", "ply") else scene
-    with whole_file(path, path.suffix) as temporary:
-        content = whole.export(file_type=kind)
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    write_whole(path, whole.export(file_type=kind))
     return path
 
 
 def check_mesh_path(path: str | Path) -> Path:
     """The path, if :func:`write_surfaces` can write to it (InputError where not), before anything long is begun."""
-    path = Path(path).expanduser()
+    path = new_path(path)
     if path.suffix.lower() not in MESH_ENDINGS:
         raise InputError(f"{path} does not end in a format for surfaces; use {', '.join(MESH_ENDINGS[:-1])} or {MESH_ENDINGS[-1]}.")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"The folder {path.parent} does not exist; make it first or choose another.")
     return path
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +16,7 @@ import platformdirs
 from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.card import SCHEMA, Ancestor, Card, check_name, read_card
 from napari_lungseg.errors import InputError
+from napari_lungseg.files import make_folder, whole_folder, write_whole
 from napari_lungseg.run_files import remove_run
 
 if TYPE_CHECKING:
@@ -123,10 +122,7 @@ def save_model(model: Model, folder: str | os.PathLike[str], *, half: bool = Fal
     weights = safetensors.torch.save(tensors)
     card = replace(model.card, weights_sha256=hashlib.sha256(weights).hexdigest())
     files = {WEIGHTS_FILE: weights, CARD_FILE: card.to_json().encode()}
-    try:
-        _place(files, folder)
-    except OSError as error:
-        raise InputError(f"The model cannot be written to {folder} ({error}); choose another folder.") from error
+    _place(files, folder)
     return folder
 
 
@@ -226,11 +222,11 @@ def import_model(folder: str | os.PathLike[str], name: str | None = None) -> Pat
     target = user_folder() / name
     if target.exists() or (_BUNDLED / name).exists():
         raise InputError(f"There is a model {name!r} already; remove it first, or import under another name.")
-    files = {WEIGHTS_FILE: (source / WEIGHTS_FILE).read_bytes(), CARD_FILE: replace(card, name=name).to_json().encode()}
     try:
-        _place(files, target)
+        weights = (source / WEIGHTS_FILE).read_bytes()
     except OSError as error:
-        raise InputError(f"The model cannot be copied to {target} ({error}).") from error
+        raise InputError(f"The weights {source / WEIGHTS_FILE} cannot be read ({error}).") from error
+    _place({WEIGHTS_FILE: weights, CARD_FILE: replace(card, name=name).to_json().encode()}, target)
     return target
 
 
@@ -244,10 +240,7 @@ def accept_model(name: str) -> None:
     """
     folder = _own_folder(name, "accepted")
     card = replace(read_card(folder / CARD_FILE), accepted=True)
-    try:
-        _place({CARD_FILE: card.to_json().encode()}, folder)
-    except OSError as error:
-        raise InputError(f"The model card in {folder} cannot be written ({error}).") from error
+    _place({CARD_FILE: card.to_json().encode()}, folder)
 
 
 def remove_model(name: str) -> None:
@@ -329,20 +322,12 @@ def _check_finite(tensors: dict[str, torch.Tensor], what: str) -> None:
 
 
 def _place(files: dict[str, bytes], folder: Path) -> None:
-    """Write files beside their place, then rename: nothing half-written is ever seen."""
+    """Write the files of a model (InputError where that is not possible); in a new folder all of them or none."""
     if folder.is_dir():
         for name, data in files.items():
-            partial = folder / f".{name}.partial"
-            partial.write_bytes(data)
-            os.replace(partial, folder / name)
+            write_whole(folder / name, data)
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        partial.chmod(0o755)
+    make_folder(folder.parent)
+    with whole_folder(folder) as temporary:
         for name, data in files.items():
-            (partial / name).write_bytes(data)
-        os.rename(partial, folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+            (temporary / name).write_bytes(data)

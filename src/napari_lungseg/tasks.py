@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.files import given_path, new_path
 from napari_lungseg.formats import DICOM_SEG, READABLE, WRITABLE, is_numbered, scans_in
 
 LABELS_SUFFIX = "_lungs"
@@ -61,14 +62,16 @@ def plan(inputs: Sequence[Path], output: Path, *, save_probability: bool = False
     InputError
         When the output does not fit, or a result would replace an input or another result.
     """
+    output = given_path(output)
     scans: list[Path] = []
     failures: dict[Path, str] = {}
     is_folder = output.is_dir() or not output.suffix
     for path in inputs:
-        if not is_folder and is_numbered(path):
-            scans.append(path)
-            continue
         try:
+            given_path(path)
+            if not is_folder and is_numbered(path):
+                scans.append(path)
+                continue
             scans += [scan for scan in scans_in(path) if not _is_own_result(scan, output)] if path.is_dir() else [path]
         except InputError as error:
             failures[path] = str(error)
@@ -82,9 +85,7 @@ def plan(inputs: Sequence[Path], output: Path, *, save_probability: bool = False
             raise InputError(f"{output} is a file; give a folder for the results of {len(scans)} scans.")
         targets = [output / (stem + LABELS_SUFFIX + _result_ending(scan)) for scan, stem in zip(scans, _stems(scans))]
     else:
-        if not output.parent.is_dir():
-            raise InputError(f"The folder {output.parent} does not exist; make it first or choose another.")
-        targets = [output]
+        targets = [new_path(output)]
     tasks = [Task(scan, target, _probability_path(target) if save_probability else None) for scan, target in zip(scans, targets)]
     _check_distinct(tasks)
     return tasks, failures

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from geometry import affine_of
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import read
-from napari_lungseg.formats.itk import affine_of
 
 EVEN = [10.0, 13.0, 16.0, 19.0, 22.0]
 

@@ -7,11 +7,10 @@ import itertools
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from geometry import tilt
+from geometry import affine_of, tilt
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import UnevenSlicesError, read
-from napari_lungseg.formats.itk import affine_of
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,10 @@ import re
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
 import napari_lungseg
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats import itk, read, scans_in, write
+from napari_lungseg.formats import read, scans_in, write
 from napari_lungseg.volume import Volume, scaling
 
 MASK = Volume(np.ones((2, 3, 4), np.uint8), scaling((1.0, 1.0, 1.0)))
@@ -39,31 +38,9 @@ def test_a_missing_folder_is_named(tmp_path):
         write(MASK, tmp_path / "none" / "a.nii")
 
 
-def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
-    path = write(MASK, tmp_path / "a.mha")
-    before = path.read_bytes()
-
-    def break_off(image, name, **_):
-        with open(name, "wb") as file:
-            file.write(b"half")
-        raise RuntimeError("no space left on device")
-
-    monkeypatch.setattr(itk.sitk, "WriteImage", break_off)
-    with pytest.raises(InputError, match=r"a\.mha could not be written"):
-        write(Volume(np.zeros((2, 3, 4), np.uint8), MASK.affine), path)
-    assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["a.mha"]
-
-
 def test_a_written_file_has_usual_permissions(tmp_path):
     (tmp_path / "usual").touch()
     assert write(MASK, tmp_path / "a.nii").stat().st_mode == (tmp_path / "usual").stat().st_mode
-
-
-def test_warnings_of_itk_come_back_after_a_call(tmp_path):
-    sitk.ProcessObject.SetGlobalWarningDisplay(True)
-    read(write(MASK, tmp_path / "a.nrrd"))
-    assert sitk.ProcessObject.GetGlobalWarningDisplay()
 
 
 def test_reading_and_writing_are_in_the_public_api():

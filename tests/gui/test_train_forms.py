@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QPushButton
 from waiting import turn
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats.dispatch import whole_file
+from napari_lungseg.files import whole_file
 from napari_lungseg.training.augmentation import AugmentSettings
 from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.training.settings import TrainSettings

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from dicom_files import PATIENT, write_ct_slice
-from geometry import grids
+from geometry import affine_of, grids
 from napari.layers import Labels
 
 from napari_lungseg.formats import read, write
-from napari_lungseg.formats.itk import affine_of
 from napari_lungseg.volume import Volume, scaling
 from napari_lungseg.widgets.layers import layer_geometry, volume_to_layer, volumes_to_layer
 from napari_lungseg.widgets.readers import read_layers

@@ -190,7 +190,7 @@ def test_a_folder_in_use_is_refused(workspace, case, tmp_path):
         with pytest.raises(InputError, match="is not empty"):
             export_nnunet(workspace, folder)
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot be used"):
+    with pytest.raises(InputError, match="cannot be made"):
         export_nnunet(workspace, tmp_path / "file")
 
 

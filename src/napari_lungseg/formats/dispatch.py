@@ -1,16 +1,14 @@
-"""Which format a path is in, and the one place where files are written."""
+"""Which format a path is in, and the one place where images are written."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from napari_lungseg.errors import InputError, reading
-from napari_lungseg.formats import dicom, dicomseg, itk, picture, segnrrd, tiff
+from napari_lungseg.files import given_path, new_path, whole_file, whole_folder
+from napari_lungseg.formats import dicom, dicomseg, meta, nifti, nrrd, picture, segnrrd, tiff
 from napari_lungseg.volume import Volume
 
 #: Files with one image, and with one or several.
@@ -21,22 +19,22 @@ _READERS: dict[str, Callable[[Path], Volume]] = {
     ".jpeg": picture.read_picture,
 }
 _SERIES_READERS: dict[str, Callable[[Path, str | None], Volume]] = {
-    ".nii": itk.read_nifti,
-    ".nii.gz": itk.read_nifti,
-    ".nrrd": itk.read_nrrd,
-    ".nhdr": itk.read_nrrd,
-    ".mha": itk.read_meta,
-    ".mhd": itk.read_meta,
+    ".nii": nifti.read_nifti,
+    ".nii.gz": nifti.read_nifti,
+    ".nrrd": nrrd.read_nrrd,
+    ".nhdr": nrrd.read_nrrd,
+    ".mha": meta.read_meta,
+    ".mhd": meta.read_meta,
     ".tif": tiff.read_tiff,
     ".tiff": tiff.read_tiff,
 }
 _DICOM = (".dcm", ".ima")
 _WRITERS: dict[str, Callable[[Volume, Path], None]] = {
-    ".nii": itk.write_nifti,
-    ".nii.gz": itk.write_nifti,
-    ".nrrd": itk.write_itk,
+    ".nii": nifti.write_nifti,
+    ".nii.gz": nifti.write_nifti,
+    ".nrrd": nrrd.write_nrrd,
     ".seg.nrrd": segnrrd.write_segmentation,
-    ".mha": itk.write_itk,
+    ".mha": meta.write_meta,
     ".tif": tiff.write_tiff,
     ".tiff": tiff.write_tiff,
     ".png": picture.write_png,
@@ -97,8 +95,8 @@ def read(path: str | Path, *, series: str | None = None, fill_gaps: bool = False
         When the path is missing, empty, damaged, of no known format, or holds what cannot be read rightly. The two others are
         InputErrors as well.
     """
+    path = given_path(path)
     with reading(path):
-        path = Path(path).expanduser()
         if not path.exists():
             raise InputError(f"{path} does not exist; check the name.")
         if path.is_dir():
@@ -132,8 +130,8 @@ def read_segments(path: str | Path) -> tuple[Volume, dict[int, str]] | None:
     InputError
         As :func:`read`.
     """
+    path = given_path(path)
     with reading(path):
-        path = Path(path).expanduser()
         if path.is_file() and path.stat().st_size:
             if _ending(path, READABLE) == ".seg.nrrd":
                 return segnrrd.read_segmentation(path)
@@ -179,11 +177,9 @@ def write(
     InputError
         When the ending is not one of ``WRITABLE``, the format cannot hold the volume, or the disk refuses.
     """
-    path = Path(path).expanduser()
-    source = None if source is None else Path(source).expanduser()
+    path = new_path(path)
+    source = None if source is None else given_path(source)
     ending = check_target(path, volume.shape, source)
-    if not path.parent.is_dir():
-        raise InputError(f"The folder {path.parent} does not exist; make it first or choose another.")
     if _is_numbered_target(ending, volume.shape):
         return _write_numbered(volume, path.with_suffix(""))
     with whole_file(path, ending) as temporary:
@@ -204,6 +200,7 @@ def check_target(path: Path, shape: tuple[int, ...], source: Path | None = None)
     InputError
         When :func:`write` could not write it there for what can be known by now.
     """
+    path = given_path(path)
     ending = _ending(path, WRITABLE)
     if ending is None:
         raise InputError(f"{path} does not end in a format that can be written; use {_list(WRITABLE)}.")
@@ -221,57 +218,9 @@ def _is_numbered_target(ending: str, shape: tuple[int, ...]) -> bool:
 
 
 def _write_numbered(volume: Volume, folder: Path) -> Path:
-    temporary = folder.with_name(f".{uuid.uuid4().hex}")
-    try:
-        with _explained(folder):
-            temporary.mkdir()
-            picture.write_numbered(volume, temporary, folder.name)
-            os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with whole_folder(folder) as temporary:
+        picture.write_numbered(volume, temporary, folder.name)
     return folder
-
-
-@contextmanager
-def whole_file(path: Path, ending: str = "") -> Iterator[Path]:
-    """A temporary name in the same folder, whose file gets the right one when it is whole and on disk.
-
-    Raises
-    ------
-    InputError
-        When it was not written; an older file of that name is as it was.
-    """
-    temporary = path.with_name(f".{uuid.uuid4().hex}{ending}")
-    try:
-        with _explained(path):
-            yield temporary
-            _flush(temporary, os.O_RDWR)
-            os.replace(temporary, path)
-            # The new name too, where folders can be flushed.
-            with suppress(OSError):
-                _flush(path.parent, os.O_RDONLY)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """What goes wrong while writing, as InputError that names the file."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{path} was not written: {error}") from error
-    except (OSError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "the disk may be full or read-only"
-        raise InputError(f"{path} could not be written: {reason}.") from error
-
-
-def _flush(path: Path, flags: int) -> None:
-    number = os.open(path, flags)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def scans_in(folder: str | Path) -> list[Path]:
@@ -288,8 +237,8 @@ def scans_in(folder: str | Path) -> list[Path]:
     InputError
         When it is not a folder or nothing readable lies in it.
     """
+    folder = given_path(folder)
     with reading(folder):
-        folder = Path(folder).expanduser()
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder.")
         if dicom.holds_dicom(folder):

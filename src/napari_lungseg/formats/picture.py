@@ -62,13 +62,20 @@ def read_numbered(folder: Path) -> Volume:
 
 def write_png(volume: Volume, path: Path) -> None:
     """Write one slice as an 8- or 16-bit grey PNG."""
-    Image.fromarray(_in_png(volume).reshape(volume.shape[-2:])).save(path)
+    path.write_bytes(_png(_in_png(volume).reshape(volume.shape[-2:])))
 
 
 def write_numbered(volume: Volume, folder: Path, name: str) -> None:
     """Write each slice as a PNG of its own, all of one depth, numbered from 0 on as napari counts."""
     for index, plane in enumerate(_in_png(volume)):
-        Image.fromarray(plane).save(folder / f"{name}_{index:04d}.png")
+        (folder / f"{name}_{index:04d}.png").write_bytes(_png(plane))
+
+
+def _png(plane: Array) -> bytes:
+    # In memory, as Python tells when a disk took only a part of it.
+    content = io.BytesIO()
+    Image.fromarray(plane).save(content, "PNG")
+    return content.getvalue()
 
 
 def _in_png(volume: Volume) -> Array:

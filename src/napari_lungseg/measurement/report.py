@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_lungseg import __version__
-from napari_lungseg.formats.dispatch import whole_file
+from napari_lungseg.files import given_path, write_whole
 from napari_lungseg.grid import on_same_grid, upright, with_geometry
 from napari_lungseg.measurement.pictures import WINDOW_HU, chart_svg, slice_png
 from napari_lungseg.measurement.summary import HINTS, summary
@@ -58,9 +58,8 @@ def write_report(path: str | Path, case: str, measured: Measurements, labels: Vo
     InputError
         When labels and image do not lie on the same grid, or the file cannot be written.
     """
-    path = Path(path).expanduser()
-    with whole_file(path, ".html") as temporary:
-        temporary.write_text(_page(case, measured, labels, image), encoding="utf-8")
+    path = given_path(path)
+    write_whole(path, _page(case, measured, labels, image))
     return path
 
 

@@ -8,15 +8,12 @@ from typing import Any
 import torch
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats.dispatch import whole_file
+from napari_lungseg.files import make_folder, whole_file
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values; an older state of that name stays until this one is on disk (InputError when it cannot be)."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The folder {path.parent} cannot be made ({error.strerror}); choose another for the training.") from error
+    make_folder(path.parent)
     try:
         with whole_file(path) as temporary, temporary.open("wb") as file:
             torch.save(state, file)

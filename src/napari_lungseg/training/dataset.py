@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.files import given_path
 from napari_lungseg.formats import READABLE, read
 from napari_lungseg.grid import laid_on
 from napari_lungseg.labels import whole_labels
@@ -99,7 +100,7 @@ def open_dataset(folder: Path | str) -> Dataset:
     InputError
         When the folder is no such data set or a patient is on both sides of its split.
     """
-    folder = Path(folder).expanduser()
+    folder = given_path(folder)
     if not (folder / "dataset.json").is_file() and (folder / "images").is_dir():
         return _open_pairs(folder)
     try:

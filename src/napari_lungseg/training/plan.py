@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from napari_lungseg.architecture import PRESETS
 from napari_lungseg.card import check_name
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats.dispatch import whole_file
+from napari_lungseg.files import write_whole
 from napari_lungseg.run_files import LOG, PLAN, SAMPLES
 from napari_lungseg.training.classes import Classes
 from napari_lungseg.training.settings import TrainSettings
@@ -72,8 +72,7 @@ class Plan:
 
 def write_plan(plan: Plan, folder: Path) -> None:
     """Keep a plan in the folder of the model that is to come (InputError where the disk refuses)."""
-    with whole_file(folder / PLAN) as temporary:
-        temporary.write_bytes(TypeAdapter(Plan).dump_json(plan, indent=1))
+    write_whole(folder / PLAN, TypeAdapter(Plan).dump_json(plan, indent=1))
 
 
 def without_names(plan: Plan) -> Plan:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats.dispatch import whole_file
+from napari_lungseg.files import write_whole
 from napari_lungseg.grid import laid_on
 from napari_lungseg.preprocess import Preprocessing, assumed_spacing, body_box
 from napari_lungseg.run_files import SLICES_DATA, SLICES_INDEX
@@ -200,8 +200,7 @@ class SampleWriter:
         finally:
             # The traceback of an error would keep the file mapped, and Windows removes no mapped file.
             del data, item
-        with whole_file(self._folder / SLICES_INDEX) as temporary:
-            temporary.write_text(json.dumps(kept))
+        write_whole(self._folder / SLICES_INDEX, json.dumps(kept))
 
 
 def read_samples(folder: Path) -> dict[Side, list[LabelledSlice]]:

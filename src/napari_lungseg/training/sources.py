@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.files import given_path
 from napari_lungseg.training.dataset import open_dataset
 from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.volume import Volume
@@ -176,7 +177,7 @@ def source_of(path: str | os.PathLike[str]) -> Source:
     InputError
         When it is neither.
     """
-    folder = Path(path).expanduser()
+    folder = given_path(path)
     return WorkspaceSource(Workspace(folder)) if (folder / JOURNAL).is_file() else FolderSource(folder)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.files import given_path, make_folder, write_whole
 from napari_lungseg.formats import SeriesChoiceError, read, write
-from napari_lungseg.formats.dispatch import whole_file
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.workspace.content import content_hash
 from napari_lungseg.workspace.records import Case
@@ -87,12 +87,12 @@ def export_nnunet(
     InputError
         When the folder cannot be used, or there is nothing to export.
     """
-    folder = Path(out).expanduser().absolute()
+    folder = given_path(out).absolute()
     try:
         if folder.is_dir() and not all(entry.is_dir() for entry in folder.rglob("*")):
             raise InputError(f"{folder} is not empty; choose a new folder for the data set.")
         for part in ("imagesTr", "labelsTr"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
+            make_folder(folder / part)
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be used ({error.strerror}); choose another one for the data set.") from error
     report = ExportReport(folder, {}, [])
@@ -119,8 +119,7 @@ def export_nnunet(
         "numTraining": len(report.written),
         "file_ending": ENDING,
     }
-    with whole_file(folder / "dataset.json") as temporary:
-        temporary.write_text(json.dumps(description, indent=2) + "\n")
+    write_whole(folder / "dataset.json", json.dumps(description, indent=2) + "\n")
     if progress is not None:
         progress(len(cases), len(cases))
     return report

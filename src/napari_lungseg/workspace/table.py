@@ -6,7 +6,7 @@ import csv
 import json
 from pathlib import Path
 
-from napari_lungseg.formats.dispatch import whole_file
+from napari_lungseg.files import given_path, whole_file
 from napari_lungseg.workspace.workspace import Workspace
 
 COLUMNS = ("at", "user", "what", "image", "content", "details")
@@ -32,9 +32,9 @@ def export_record(workspace: Workspace, path: str | Path) -> Path:
     InputError
         When the file cannot be written.
     """
-    path = Path(path).expanduser()
+    path = given_path(path)
     names = {summary.case.content: summary.case.name for summary in workspace.cases()}
-    with whole_file(path, ".csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         table = csv.writer(stream)
         table.writerow(COLUMNS)
         for event in workspace.record():

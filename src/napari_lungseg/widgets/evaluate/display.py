@@ -12,7 +12,8 @@ from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_lungseg.comparison import as_csv, as_json, case_rows, slice_rows, write_text
+from napari_lungseg.comparison import as_csv, as_json, case_rows, slice_rows
+from napari_lungseg.files import write_whole
 from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.evaluate.errors import COLOURS, MEANINGS
 from napari_lungseg.widgets.evaluate.table import ScoreTable
@@ -95,7 +96,7 @@ def slice_dice(compared: Comparison, label: str) -> npt.NDArray[np.float64]:
 def _write(path: Path, compared: Comparison, ending: str) -> str:
     rows = case_rows(compared.prediction.name, compared.scores)
     slices = slice_rows(compared.prediction.name, compared.slices)
-    write_text(path, as_csv(rows) if ending == "csv" else as_json(rows, slices))
+    write_whole(path, as_csv(rows) if ending == "csv" else as_json(rows, slices))
     return f"Saved {path}."
 
 

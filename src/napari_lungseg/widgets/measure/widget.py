@@ -12,7 +12,7 @@ from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_lungseg.formats.dispatch import whole_file
+from napari_lungseg.files import write_whole
 from napari_lungseg.measurement import Measurements, as_rows
 from napari_lungseg.tables import as_csv
 from napari_lungseg.widgets.background import create_worker
@@ -138,8 +138,7 @@ class MeasureWidget(QWidget):
         if path is None or self.measured is None or self._of is None:
             return
         try:
-            with whole_file(path, ".csv") as temporary:
-                temporary.write_text(as_csv(as_rows(self.measured, self._of.name)), encoding="utf-8")
+            write_whole(path, as_csv(as_rows(self.measured, self._of.name)))
         except ValueError as error:
             show_error(str(error))
             return
