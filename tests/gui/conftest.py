@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from napari.layers import Labels, Layer
 from napari.utils.notifications import notification_manager
+from npe2 import PluginManifest
 from phantom import chest, chest_model
 from qtpy.QtCore import QPoint, Qt, QThreadPool
 from qtpy.QtWidgets import QMessageBox
@@ -79,6 +80,15 @@ class Desk:
 
     def wait(self, condition: Callable[[], bool]) -> None:
         self.qtbot.waitUntil(condition, timeout=SOON)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def manifests_read_once() -> Iterator[None]:
+    """Each new window reads the manifests of all plugins anew, which took a tenth of a test's time; they do not change meanwhile."""
+    found = list(PluginManifest.discover())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PluginManifest, "discover", lambda paths=(): iter(found))
+        yield
 
 
 @pytest.fixture(autouse=True)
