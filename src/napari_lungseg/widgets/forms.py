@@ -13,6 +13,9 @@ from superqt import QCollapsible
 
 LABEL_WIDTH = 116
 
+#: Said in place of curves: pyqtgraph, which draws them, is not among the dependencies of the package without extras.
+NO_CURVES = "For curves, install pyqtgraph: pip install pyqtgraph"
+
 
 def labelled_form() -> QFormLayout:
     """Rows of a label and a control, as in the whole dock."""

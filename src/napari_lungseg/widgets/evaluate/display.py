@@ -18,12 +18,11 @@ from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.evaluate.errors import COLOURS, MEANINGS
 from napari_lungseg.widgets.evaluate.table import ScoreTable
 from napari_lungseg.widgets.evaluate.work import Comparison
+from napari_lungseg.widgets.forms import NO_CURVES, wrapped
 from napari_lungseg.widgets.worker import Failed, attempt
 
 if TYPE_CHECKING:
     from napari_lungseg.widgets.evaluate.plot import SlicePlot
-
-NO_PLOT = "The curve over the slices needs pyqtgraph; install it with: pip install pyqtgraph"
 
 
 class Display(QWidget):
@@ -43,7 +42,7 @@ class Display(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.table)
-        layout.addWidget(self.plot or QLabel(NO_PLOT, wordWrap=True))
+        layout.addWidget(self.plot or wrapped(NO_CURVES))
         legend = " ".join(f'<span style="color:{COLOURS[number]}">■</span> {name}' for number, name in MEANINGS.items())
         layout.addWidget(QLabel(legend))
         buttons = QHBoxLayout()

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy.typing as npt
-import pyqtgraph
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_lungseg.measurement import Measurements, Region
+from napari_lungseg.widgets.forms import NO_CURVES, wrapped
 
 #: Curves by name: colour, places, values.
 Curves = Mapping[str, tuple[Any, npt.NDArray[Any], npt.NDArray[Any]]]
@@ -17,7 +17,7 @@ _HEIGHT = 170
 
 
 class Plot(QWidget):
-    """A frame with curves.
+    """A frame with curves; with a hint instead where pyqtgraph is not installed.
 
     Parameters
     ----------
@@ -27,6 +27,14 @@ class Plot(QWidget):
 
     def __init__(self, x_title: str, y_title: str) -> None:
         super().__init__()
+        self.plot: Any = None
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        try:
+            import pyqtgraph
+        except ImportError:
+            layout.addWidget(wrapped(NO_CURVES))
+            return
         # A click and the wheel belong to the dock, which is scrolled.
         self.plot = pyqtgraph.PlotWidget(enableMenu=False, background=None)
         self.plot.setMouseEnabled(x=False, y=False)
@@ -37,15 +45,15 @@ class Plot(QWidget):
         self.plot.setLabel("left", y_title)
         self.plot.showGrid(x=True, y=True, alpha=0.2)
         self.plot.addLegend(offset=(-4, 4))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.plot)
 
     def show_curves(self, curves: Curves) -> None:
         """Show these in place of others."""
+        if self.plot is None:
+            return
         self.plot.clear()
         for name, (colour, places, values) in curves.items():
-            self.plot.plot(places, values, name=name, pen=pyqtgraph.mkPen(colour, width=2))
+            self.plot.plot(places, values, name=name, pen={"color": colour, "width": 2})
 
 
 def area_curves(measured: Measurements, colours: Mapping[int, Any]) -> Curves:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_lungseg.widgets.forms import wrapped
+from napari_lungseg.widgets.forms import NO_CURVES, wrapped
 
 if TYPE_CHECKING:
     from napari_lungseg.training.updates import EpochDone, StepDone
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 HEIGHT = 118
 TRAINING, VALIDATION, BATCH = "#4aa8ff", "#ffb13d", "#7a8490"
 COLOURS = {"training": TRAINING, "validation": VALIDATION, "each batch": BATCH}
-NO_PLOTS = 'For curves, install pyqtgraph: pip install "napari-lungseg[all]".'
 
 
 class Curves(QWidget):
@@ -30,7 +29,7 @@ class Curves(QWidget):
         try:
             import pyqtgraph
         except ImportError:
-            layout.addWidget(wrapped(NO_PLOTS))
+            layout.addWidget(wrapped(NO_CURVES))
             return
         layout.addWidget(QLabel(" ".join(f'<span style="color:{colour}">■</span> {name}' for name, colour in COLOURS.items())))
         loss, dice = (pyqtgraph.PlotWidget(background=None) for _ in range(2))
