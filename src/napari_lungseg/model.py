@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import platformdirs
-
 from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.card import SCHEMA, Ancestor, Card, check_name, read_card
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import make_folder, whole_folder, write_whole
+from napari_lungseg.home import user_data
 from napari_lungseg.run_files import remove_run
 
 if TYPE_CHECKING:
@@ -269,7 +268,7 @@ def bundled_folder(name: str) -> Path:
 def user_folder() -> Path:
     """Folder of the per-user library; it need not exist."""
     moved = os.environ.get(FOLDER_VARIABLE)
-    return Path(moved) if moved else platformdirs.user_data_path("napari-lungseg", appauthor=False) / "models"
+    return Path(moved) if moved else user_data() / "models"
 
 
 def _own_folder(name: str, what: str) -> Path:

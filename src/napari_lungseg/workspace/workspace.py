@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from platformdirs import user_data_path
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.home import user_data
 from napari_lungseg.volume import Affine, Array, Unit
 from napari_lungseg.workspace import rows
 from napari_lungseg.workspace.content import pack, unpack
@@ -39,7 +39,7 @@ FOLDER_VARIABLE = "NAPARI_LUNGSEG_WORKSPACE"
 
 def default_folder() -> Path:
     """The user's own workspace, which is used where none is chosen; overridden by ``NAPARI_LUNGSEG_WORKSPACE``."""
-    return Path(os.environ.get(FOLDER_VARIABLE) or user_data_path("napari-lungseg", appauthor=False) / "workspace")
+    return Path(os.environ.get(FOLDER_VARIABLE) or user_data() / "workspace")
 
 
 class Workspace:
@@ -53,7 +53,7 @@ class Workspace:
     folder : path
         Opened or begun.
     user : str, optional
-        Who works; by default the name this person is logged in with.
+        Who works; by default the name this person is logged in with, or "user" and a number where they have none.
 
     Attributes
     ----------
@@ -65,13 +65,19 @@ class Workspace:
     Raises
     ------
     WorkspaceError
-        When the folder cannot be made, or its journal is of a later version or another program's. A folder that is open
+        When the folder cannot be found or made, or its journal is of a later version or another program's. A folder that is open
         in another window or cannot be written raises nothing: it is opened read-only.
     """
 
     def __init__(self, folder: str | Path, *, user: str | None = None) -> None:
-        self.folder = Path(folder).expanduser().absolute()
-        self.user = user or getpass.getuser()
+        try:
+            self.folder = Path(folder).expanduser().absolute()
+        except RuntimeError as error:
+            raise WorkspaceError(
+                f"The folder {folder} cannot be used, as nobody's home is known here; choose another one for the workspace,"
+                f" or name one in the environment variable {FOLDER_VARIABLE}."
+            ) from error
+        self.user = user or _login()
         self._journal = Journal(self.folder, self.user)
 
     def __enter__(self) -> Self:
@@ -340,3 +346,11 @@ class Workspace:
             Event(rows.moment(at), user, kind, content, json.loads(details) | ({} if index is None else {"slice": index}))
             for at, user, kind, content, index, details in found
         ]
+
+
+def _login() -> str:
+    """Name of the person, or their number: in a container a user need not have a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # the last one on Windows, where there are no numbers
+        return f"user {os.getuid()}" if hasattr(os, "getuid") else "user"

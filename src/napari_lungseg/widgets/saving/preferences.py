@@ -18,7 +18,7 @@ def preferences() -> Any:
 def workspace_folder() -> Path:
     """Where the work is kept."""
     chosen = preferences().workspace.folder
-    return Path(chosen).expanduser() if chosen else default_folder()
+    return Path(chosen) if chosen else default_folder()
 
 
 def user_name() -> str | None:
