@@ -15,7 +15,7 @@ TOX = .tools/bin/python -m tox
 .PHONY: demo test clean setup
 
 demo: setup
-	@echo "Installing napari-lungseg into .tox/py; the first time this takes a few minutes and 2 GB."
+	@echo "Installing napari-lungseg into .tox/py; the first time this takes a few minutes and, on Linux, 6.4 GB (3.5 GB with PyTorch for the CPU only: see docs/install.md)."
 	@$(TOX) run -q -e py --notest
 	@.tox/py/bin/napari-lungseg demo $(if $(SCREENSHOT),--screenshot "$(SCREENSHOT)")
 

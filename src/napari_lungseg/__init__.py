@@ -10,6 +10,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from napari_lungseg import native
+
 if TYPE_CHECKING:
     from napari_lungseg.errors import InputError
     from napari_lungseg.formats import SeriesChoiceError, SeriesInfo, UnevenSlicesError, read, write
@@ -24,6 +26,9 @@ try:
     __version__ = version("napari-lungseg")
 except PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0+unknown"
+
+# Before anything can load torch.
+native.prepare()
 
 _HOME = {
     "InputError": "errors",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_lungseg.classes import spelled_out
+from napari_lungseg.cores import available_cores
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import make_folder, write_whole
 from napari_lungseg.formats import check_target, read, write
@@ -102,7 +103,7 @@ def segment_files(
             yield _outcome(task, partial(segment_file, task, settings, progress), alone=len(tasks) == 1)
         return
     # A forked copy of a process with torch's threads may hang. Fresh processes share the cores.
-    threads = str(max(1, (os.cpu_count() or 1) // settings.jobs))
+    threads = str(max(1, available_cores() // settings.jobs))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(settings.jobs, len(tasks)), context, _limit_threads, (threads,)) as pool:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_lungseg.architecture import UNetConfig
+from napari_lungseg.cores import available_cores
 from napari_lungseg.errors import InputError
 from napari_lungseg.unet import fold_batch_norm, probabilities
 
@@ -23,6 +25,16 @@ MEMORY_SHARE = 0.5
 #: Feature maps of the first level's width that are alive at once at the widest place (skips, concatenation, convolution in and out),
 #: doubled for the workspaces of the convolutions.
 _LIVE_MAPS = 16
+
+
+def fit_threads() -> None:
+    """Give torch no more threads than there are cores for this process, unless the environment says how many."""
+    if not {"OMP_NUM_THREADS", "MKL_NUM_THREADS"} & os.environ.keys() and (cores := available_cores()) < torch.get_num_threads():
+        torch.set_num_threads(cores)
+
+
+# Whatever computes imports this first.
+fit_threads()
 
 
 @dataclass(frozen=True)
