@@ -37,7 +37,7 @@ def measure(
     measured = measure(mask, ct)
     table = summary(measured)
     typer.echo(aligned([["", *table.columns], *([title, *cells] for title, cells in table.lines)]))
-    for note in measured.notes:
+    for note in (*mask.notes, *(ct.notes if ct is not None else ()), *measured.notes):
         typer.echo(note, err=True)
     case = stem_of(labels)
     if csv is not None:

@@ -154,7 +154,7 @@ def segment_file(task: Task, settings: CohortSettings, progress: Callable[[Task,
         "seconds": round(result.seconds, 3),
         "voxels": voxels,
         "volume_ml": {name: round(count * volume.voxel_ml, 3) for name, count in voxels.items()} if volume.spacing_known else None,
-        "notices": list(result.notices),
+        "notices": [*volume.notes, *result.notices],
     }
 
 

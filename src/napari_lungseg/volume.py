@@ -35,6 +35,8 @@ class Volume:
     oriented : bool
         False where the file did not tell how the patient lies (PNG, JPEG, TIFF): the array's axes are then only taken to run
         like those of an upright axial image.
+    notes : tuple of str
+        What reading decided or left out, each a sentence for a person.
 
     Raises
     ------
@@ -47,6 +49,7 @@ class Volume:
     unit: Unit = "arbitrary"
     spacing_known: bool = True
     oriented: bool = True
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.array.ndim not in (2, 3):
@@ -97,7 +100,7 @@ class Volume:
         """Other voxels (labels, probability) on the same grid."""
         if tuple(array.shape) != self.shape:
             raise InputError(f"An array of shape {tuple(array.shape)} does not lie on a grid of {self.shape}.")
-        return replace(self, array=array, unit=unit)
+        return replace(self, array=array, unit=unit, notes=())
 
     def crop(self, box: tuple[slice, ...]) -> Volume:
         """The part inside ``box`` (one slice with start and stop per axis), geometry kept."""

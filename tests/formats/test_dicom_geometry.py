@@ -141,3 +141,21 @@ def test_slices_that_jump_sideways_are_refused_by_name(tmp_path, write_slice):
         write_slice(tmp_path / f"{index}.dcm", np.zeros((4, 6)), (shift, 0, 2 * index))
     with pytest.raises(InputError, match=r"sideways against each other, most in 2\.dcm"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("positions", "fill_gaps"),
+    [
+        ([(0, 0, 0), (1e9, 0, 8)], False),
+        ([(0, 0, 0), (1e6, 0, 8)], False),
+        ([(0, 0, 0), (0, 0, 1e8)], False),
+        ([(0, 0, 0), (0, 0, 2), (0, 0, 4), (0, 0, 1e8)], True),
+        ([(0, 0, 0), (0, 0, 2), (0, 0, 4), (0, 0, 900)], True),
+        ([(0, 0, 0), (1e308, 0, 2)], False),
+    ],
+)
+def test_places_where_no_patient_is_are_refused_before_memory_is_asked_for(tmp_path, write_slice, positions, fill_gaps):
+    for index, position in enumerate(positions):
+        write_slice(tmp_path / f"{index}.dcm", np.zeros((4, 6)), position)
+    with pytest.raises(InputError, match=tmp_path.name):
+        read(tmp_path, fill_gaps=fill_gaps)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
+from pathlib import Path
+
 import imagecodecs
 import numpy as np
 import pydicom
@@ -125,3 +128,127 @@ def test_an_unknown_packing_is_refused_by_name(tmp_path, write_slice):
     packed(plain, tmp_path / "packed.dcm", uid.MPEG2MPML, lambda a: b"\0" * 16)
     with pytest.raises(InputError, match=r"packed\.dcm"):
         read(tmp_path / "packed.dcm")
+
+
+@pytest.mark.parametrize(("slope", "doubts"), [(None, 1), ("", 1), (0, 1), (1, 0)])
+def test_a_missing_or_zero_slope_counts_as_one_and_is_told(tmp_path, write_slice, slope, doubts):
+    hu = np.arange(24).reshape(4, 6) * 50 - 1000
+    write_slice(tmp_path / "a.dcm", hu, (0, 0, 0), RescaleSlope=slope)
+    volume = read(tmp_path / "a.dcm")
+    np.testing.assert_array_equal(volume.array[0], hu)
+    assert volume.unit == "HU"
+    assert len(volume.notes) == doubts
+
+
+@pytest.mark.parametrize("attributes", [{"RescaleSlope": "nan"}, {"RescaleIntercept": "inf"}, {"RescaleIntercept": "-inf"}])
+def test_numbers_that_would_make_all_voxels_nothing_are_refused(tmp_path, write_slice, attributes):
+    path = write_slice(tmp_path / "a.dcm", np.zeros((4, 6)), (0, 0, 0), **attributes)
+    with pytest.raises(InputError, match=r"a\.dcm has an impossible Rescale"):
+        read(path)
+
+
+@pytest.mark.parametrize(("kind", "unit"), [("HU", "HU"), ("MGML", "arbitrary"), ("HU_MOD", "arbitrary")])
+def test_the_unit_is_what_the_file_says(tmp_path, write_slice, kind, unit):
+    write_slice(tmp_path / "a.dcm", np.arange(24).reshape(4, 6) * 50 - 1000, (0, 0, 0), RescaleType=kind)
+    assert read(tmp_path / "a.dcm").unit == unit
+
+
+@pytest.mark.parametrize("name", [None, "JPEG-LS", "JPEG 2000"])
+def test_bits_above_those_that_count_are_no_part_of_the_number(tmp_path, write_slice, name):
+    """As of an overlay that older files keep there."""
+    hu = np.random.default_rng(0).integers(-1000, 1000, (16, 16))
+    plain = write_slice(tmp_path / "a.dcm", hu + 0x1000, (0, 0, 0), BitsStored=12, HighBit=11)
+    path = plain if name is None else packed(plain, tmp_path / "b.dcm", *LOSSLESS[name])
+    np.testing.assert_array_equal(read(path).array[0], hu)
+
+
+def test_deflated_files_read_as_stored(tmp_path, write_slice):
+    hu = np.random.default_rng(0).integers(-1000, 1000, (16, 16))
+    path = write_slice(tmp_path / "a.dcm", hu, (0, 0, 0))
+    file = pydicom.dcmread(path)
+    file.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
+    file.save_as(path)
+    np.testing.assert_array_equal(read(path).array[0], hu)
+
+
+def test_big_endian_files_read_as_stored(tmp_path, write_slice):
+    hu = np.random.default_rng(0).integers(-1000, 1000, (16, 16))
+    path = write_slice(tmp_path / "a.dcm", hu, (0, 0, 0))
+    plain = pydicom.dcmread(path)
+    file = pydicom.Dataset({element.tag: element for element in plain})
+    file.PixelData = plain.pixel_array.astype(">u2").tobytes()
+    file.file_meta = plain.file_meta
+    file.file_meta.TransferSyntaxUID = uid.ExplicitVRBigEndian
+    pydicom.dcmwrite(path, file, implicit_vr=False, little_endian=False, enforce_file_format=True)
+    np.testing.assert_array_equal(read(path).array[0], hu)
+
+
+def test_twelve_bits_packed_in_pairs_read_as_stored(tmp_path, write_slice):
+    hu = np.random.default_rng(0).integers(-1000, 1000, (4, 6))
+    path = write_slice(tmp_path / "a.dcm", hu, (0, 0, 0), BitsAllocated=12, BitsStored=12, HighBit=11)
+    first, second = (hu + 1024).astype(np.uint16).reshape(-1, 2).T
+    file = pydicom.dcmread(path)
+    file.PixelData = np.stack([first & 255, first >> 8 | (second & 15) << 4, second >> 4], axis=1).astype(np.uint8).tobytes()
+    file.save_as(path)
+    np.testing.assert_array_equal(read(path).array[0], hu)
+
+
+def test_an_unknown_packing_is_told_by_its_name(tmp_path, write_slice):
+    plain = write_slice(tmp_path / "plain.dcm", np.zeros((4, 6)), (0, 0, 0))
+    packed(plain, tmp_path / "packed.dcm", uid.MPEG2MPML, lambda a: b"\0" * 16)
+    with pytest.raises(InputError, match="MPEG2"):
+        read(tmp_path / "packed.dcm")
+
+
+@pytest.fixture
+def little_memory():
+    """So little that a promise of gigabytes cannot be kept."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if Path("/proc/self/statm").exists() else 0
+    if not used:
+        pytest.skip("how much memory is in use is not told here")
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def promising(path, rows, columns):
+    """A small file that says it is large."""
+    file = pydicom.dcmread(path)
+    file.Rows, file.Columns = rows, columns
+    file.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("name", [None, "JPEG-LS", "JPEG 2000", "JPEG lossless"])
+def test_a_size_that_the_pixels_do_not_have_is_refused_before_memory_is_asked_for(tmp_path, write_slice, little_memory, name):
+    plain = write_slice(tmp_path / "a.dcm", np.zeros((16, 16)), (0, 0, 0))
+    path = plain if name is None else packed(plain, tmp_path / "b.dcm", *LOSSLESS[name])
+    with pytest.raises(InputError, match=path.name):
+        read(promising(path, 65535, 65535))
+
+
+def test_a_codestream_of_another_size_than_the_header_is_refused(tmp_path, write_slice, little_memory):
+    plain = write_slice(tmp_path / "a.dcm", np.zeros((16, 16)), (0, 0, 0))
+    path = packed(plain, tmp_path / "b.dcm", uid.JPEGLSLossless, imagecodecs.jpegls_encode)
+    whole = path.read_bytes()
+    mark = whole.find(b"\xff\xf7")
+    path.write_bytes(whole[: mark + 5] + b"\xff\xff\xff\xff" + whole[mark + 9 :])
+    with pytest.raises(InputError, match=r"shape \(65535, 65535\)"):
+        read(path)
+
+
+def test_a_deflated_file_is_inflated_no_further_than_it_promises(tmp_path, write_slice, little_memory):
+    """Four gigabytes of zeros behind the pixels."""
+    path = write_slice(tmp_path / "a.dcm", np.full((16, 16), 7), (0, 0, 0))
+    file = pydicom.dcmread(path)
+    file.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
+    file.save_as(path)
+    whole = path.read_bytes()
+    start = 144 + int.from_bytes(whole[140:144], "little")
+    inflated = zlib.decompress(whole[start:], -15)
+    deflater = zlib.compressobj(wbits=-15)
+    pixels, zeros = (deflater.compress(part) + deflater.flush(zlib.Z_FULL_FLUSH) for part in (inflated, bytes(1 << 24)))
+    path.write_bytes(whole[:start] + pixels + zeros * 256 + deflater.flush())
+    np.testing.assert_array_equal(read(path).array[0], 7)

@@ -9,6 +9,9 @@ from typing import Generic, TypeVar
 
 from napari_lungseg.errors import InputError
 
+#: So many images are listed in a message.
+_MOST_LISTED = 8
+
 
 @dataclass(frozen=True)
 class SeriesInfo:
@@ -57,7 +60,9 @@ class SeriesChoiceError(InputError):
     """
 
     def __init__(self, message: str, choices: Sequence[SeriesInfo]) -> None:
-        listed = "; ".join(f"{choice.key}: {choice.text}" for choice in choices)
+        listed = "; ".join(f"{choice.key}: {choice.text}" for choice in choices[:_MOST_LISTED])
+        more = len(choices) - _MOST_LISTED
+        listed += f"; and {more} more" if more > 0 else ""
         super().__init__(f"{message} ({listed}); choose one of them by its number (--series in the terminal).")
         self.choices = tuple(choices)
 

@@ -21,6 +21,7 @@ from pydicom.uid import SegmentationStorage
 from napari_lungseg.errors import InputError, reading
 from napari_lungseg.formats.choice import choose
 from napari_lungseg.formats.dicom import is_dicom_path, stacks_in
+from napari_lungseg.formats.dicom.files import opened
 from napari_lungseg.formats.dicom.headers import Frame
 from napari_lungseg.formats.segnrrd import LUNG_SIDES, LUNGS, lung_names
 from napari_lungseg.volume import Array, Volume
@@ -79,7 +80,8 @@ _OVERHANG = 0.51
 def is_dicom_seg(path: Path) -> bool:
     """Whether a DICOM file is a segmentation (InputError for a damaged one)."""
     with reading(path, f"{path} is damaged or not a DICOM file; copy or export it again."):
-        head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"], force=True)
+        with opened(path) as stream:
+            head = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=["SOPClassUID"], force=True)
         return head.get("SOPClassUID") in (SegmentationStorage, _LABEL_MAP)
 
 

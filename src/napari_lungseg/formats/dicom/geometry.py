@@ -7,6 +7,7 @@ stand at right angles. A sheared affine would say the same without touching a nu
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,10 @@ _GRID_TOLERANCE = 0.25
 #: Positions may wander sideways by this share of a pixel.
 _SHIFT_TOLERANCE = 0.25
 _NAMED = 3
+#: No stack is longer than this, in mm, and none leans over more than this part of its height (a gantry tilts by 30 degrees).
+_LONGEST_MM, _STEEPEST = 5000.0, 2.0
+#: A volume may have so many times the slices, and so many times the rows or columns, that were scanned.
+_MOST_FILLED = 10
 
 
 class UnevenSlicesError(InputError):
@@ -62,8 +67,9 @@ def stack_volume(frames: list[Frame], name: str, *, fill_gaps: bool = False) -> 
     """The volume of slices of one size and orientation, sorted along their normal (InputError as for :func:`lay_out`)."""
     layout = lay_out(frames, name, fill_gaps=fill_gaps)
     first = frames[0]
+    _check_room(layout, first, name)
     array = read_pixels(frames)
-    unit: Unit = "HU" if all(frame.rescale is not None for frame in frames) else guess_unit(array)
+    unit = _unit(frames, array)
     array = _upright(array, layout.shifts, AIR_HU if unit == "HU" else array.min())
     if not layout.even:
         array = _interpolated(array, layout.heights, layout.grid)
@@ -73,7 +79,25 @@ def stack_volume(frames: list[Frame], name: str, *, fill_gaps: bool = False) -> 
     affine[:3, 1] = first.columns * first.spacing[0]
     affine[:3, 2] = first.rows * first.spacing[1]
     affine[:3, 3] = first.position + affine[:3, 1:3] @ (low - layout.shifts[0])
-    return Volume(array, affine, unit)
+    doubts = Counter(frame.doubt for frame in frames if frame.doubt)
+    return Volume(array, affine, unit, notes=tuple(f"{doubt} in {count} of {len(frames)} slices." for doubt, count in doubts.items()))
+
+
+def _unit(frames: list[Frame], array: Array) -> Unit:
+    meant = {frame.measured for frame in frames}
+    if "arbitrary" in meant:
+        return "arbitrary"
+    return "HU" if meant == {"HU"} else guess_unit(array)
+
+
+def _check_room(layout: Layout, first: Frame, name: str) -> None:
+    """Refuse what no patient is as large as, before memory is asked for it."""
+    heights, across = np.ptp(layout.grid), np.ptp(layout.shifts, axis=0) * first.spacing
+    room = np.ptp(layout.shifts, axis=0).max()
+    if heights > _LONGEST_MM or len(layout.grid) > _MOST_FILLED * len(layout.heights) or not np.isfinite(heights):
+        raise InputError(f"{name} has slices {heights:.4g} mm apart, with too much to be filled in between; export one whole stack.")
+    if across.max() > _STEEPEST * heights or room > _MOST_FILLED * max(first.shape):
+        raise InputError(f"{name} has slices that are shifted {across.max():.4g} mm sideways; export one straight stack.")
 
 
 def lay_out(frames: list[Frame], name: str, *, fill_gaps: bool = False) -> Layout:

@@ -6,16 +6,17 @@ Only the attributes named here are looked at; none of them tells who the patient
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pydicom
 
 from napari_lungseg.errors import InputError, reading
+from napari_lungseg.formats.dicom.files import Stored, opened, transfer_syntax
 
 # What is wrong with a file is raised; without a handler, logging would also put it on stderr.
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
@@ -33,6 +34,7 @@ _GROUPS = {
     "PixelSpacing": ("PixelMeasuresSequence", "PixelSpacing"),
     "RescaleIntercept": ("PixelValueTransformationSequence", "RescaleIntercept"),
     "RescaleSlope": ("PixelValueTransformationSequence", "RescaleSlope"),
+    "RescaleType": ("PixelValueTransformationSequence", "RescaleType"),
     "SpacingBetweenSlices": ("PixelMeasuresSequence", "SpacingBetweenSlices"),
     "StackID": ("FrameContentSequence", "StackID"),
     "TemporalPositionIdentifier": ("FrameContentSequence", "TemporalPositionIndex"),
@@ -48,24 +50,33 @@ PARTS = {
     "ImageType": "{}",
     "AcquisitionTime": "acquired at {}",
 }
+#: What tells a file's series from others.
+_ABOUT = ("SeriesInstanceUID", "StudyInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "SOPClassUID")
+_RESCALE = ("RescaleSlope", "RescaleIntercept")
 _TAGS = [
     *_GROUPS,
+    *_ABOUT,
+    "BitsAllocated",
+    "BitsStored",
     "Columns",
     "InstanceNumber",
-    "Modality",
     "NumberOfFrames",
     "PerFrameFunctionalGroupsSequence",
     "PhotometricInterpretation",
+    "PixelRepresentation",
     "Rows",
-    "SOPClassUID",
     "SOPInstanceUID",
     "SamplesPerPixel",
-    "SeriesDescription",
-    "SeriesInstanceUID",
-    "SeriesNumber",
     "SharedFunctionalGroupsSequence",
 ]
 _DIRECTORY = "1.2.840.10008.1.3.10"
+#: CT, enhanced CT, and legacy converted enhanced CT.
+_CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+#: How the classes of computed and digital radiographs begin.
+_RADIOGRAPHS = "1.2.840.10008.5.1.4.1.1.1"
+_ALLOCATED = (8, 12, 16, 32)
+#: Cosine of what rows and columns, rounded to few digits, may be away from a right angle.
+_RIGHT_ANGLE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +85,10 @@ class Frame:
 
     Attributes
     ----------
-    path : Path
-        The file.
+    stored : Stored
+        The file, and how its pixels are stored.
     index : int
         Which frame of the file, from 0 on.
-    shape : tuple of int
-        Rows and columns.
     spacing : tuple of float
         Distance from row to row and from column to column.
     rows, columns : (3,) array
@@ -98,11 +107,16 @@ class Frame:
         SOPInstanceUID.
     parts : dict
         Values of those of ``PARTS`` that are there.
+    measured : {"HU", "arbitrary", "unsaid"}
+        What the rescaled numbers are.
+    doubt : str
+        What was decided for it that the file leaves open; else empty.
+    is_inverted : bool
+        Whether high numbers are dark in a radiograph.
     """
 
-    path: Path
+    stored: Stored
     index: int
-    shape: tuple[int, int]
     spacing: tuple[float, float]
     rows: npt.NDArray[np.float64]
     columns: npt.NDArray[np.float64]
@@ -113,6 +127,19 @@ class Frame:
     number: int
     uid: str
     parts: dict[str, str]
+    measured: Literal["HU", "arbitrary", "unsaid"] = "unsaid"
+    doubt: str = ""
+    is_inverted: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.stored.path
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.stored.shape
 
     @property
     def normal(self) -> npt.NDArray[np.float64]:
@@ -122,99 +149,170 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """The head of a file."""
+    """The head of a file.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    data : Dataset
+        The elements of ``_TAGS`` that it has.
+    place : int
+        Where its pixels begin; -1 where it has none.
+    series, study, number, description, modality, kind : str
+        SeriesInstanceUID, StudyInstanceUID, SeriesNumber, SeriesDescription, Modality and SOPClassUID; empty where missing.
+    """
 
     path: Path
     data: pydicom.Dataset
+    place: int
+    series: str
+    study: str
+    number: str
+    description: str
+    modality: str
+    kind: str
+
+    @property
+    def is_ct(self) -> bool:
+        """Whether it is CT, by its modality or, where that is missing, by its class."""
+        return self.modality == "CT" or (not self.modality and self.kind in _CT)
+
+    @property
+    def is_radiograph(self) -> bool:
+        """Whether it is a projection."""
+        return self.modality in ("CR", "DX") or (not self.modality and self.kind.startswith(_RADIOGRAPHS))
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its mark, or says so by its ending."""
-    if not path.is_file():
-        return False
-    if path.suffix.lower() in (".dcm", ".ima"):
-        return True
-    try:
-        with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
-
-
-def dicom_files(folder: Path) -> list[Path]:
-    """The DICOM files directly in a folder, sorted by name."""
-    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and is_dicom(path)]
-
-
-def read_headers(files: Iterable[Path]) -> list[Header]:
-    """Heads of files, without those of DICOM directories (InputError for a damaged one)."""
-    headers = []
-    for path in files:
-        with reading(path, f"{path} is damaged or not a DICOM file; copy or export it again, or take it out of the folder."):
-            data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-            media = data.file_meta.get("MediaStorageSOPClassUID")
-            if media != _DIRECTORY and "SeriesInstanceUID" not in data:
-                raise ValueError("the header ends too early")
-            # Values are converted when they are first touched.
-            for _ in data.iterall():
-                pass
-        if media != _DIRECTORY:
-            headers.append(Header(path, data))
-    return headers
+def read_header(path: Path) -> Header | None:
+    """Head of a file; None for a DICOM directory (InputError for a damaged one)."""
+    with reading(path, f"{path} is damaged or not a DICOM file; copy or export it again, or take it out of the folder."):
+        with opened(path) as stream:
+            data = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
+            place = stream.tell()
+            has_pixels = stream.read(2) in (b"\xe0\x7f", b"\x7f\xe0")
+        if data.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
+            return None
+        texts = [_text(data.get(keyword) or "") for keyword in _ABOUT]
+        if not (has_pixels or texts[_ABOUT.index("Modality")]):
+            raise ValueError("the header ends too early")
+        int(data.get("SeriesNumber") or 0)
+        return Header(path, data, place if has_pixels else -1, *texts)
 
 
 def frames_of(header: Header) -> list[Frame]:
     """The slices of a CT file (InputError where it is none, or does not say where they lie)."""
     path, data = header.path, header.data
     with reading(path, f"{path} does not say where its slices lie (size, pixel spacing, position, orientation); export it again."):
-        modality = data.get("Modality")
-        if modality != "CT":
-            raise InputError(f"{path} is a {modality or 'DICOM'} file, not CT; of DICOM only CT slices can be read.")
-        # MONOCHROME1 only asks for a picture in which high numbers are dark; HU are HU.
-        if data.get("SamplesPerPixel", 1) != 1 or not str(data.get("PhotometricInterpretation", "MONOCHROME2")).startswith("MONOCHROME"):
-            raise InputError(f"{path} is a colour picture, not CT numbers; give the original CT series.")
+        if not header.is_ct:
+            raise not_ct(header)
+        stored = _stored(header)
         groups = list(data.get("PerFrameFunctionalGroupsSequence") or ())
-        count = int(data.get("NumberOfFrames") or 1)
-        if count != max(1, len(groups)):
+        if stored.frames != max(1, len(groups)):
             raise ValueError("NumberOfFrames")
         shared = list(data.get("SharedFunctionalGroupsSequence") or ())
-        return [_frame(path, index, data, [*groups[index : index + 1], *shared]) for index in range(count)]
+        return [_frame(stored, index, data, [*groups[index : index + 1], *shared]) for index in range(stored.frames)]
 
 
-def _frame(path: Path, index: int, data: pydicom.Dataset, groups: list[pydicom.Dataset]) -> Frame:
-    def value(keyword: str) -> Any:
+def not_ct(header: Header) -> InputError:
+    """What to say of a file of another modality."""
+    return InputError(f"{header.path} is a {header.modality or 'DICOM'} file, not CT; of DICOM only CT and radiographs (CR, DX) are read.")
+
+
+def radiograph_of(header: Header) -> Frame:
+    """The only frame of a radiograph, which lies nowhere (InputError where it is none)."""
+    path, data = header.path, header.data
+    with reading(path):
+        stored = _stored(header)
+        if stored.frames > 1:
+            raise InputError(f"{path} holds {stored.frames} frames, not one radiograph; export the one that is meant.")
+        x, y, z = np.eye(3)
+        number = int(data.get("InstanceNumber") or 0)
+        is_inverted = data.get("PhotometricInterpretation") == "MONOCHROME1"
+        return Frame(stored, 0, (1.0, 1.0), x, y, 0 * z, 0.0, None, False, number, str(path), {}, is_inverted=is_inverted)
+
+
+def _stored(header: Header) -> Stored:
+    path, data = header.path, header.data
+    if header.place < 0:
+        raise InputError(f"{path} is cut off, or has no pixels; copy or export it again.")
+    # MONOCHROME1 only asks for a picture in which high numbers are dark; HU are HU.
+    if data.get("SamplesPerPixel", 1) != 1 or not str(data.get("PhotometricInterpretation", "MONOCHROME2")).startswith("MONOCHROME"):
+        raise InputError(f"{path} is a colour picture, not grey numbers; give the original series.")
+    allocated = int(data.get("BitsAllocated") or 16)
+    bits = int(data.get("BitsStored") or allocated)
+    shape = int(data.Rows), int(data.Columns)
+    frames = int(data.get("NumberOfFrames") or 1)
+    if allocated not in _ALLOCATED or not 0 < bits <= allocated or min(shape) < 1 or frames < 1:
+        raise InputError(f"{path} has an impossible size: {frames} x {shape[0]} x {shape[1]} pixels of {bits} in {allocated} bits.")
+    return Stored(path, transfer_syntax(data), header.place, allocated, bits, data.get("PixelRepresentation") == 1, frames, shape)
+
+
+def _frame(stored: Stored, index: int, data: pydicom.Dataset, groups: list[pydicom.Dataset]) -> Frame:
+    path = stored.path
+
+    def value(keyword: str, read: Callable[[pydicom.Dataset, str], Any] = pydicom.Dataset.get) -> Any:
         sequence, inner = _GROUPS[keyword]
         for group in groups:
             for item in group.get(sequence) or ():
-                if item.get(inner) is not None:
-                    return item.get(inner)
-        return data.get(keyword)
+                if item.get_item(inner) is not None and (found := read(item, inner)) is not None:
+                    return found
+        return read(data, keyword)
 
-    spacing = _numbers(value("PixelSpacing"), 2)
-    orientation = _numbers(value("ImageOrientationPatient"), 6)
+    spacing = _numbers(value("PixelSpacing", _decimals), 2)
+    orientation = _numbers(value("ImageOrientationPatient", _decimals), 6)
     rows, columns = orientation[:3], orientation[3:]
     lengths = np.linalg.norm(rows), np.linalg.norm(columns)
-    if not np.allclose(lengths, 1.0, atol=1e-2) or abs(rows @ columns) > 1e-3 or min(spacing) <= 0:
+    if not np.allclose(lengths, 1.0, atol=1e-2) or abs(rows @ columns) > _RIGHT_ANGLE or min(spacing) <= 0:
         raise InputError(f"{path} has an impossible orientation or pixel spacing; export it again.")
     rows = rows / lengths[0]
     columns = columns - (columns @ rows) * rows
-    slope, intercept = value("RescaleSlope"), value("RescaleIntercept")
     found = {keyword: value(keyword) for keyword in PARTS}
+    step = value("SpacingBetweenSlices", _decimals)
+    slope, intercept = (None if one is None else one[0] for one in (value(keyword, _decimals) for keyword in _RESCALE))
+    if not np.isfinite([slope or 0.0, intercept or 0.0]).all():
+        raise InputError(f"{path} has an impossible RescaleSlope or RescaleIntercept ({slope}, {intercept}); export it again.")
+    rescale, doubt = _rescale(slope, intercept)
     return Frame(
-        path,
+        stored,
         index,
-        (int(data.Rows), int(data.Columns)),
         (float(spacing[0]), float(spacing[1])),
         rows,
         columns / np.linalg.norm(columns),
-        _numbers(value("ImagePositionPatient"), 3),
-        abs(float(value("SpacingBetweenSlices") or 0.0)),
-        None if slope is None or intercept is None else (float(slope), float(intercept)),
+        _numbers(value("ImagePositionPatient", _decimals), 3),
+        abs(step[0]) if step and np.isfinite(step[0]) else 0.0,
+        rescale,
         "LOCALIZER" in (value("ImageType") or ()),
         int(data.get("InstanceNumber") or 0),
         str(data.get("SOPInstanceUID") or path),
         {keyword: _text(one) for keyword, one in found.items() if one is not None and _text(one)},
+        _measured(intercept, str(value("RescaleType") or "")),
+        doubt,
     )
+
+
+def _rescale(slope: float | None, intercept: float | None) -> tuple[tuple[float, float] | None, str]:
+    """Slope and intercept where there is any, and what is doubtful of them; a slope of 0 would make all numbers one."""
+    if slope is None and intercept is None:
+        return None, ""
+    doubt = "" if slope else "RescaleSlope is missing or 0; it was taken as 1"
+    return (slope or 1.0, intercept or 0.0), doubt
+
+
+def _measured(intercept: float | None, kind: str) -> Literal["HU", "arbitrary", "unsaid"]:
+    """What numbers mean by RescaleType; where that is missing those of CT are HU (PS3.3 C.11.1.1.2), if the offset is there."""
+    if kind.upper() not in ("", "HU", "US"):
+        return "arbitrary"
+    return "unsaid" if intercept is None or kind.upper() == "US" else "HU"
+
+
+def _decimals(data: pydicom.Dataset, keyword: str) -> list[float] | None:
+    """Numbers of an element, also those with a decimal comma; None where there are none."""
+    found = data.get(keyword)
+    if found is None or found == "":
+        return None
+    several = found if hasattr(found, "__iter__") and not isinstance(found, str) else [found]
+    return [float(one.replace(",", ".") if isinstance(one, str) else one) for one in several]
 
 
 def _text(value: Any) -> str:
@@ -223,8 +321,8 @@ def _text(value: Any) -> str:
     return str(value) if isinstance(value, str) or not hasattr(value, "__iter__") else "/".join(map(str, value))
 
 
-def _numbers(value: Any, count: int) -> npt.NDArray[np.float64]:
-    values = np.array([float(number) for number in value])
+def _numbers(value: list[float] | None, count: int) -> npt.NDArray[np.float64]:
+    values = np.array(value, dtype=np.float64)
     if values.shape != (count,) or not np.isfinite(values).all():
         raise ValueError(value)
     return values

@@ -1,0 +1,131 @@
+"""DICOM files: which they are, how they are opened, and how their pixels are stored.
+
+Files without the preamble or the group of file meta information are read too, as old archives and planning systems write them.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import pydicom
+from pydicom import uid
+
+#: The transfer syntax of a deflated file in its meta information, and what is put in its place once it is inflated.
+_DEFLATED = b"\x02\x00\x10\x00UI\x16\x001.2.840.10008.1.2.1.99"
+_PLAIN = b"\x02\x00\x10\x00UI\x16\x001.2.840.10008.1.2.1\0\0\0"
+#: Meta information lies within so many bytes, and a header within so many.
+_META, HEAD = 4096, 1 << 24
+#: Groups with which a dataset may begin: file meta information, or identification.
+_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
+_PIXELS = (0x7FE0, 0x0010)
+#: Value representations with four bytes for the length (PS3.5 7.1.2) that pixels may have.
+_LONG = (b"OB", b"OW", b"UN")
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """How the pixels of a file are stored.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    syntax : str
+        Transfer syntax; for deflated files that of what is inflated.
+    place : int
+        Where the element with the pixels begins.
+    allocated, bits : int
+        Bits that each number takes, and those of them that count.
+    signed : bool
+        Whether numbers are in two's complement.
+    frames : int
+        How many there are.
+    shape : tuple of int
+        Rows and columns of each.
+    """
+
+    path: Path
+    syntax: str
+    place: int
+    allocated: int
+    bits: int
+    signed: bool
+    frames: int
+    shape: tuple[int, int]
+
+    @property
+    def frame_bytes(self) -> int:
+        """Size of a frame that is not packed."""
+        return -(-self.shape[0] * self.shape[1] * self.allocated // 8)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its mark or its first element, or says so by its ending."""
+    if not path.is_file():
+        return False
+    if path.suffix.lower() in (".dcm", ".ima"):
+        return True
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(132)
+    except OSError:
+        return False
+    return head[128:] == b"DICM" or _is_bare(head)
+
+
+def _is_bare(head: bytes) -> bool:
+    """Whether bytes begin with an element of group 2 or 8, explicit or implicit, of a length that such elements have."""
+    if len(head) < 132 or head[:2] not in _FIRST_GROUPS or head[3] != 0:
+        return False
+    kind, short, long = head[4:6], struct.unpack("<H", head[6:8])[0], struct.unpack("<I", head[4:8])[0]
+    return (kind in (b"UI", b"CS", b"UL", b"DA", b"TM", b"DT") and short <= 64) or (0 < long <= 64 and long % 2 == 0 and head[2] <= 0x18)
+
+
+@contextmanager
+def opened(path: Path, room: int = HEAD) -> Iterator[BinaryIO]:
+    """The bytes of a file for pydicom; a deflated one is inflated, but no further than to ``room`` bytes."""
+    with path.open("rb") as stream:
+        head = stream.read(_META)
+        mark = head.find(_DEFLATED)
+        if mark < 0 or head[128:132] != b"DICM":
+            stream.seek(0)
+            yield stream
+            return
+        start = 144 + struct.unpack("<I", head[140:144])[0]
+        stream.seek(start)
+        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(), room)
+        yield io.BytesIO(head[:mark] + _PLAIN + head[mark + len(_PLAIN) : start] + inflated)
+
+
+def transfer_syntax(data: pydicom.Dataset) -> str:
+    """The transfer syntax that a file names, else the one that its elements show."""
+    named = data.file_meta.get("TransferSyntaxUID") if hasattr(data, "file_meta") else None
+    if named:
+        return str(named)
+    implicit, little = data.original_encoding
+    return str(uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian)
+
+
+def pixels_start(stream: BinaryIO, stored: Stored) -> int:
+    """Where the pixels of an unpacked file begin (ValueError where there are fewer than promised)."""
+    stream.seek(stored.place)
+    head = stream.read(12)
+    if struct.unpack_from("<HH", head) != _PIXELS:
+        raise ValueError("no pixels where they should be")
+    if stored.syntax == uid.ImplicitVRLittleEndian:
+        start, length = 8, struct.unpack_from("<I", head, 4)[0]
+    elif head[4:6] in _LONG:
+        start, length = 12, struct.unpack_from("<I", head, 8)[0]
+    else:
+        raise ValueError(f"pixels of the kind {head[4:6]!r}")
+    there = stream.seek(0, io.SEEK_END) - stored.place - start
+    if min(length, there) < stored.frames * stored.frame_bytes:
+        raise ValueError(f"{min(length, there)} bytes of pixels in place of {stored.frames * stored.frame_bytes}")
+    return stored.place + start
