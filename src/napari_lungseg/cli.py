@@ -15,7 +15,7 @@ from napari_lungseg.cli_evaluate import evaluate
 from napari_lungseg.cli_measure import measure
 from napari_lungseg.cli_train import train
 from napari_lungseg.errors import InputError
-from napari_lungseg.terminal import INTERRUPTED, SOME_FAILED, UNUSABLE, complain, memory_sentence
+from napari_lungseg.terminal import INTERRUPTED, SOME_FAILED, UNUSABLE, complain, memory_sentence, printable, say
 
 #: Names of labels that are lung.
 LUNGS = {"right", "left", "lungs"}
@@ -51,7 +51,7 @@ def main(args: list[str] | None = None) -> NoReturn:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"napari-lungseg {__version__}\n{RESEARCH_ONLY}")
+        say(f"napari-lungseg {__version__}\n{RESEARCH_ONLY}")
         raise typer.Exit
 
 
@@ -62,7 +62,7 @@ def options(
 ) -> None:
     """Show the help when no command is given."""
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        say(context.get_help())
 
 
 @app.command()
@@ -101,7 +101,7 @@ def segment(
     def progress(task: Task, done: int, total: int) -> None:
         if done == 1:
             bar.reset(total)
-            bar.set_description(task.source.name, refresh=False)
+            bar.set_description(printable(task.source.name), refresh=False)
         bar.update(done - bar.n)
 
     with bar:
@@ -111,9 +111,9 @@ def segment(
                 bar.update()
             with tqdm.external_write_mode():
                 for notice in outcome.record.get("notices", ()):
-                    typer.echo(f"{outcome.source}: {notice}", err=True)
+                    say(f"{outcome.source}: {notice}", err=True)
                 if outcome.record:
-                    typer.echo(_summary(outcome.record))
+                    say(_summary(outcome.record))
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:
         complain(outcome.error)
@@ -122,7 +122,7 @@ def segment(
     if report is not None:
         write_report(report, __version__, outcomes)
     if failed and several:
-        typer.echo(f"{len(failed)} of {len(outcomes)} scans failed.", err=True)
+        say(f"{len(failed)} of {len(outcomes)} scans failed.", err=True)
     return SOME_FAILED if failed else 0
 
 
@@ -146,7 +146,7 @@ def list_them() -> None:
     for entry in list_models(candidates=True):
         about = entry.card.description.partition("\n")[0] if entry.card else entry.problem
         mark = "" if entry.card is None or entry.card.accepted else "  (candidate)"
-        typer.echo(f"{entry.name}  ({entry.place}){mark}  {about}")
+        say(f"{entry.name}  ({entry.place}){mark}  {about}")
 
 
 @models.command()
@@ -166,7 +166,7 @@ def import_(
     """Check a model and copy it into your library."""
     from napari_lungseg.model import import_model
 
-    typer.echo(f"Imported {import_model(folder, name)}")
+    say(f"Imported {import_model(folder, name)}")
 
 
 @models.command()
@@ -175,7 +175,7 @@ def accept(name: Annotated[str, typer.Argument(help="Name of a candidate in your
     from napari_lungseg.model import accept_model
 
     accept_model(name)
-    typer.echo(f"Accepted {name}")
+    say(f"Accepted {name}")
 
 
 @models.command()
@@ -184,7 +184,7 @@ def remove(name: Annotated[str, typer.Argument(help="Name of a model in your lib
     from napari_lungseg.model import remove_model
 
     remove_model(name)
-    typer.echo(f"Removed {name}")
+    say(f"Removed {name}")
 
 
 @app.command()
@@ -198,4 +198,4 @@ def demo(
 
     saved = run(screenshot)
     if saved is not None:
-        typer.echo(f"Saved {saved}")
+        say(f"Saved {saved}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.terminal import SOME_FAILED, UNUSABLE, complain, memory_sentence
+from napari_lungseg.terminal import SOME_FAILED, UNUSABLE, complain, memory_sentence, say
 
 
 def evaluate(
@@ -52,12 +52,12 @@ def evaluate(
             failures.append(f"{case}: {memory_sentence(error)}")
             continue
         if not (predicted.spacing_known or expected.spacing_known):
-            typer.echo(f"{case}: neither file says how large a pixel is; it is taken as 1 mm.", err=True)
+            say(f"{case}: neither file says how large a pixel is; it is taken as 1 mm.", err=True)
     for failure in failures:
         complain(failure)
     if not rows:
         return UNUSABLE
-    typer.echo(as_table(rows))
+    say(as_table(rows))
     if csv is not None:
         write_whole(csv, as_csv(rows))
     if per_slice is not None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.terminal import say
 
 
 def measure(
@@ -36,9 +37,9 @@ def measure(
         raise InputError(f"{labels} does not say how large its voxels are, so there is no surface in mm; give a mask with a geometry.")
     measured = measure(mask, ct)
     table = summary(measured)
-    typer.echo(aligned([["", *table.columns], *([title, *cells] for title, cells in table.lines)]))
+    say(aligned([["", *table.columns], *([title, *cells] for title, cells in table.lines)]))
     for note in (*mask.notes, *(ct.notes if ct is not None else ()), *measured.notes):
-        typer.echo(note, err=True)
+        say(note, err=True)
     case = stem_of(labels)
     if csv is not None:
         write_whole(csv, as_csv(as_rows(measured, case)))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from tqdm import tqdm
 
+from napari_lungseg.terminal import say
+
 if TYPE_CHECKING:
     from napari_lungseg.card import Card
     from napari_lungseg.training.settings import TrainSettings
@@ -169,7 +171,7 @@ def _clock(seconds: float) -> str:
 
 
 def _report(card: Card, output: Path) -> None:
-    typer.echo(card.training["verdict"])
+    say(card.training["verdict"])
     if held_out := card.scores.get("held_out"):
-        typer.echo("held out: " + ", ".join(f"{name} {value:g}" for name, value in held_out.items()))
-    typer.echo(f"Saved {output}" + ("" if card.accepted else " as a candidate"))
+        say("held out: " + ", ".join(f"{name} {value:g}" for name, value in held_out.items()))
+    say(f"Saved {output}" + ("" if card.accepted else " as a candidate"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -11,6 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from napari_lungseg import tables
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import READABLE
 from napari_lungseg.metrics import Scores, Statistics, describe
@@ -101,15 +100,12 @@ def as_table(rows: list[Row]) -> str:
 
 def as_csv(rows: list[Row]) -> str:
     """Rows as comma-separated values with a heading; below them a row for each statistic and label where there are several cases."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    statistics: list[Row] = []
     if "slice" not in rows[0]:
         for label, scores in summarise(rows).items():
             for statistic in STATISTICS:
-                writer.writerow({"case": statistic, "label": label} | {name: getattr(scores[name], statistic) for name in SCORES})
-    return text.getvalue()
+                statistics.append({"case": statistic, "label": label} | {name: getattr(scores[name], statistic) for name in SCORES})
+    return tables.as_csv([*rows, *statistics])
 
 
 def as_json(rows: list[Row], slices: list[Row] | None = None) -> str:

@@ -16,8 +16,13 @@ def as_csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({column: as_cell(value) for column, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def as_cell(value: Any) -> Any:
+    """Text that a spreadsheet would take for a formula, as text: names come from files; other values as they are."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:

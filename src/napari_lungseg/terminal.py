@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
+
 import typer
 
 #: Exit statuses; 0 is success.
 SOME_FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print text as a line; what would command the terminal, and what it cannot show, is escaped: names come from files."""
+    stream = sys.stderr if err else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    typer.echo(printable(text).encode(encoding, "backslashreplace").decode(encoding), err=err)
+
+
+def printable(text: str) -> str:
+    """The text with control and format characters escaped, but line breaks and tabs."""
+    return "".join(
+        character
+        if character in "\n\t" or not unicodedata.category(character).startswith("C")
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
 def complain(text: str) -> int:
     """Say in one line what is wrong; gives the exit status for it."""
-    typer.echo(f"napari-lungseg: {' '.join(text.split())}", err=True)
+    say(f"napari-lungseg: {' '.join(text.split())}", err=True)
     return UNUSABLE
 
 

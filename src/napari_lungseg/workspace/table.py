@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from napari_lungseg.files import given_path, whole_file
+from napari_lungseg.tables import as_cell
 from napari_lungseg.workspace.workspace import Workspace
 
 COLUMNS = ("at", "user", "what", "image", "content", "details")
@@ -39,5 +40,6 @@ def export_record(workspace: Workspace, path: str | Path) -> Path:
         table.writerow(COLUMNS)
         for event in workspace.record():
             details = json.dumps(dict(event.details), ensure_ascii=False, default=str)
-            table.writerow((event.at.isoformat(), event.user, event.kind, names.get(event.content or "", ""), event.content or "", details))
+            cells = (event.at.isoformat(), event.user, event.kind, names.get(event.content or "", ""), event.content or "", details)
+            table.writerow([as_cell(cell) for cell in cells])
     return path
