@@ -301,7 +301,8 @@ def test_help_of_every_command_comes_without_torch(tmp_path):
         "    except SystemExit as ended: assert ended.code == 0, command\n"
         "sys.exit('torch' in sys.modules or 'napari' in sys.modules)"
     )
-    commands = ["segment", "train", "evaluate", "models list", "models show", "models import", "models accept", "models remove", "demo"]
+    models = [f"models {name}" for name in ("list", "show", "import", "accept", "remove")]
+    commands = ["segment", "train", "evaluate", *models, "workspace rescue", "demo"]
     done = subprocess.run([sys.executable, "-c", code, *commands], capture_output=True, text=True, env={**os.environ}, check=False)
     assert done.returncode == 0, done.stderr
     for option in ("--save-probability", "--no-postprocess", "--report", "--jobs", "--screenshot", "--per-slice", "--tolerance-mm"):

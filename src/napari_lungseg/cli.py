@@ -14,6 +14,7 @@ from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.cli_evaluate import evaluate
 from napari_lungseg.cli_measure import measure
 from napari_lungseg.cli_train import train
+from napari_lungseg.cli_workspace import workspace
 from napari_lungseg.errors import InputError
 from napari_lungseg.terminal import INTERRUPTED, SOME_FAILED, UNUSABLE, complain, memory_sentence, printable, say
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 models = typer.Typer(help="List, show, import, accept and remove models.", rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(models, name="models")
+app.add_typer(workspace, name="workspace")
 app.command("measure")(measure)
 app.command("train")(train)
 app.command("evaluate")(evaluate)

@@ -21,30 +21,35 @@ def spoil(path: Path, start: int, size: int) -> None:
 
 
 @pytest.mark.parametrize(("start", "size"), [(0, 4096), (4096, 12_000)], ids=["first page", "within"])
-def test_a_damaged_journal_is_put_aside_and_a_new_one_begun(tmp_path, volume, start, size):
+def test_a_damaged_journal_is_put_aside_and_its_sound_rows_go_into_a_new_one(tmp_path, volume, start, size):
     with Workspace(tmp_path) as workspace:
-        add(workspace, volume)
+        case = add(workspace, volume)
+        workspace.save(case, {0: painted(case, 0)}, cause="paint")
     spoil(tmp_path / "journal.sqlite", start, size)
     damaged = (tmp_path / "journal.sqlite").read_bytes()
     with Workspace(tmp_path) as workspace:
         (aside,) = tmp_path.glob("journal.damaged-*.sqlite")
         assert aside.read_bytes() == damaged
         assert re.search(rf"was damaged: it was put aside as {aside.name}, and a new one was begun", workspace.told)
-        assert workspace.cases() == []
-        case = add(workspace, volume)
-        workspace.save(case, {0: painted(case, 0)}, cause="paint")
+        assert f"napari-lungseg workspace rescue {aside} -o FOLDER" in workspace.told
+        (summary,) = workspace.cases()
+        np.testing.assert_array_equal(workspace.load(summary.case).labels[0], painted(case, 0).labels)
+        workspace.save(case, {1: painted(case, 1)}, cause="paint")
     with Workspace(tmp_path) as workspace:
         assert workspace.told == ""
         assert workspace.load(case) is not None
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".lock", ".sqlite", ".sqlite"]
 
 
-def test_a_slice_whose_bytes_have_changed_is_told(workspace, volume):
-    case = add(workspace, volume)
-    workspace.save(case, {0: painted(case, 0)}, cause="paint")
-    with workspace._journal.writing() as entry:
-        entry.db.execute("UPDATE revisions SET labels = zeroblob(20)")
-    with pytest.raises(WorkspaceError, match="cannot be read"):
-        workspace.load(case)
+def test_a_journal_of_which_nothing_is_sound_is_put_aside_too(tmp_path, volume):
+    with Workspace(tmp_path) as workspace:
+        add(workspace, volume)
+    path = tmp_path / "journal.sqlite"
+    spoil(path, 0, path.stat().st_size)
+    with Workspace(tmp_path) as workspace:
+        assert "was damaged" in workspace.told
+        assert workspace.cases() == []
+        add(workspace, volume)
 
 
 def test_a_journal_of_a_later_version_is_refused_and_left_alone(tmp_path, volume):

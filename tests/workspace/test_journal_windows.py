@@ -77,7 +77,7 @@ def test_reading_waits_for_no_write(workspace, volume):
 
     def write():
         with workspace._journal.writing() as entry:
-            entry.event("saved", {}, case.id)
+            entry.event("saved", {"cause": "paint", "slices": []}, case.id)
             inside.set()
             assert done.wait(30)
 

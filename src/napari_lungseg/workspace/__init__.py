@@ -1,12 +1,14 @@
 """The annotator's folder: a journal of every correction, review and mask, and its exports."""
 
 from napari_lungseg.workspace.content import content_hash
+from napari_lungseg.workspace.damage import damaged
 from napari_lungseg.workspace.journal import JOURNAL
 from napari_lungseg.workspace.masks import export_labels, import_mask
 from napari_lungseg.workspace.nnunet import ExportReport, export_nnunet, image_of
 from napari_lungseg.workspace.records import (
     Case,
     CaseSummary,
+    Damage,
     Event,
     Labelled,
     Revision,
@@ -24,6 +26,7 @@ __all__ = [
     "JOURNAL",
     "Case",
     "CaseSummary",
+    "Damage",
     "Event",
     "ExportReport",
     "Labelled",
@@ -35,6 +38,7 @@ __all__ = [
     "Workspace",
     "WorkspaceError",
     "content_hash",
+    "damaged",
     "default_folder",
     "export_labels",
     "export_nnunet",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,6 +12,8 @@ from napari_lungseg.workspace.trouble import DamagedError
 
 #: Seconds that a connection waits for another one, where there is no write-ahead log.
 _BUSY_S = 5.0
+#: Seconds for which a journal that was closed as it should be is checked when it is opened.
+CHECK_S = 2.0
 
 
 def connect(path: Path, options: str) -> sqlite3.Connection:
@@ -18,7 +21,14 @@ def connect(path: Path, options: str) -> sqlite3.Connection:
     # As SQLite wants it, also for drive letters and network shares.
     name = quote(path.absolute().as_posix())
     uri = f"file://{name if name.startswith('/') else '/' + name}?{options}"
-    return sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    db.text_factory = _text
+    return db
+
+
+def _text(data: bytes) -> str:
+    """A text from the file, also a damaged one: its checksum will tell."""
+    return data.decode("utf-8", "surrogateescape")
 
 
 def log_of(path: Path) -> Path:
@@ -48,7 +58,7 @@ def prepare_for_writing(db: sqlite3.Connection, path: Path) -> None:
     Raises
     ------
     DamagedError, sqlite3.Error
-        When it cannot be used.
+        When it is damaged, or cannot be used.
     WorkspaceError
         When it is of a later version or not ours.
     """
@@ -61,18 +71,45 @@ def prepare_for_writing(db: sqlite3.Connection, path: Path) -> None:
         db.execute("PRAGMA locking_mode=NORMAL")
         version = schema.version(db)
     _check(version, path)
+    if version == 0:
+        schema.create(db)
     # It stays a rollback journal, which is as safe and slower, where the disk can do no better.
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA fullfsync=ON")
-    if version == 0:
-        schema.create(db)
-    elif db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-        raise DamagedError
+    if version:
+        schema.migrate(db)
+        check(db)
     # Fails here where the file may be read but not written, as opening it does not.
     db.execute("BEGIN IMMEDIATE")
     db.execute(f"PRAGMA user_version = {schema.VERSION}")
     db.execute("ROLLBACK")
+
+
+def check(db: sqlite3.Connection) -> None:
+    """Look through the whole file, or, after a session that ended as it should, for no longer than ``CHECK_S``.
+
+    Raises
+    ------
+    DamagedError, sqlite3.Error
+        When it is damaged.
+    """
+    timer = threading.Timer(CHECK_S, db.interrupt)
+    ended = db.execute("SELECT kind FROM events ORDER BY id DESC LIMIT 1").fetchone() in (None, ("ended",))
+    if ended:
+        timer.start()
+    try:
+        # Unlike quick_check, this also finds an index that leads to other rows.
+        if db.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
+            raise DamagedError
+    except sqlite3.OperationalError as error:
+        if not trouble.is_interrupted(error):
+            raise
+    finally:
+        timer.cancel()
+        if ended:
+            # It interrupts nothing that comes later.
+            timer.join()
 
 
 def for_reading(path: Path) -> sqlite3.Connection:

@@ -67,5 +67,20 @@ def pack(plane: Array) -> bytes:
 
 
 def unpack(packed: bytes, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> Array:
-    """The plane that was packed."""
-    return np.frombuffer(zlib.decompress(packed), dtype).reshape(shape)
+    """The plane that was packed.
+
+    Raises
+    ------
+    ValueError
+        Where it is not a plane of that type and shape.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    stream = zlib.decompressobj()
+    try:
+        # One byte more would show that it is too long; no more is ever made of it.
+        plain = stream.decompress(packed, size + 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if len(plain) != size or not stream.eof:
+        raise ValueError("not as long as it should be")
+    return np.frombuffer(plain, dtype).reshape(shape)

@@ -6,52 +6,21 @@ One thread writes at a time; every read has a connection of its own, and so wait
 
 from __future__ import annotations
 
-import json
-import os
 import platform
 import sqlite3
 import threading
 import uuid
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from napari_lungseg.workspace import connection, trouble
+from napari_lungseg.workspace import connection, recovery, stored, trouble
 from napari_lungseg.workspace.lock import FolderLock
-from napari_lungseg.workspace.records import EventKind
+from napari_lungseg.workspace.stored import Entry, SessionRow
 from napari_lungseg.workspace.trouble import DamagedError, DiskFullError, WorkspaceError
 
 JOURNAL = "journal.sqlite"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What is being written in one transaction.
-
-    Attributes
-    ----------
-    db : Connection
-        For all that is not an event.
-    session_id : int
-        Who writes.
-    at : datetime
-        When it happened.
-    """
-
-    db: sqlite3.Connection
-    session_id: int
-    at: datetime
-
-    def event(self, kind: EventKind, details: dict[str, Any], case_id: int | None = None, index: int | None = None) -> int:
-        """Add to the record; gives the event's number."""
-        row = (self.session_id, self.at.astimezone(UTC).isoformat(timespec="milliseconds"), kind, case_id, index, json.dumps(details))
-        added = self.db.execute("INSERT INTO events (session_id, at, kind, case_id, slice, details) VALUES (?, ?, ?, ?, ?, ?)", row)
-        assert added.lastrowid is not None
-        return added.lastrowid
 
 
 class Journal:
@@ -104,7 +73,7 @@ class Journal:
             try:
                 self._open()
             except DamagedError:
-                self._put_aside()
+                self._mend()
                 self._open()
         except DiskFullError:
             pass  # every write tries again, and says so
@@ -134,7 +103,7 @@ class Journal:
                 yield db
             finally:
                 db.close()
-        except (sqlite3.Error, zlib.error) as error:
+        except (sqlite3.Error, DamagedError, UnicodeDecodeError) as error:
             raise trouble.not_read(error, self.folder) from error
 
     @contextmanager
@@ -165,7 +134,7 @@ class Journal:
                     if db.in_transaction:
                         db.execute("ROLLBACK")
                 self._check_place()
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 if not trouble.is_passing(error):
                     self._let_go()
                 raise trouble.not_written(error, self.folder, self._unsaved_since) from error
@@ -204,7 +173,7 @@ class Journal:
             connection.prepare_for_writing(db, self.path)
         except BaseException as error:
             db.close()
-            if isinstance(error, sqlite3.Error) and trouble.is_damage(error):
+            if isinstance(error, sqlite3.Error | UnicodeDecodeError) and trouble.is_damage(error):
                 raise DamagedError from error
             if not isinstance(error, sqlite3.Error | DamagedError):
                 self._lock.give_back()
@@ -245,10 +214,7 @@ class Journal:
             raise trouble.vanished(self.folder, self._unsaved_since)
 
     def _begin(self, db: sqlite3.Connection) -> int:
-        row = (self._key, self._user, platform.node())
-        session_id = db.execute("INSERT INTO sessions (key, user, host) VALUES (?, ?, ?)", row).lastrowid
-        assert session_id is not None
-        return session_id
+        return stored.insert(db, SessionRow, self._key, self._user, platform.node())
 
     def _let_go(self) -> None:
         if self._db is not None:
@@ -257,19 +223,21 @@ class Journal:
             self._db = None
         self._lock.give_back()
 
-    def _put_aside(self) -> None:
-        """Rename a damaged journal, so that a new one can begin and the old one still be rescued by an expert."""
-        aside = f"journal.damaged-{datetime.now():%Y%m%d-%H%M%S}.sqlite"
+    def _mend(self) -> None:
+        """Put a damaged journal aside, and begin a new one with all of it that is sound."""
         try:
-            for end in ("-wal", "-shm", ""):
-                with suppress(FileNotFoundError):
-                    os.rename(f"{self.path}{end}", self.folder / f"{aside}{end}")
-        except OSError as error:
+            aside, lost = recovery.mend(self.path)
+        except (OSError, sqlite3.Error) as error:
             self._let_go()
             raise WorkspaceError(
-                f"The journal in {self.folder} is damaged and cannot be put aside ({error.strerror}); choose another workspace."
+                f"The journal in {self.folder} is damaged and cannot be mended ({getattr(error, 'strerror', None) or error}); "
+                "free some space on its disk, or choose another workspace."
             ) from error
-        self.told = f"The journal in {self.folder} was damaged: it was put aside as {aside}, and a new one was begun."
+        lost = f"Lost: {lost}." if lost else "All that was saved last is there."
+        self.told = (
+            f"The journal in {self.folder} was damaged: it was put aside as {aside.name}, "
+            f"and a new one was begun with what is sound of it. {lost} {trouble.rescue(aside)}"
+        )
 
 
 def _refused(folder: Path, reason: str) -> str:

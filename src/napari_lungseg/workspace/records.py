@@ -17,7 +17,7 @@ from napari_lungseg.volume import Affine, Array, Unit
 State = Literal["unseen", "flagged", "corrected", "reviewed"]
 STATES: tuple[State, ...] = get_args(State)
 
-EventKind = Literal["began", "ended", "added", "moved", "made", "saved", "state"]
+EventKind = Literal["began", "ended", "added", "moved", "made", "saved", "state", "damaged"]
 
 
 class Labelled(NamedTuple):
@@ -111,6 +111,25 @@ class Source:
         return spelled_out(classes.names_by_label(split_sides=self.settings.get("split_sides", True)))
 
 
+@dataclass(frozen=True)
+class Damage:
+    """A part of a journal that is not what was written.
+
+    Attributes
+    ----------
+    what : {"mask", "probability", "state", "image", "source", "record"}
+        What it was.
+    index : int or None
+        Of which slice.
+    text : str
+        What is damaged, and what is used in its place, for a person.
+    """
+
+    what: Literal["mask", "probability", "state", "image", "source", "record"]
+    index: int | None
+    text: str
+
+
 @dataclass(frozen=True, eq=False)
 class Saved:
     """A case's mask as it was saved last.
@@ -125,12 +144,20 @@ class Saved:
         The model's probability, if there is one.
     source : Source or None
         What made the mask last.
+    damage : tuple of Damage
+        What of it is not as it was saved last.
     """
 
     labels: Array
     origin: npt.NDArray[np.uint8]
     percent: npt.NDArray[np.uint8] | None
     source: Source | None
+    damage: tuple[Damage, ...] = ()
+
+    @property
+    def older(self) -> frozenset[int]:
+        """Slices whose labels are an older state, or nothing, as the last one is damaged."""
+        return frozenset(one.index for one in self.damage if one.what == "mask" and one.index is not None)
 
 
 @dataclass(frozen=True)
@@ -211,7 +238,7 @@ class Event:
         Who worked then.
     kind : str
         "began" and "ended" (a session), "added" and "moved" (a case: its place, name or geometry), "made" (a mask, by what),
-        "saved" (slices), "state" (of a slice).
+        "saved" (slices), "state" (of a slice); "damaged" where an entry cannot be read any more, with the time of the one before.
     content : str or None
         Hash of the case.
     details : mapping

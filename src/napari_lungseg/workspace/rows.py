@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,53 +13,123 @@ import numpy as np
 from napari_lungseg.corrections import PERSON
 from napari_lungseg.errors import InputError
 from napari_lungseg.volume import Array
+from napari_lungseg.workspace import stored
 from napari_lungseg.workspace.content import pack, plain_labels
-from napari_lungseg.workspace.journal import Entry
 from napari_lungseg.workspace.records import Case, SliceState, Source, State
+from napari_lungseg.workspace.stored import CaseRow, Entry, EventRow, PercentRow, RevisionRow, SessionRow
 from napari_lungseg.workspace.trouble import WorkspaceError
 
-#: Each case with its last place; SQLite takes the other columns from the row that has the maximum.
-CASES = """
-SELECT c.id, c.content, c.shape, c.axis, e.details, max(e.id) FROM cases c
-JOIN events e ON e.case_id = c.id AND e.kind IN ('added', 'moved')
-"""
+#: Who worked, where the journal does not tell any more.
+UNKNOWN = "unknown"
+#: Details of entries by which damage is found; the record does not show them.
+CHECKS = frozenset({"content", "shape", "axis", "masks", "probabilities"})
 
 
 class PackedSlice(NamedTuple):
     """A slice as it is stored."""
 
     at: int
+    by_person: int
     dtype: str
     labels: bytes
     origin: bytes
-    by_person: int
 
 
-def moment(text: str) -> datetime:
-    """A stored time in this computer's time zone."""
-    return datetime.fromisoformat(text).astimezone()
+# ---- cases
 
 
-def case_of(row: Sequence[Any]) -> Case:
-    """From a row of :data:`CASES`."""
-    number, content, shape, axis, details, _ = row
-    place = json.loads(details)
+def cases(db: sqlite3.Connection) -> list[Case]:
+    """All cases, in the order in which they were added."""
+    numbers = db.execute("SELECT id FROM cases NOT INDEXED ORDER BY id").fetchall()
+    rows = [case_row(db, number) for (number,) in numbers]
+    return [case_of(db, row) for row in rows if row is not None]
+
+
+def find(db: sqlite3.Connection, content: str) -> CaseRow | None:
+    """The case of an image's content, if it is known."""
+    number = db.execute("SELECT id FROM cases WHERE content = ?", (content,)).fetchone()
+    row = None if number is None else stored.fetch(db, CaseRow, *number)
+    if row is None:
+        # Unknown, or its row is damaged.
+        rows = (case_row(db, number) for (number,) in db.execute("SELECT id FROM cases NOT INDEXED").fetchall())
+        row = next((one for one in rows if one is not None and one.content == content), None)
+    return row if row is not None and row.content == content else None
+
+
+def case_row(db: sqlite3.Connection, number: int) -> CaseRow | None:
+    """A case by its number, from the entry of the record that added it if its own row is damaged."""
+    row = stored.fetch(db, CaseRow, number)
+    return row if row is not None else added(number, next(events(db, number, "added"), None))
+
+
+def added(number: int, event: EventRow | None) -> CaseRow | None:
+    """A case from the entry of the record that added it; None if there is none, or an older version wrote it."""
+    if event is None or "content" not in event.details:
+        return None
+    return CaseRow(number, event.details["content"], tuple(event.details["shape"]), event.details["axis"], event.details)
+
+
+def case_of(db: sqlite3.Connection, row: CaseRow) -> Case:
+    """A case with its last place and geometry."""
+    place = place_of(db, row)
+    if place is None:
+        place = {"name": f"image {row.content[:8]}", "path": None, "affine": np.eye(4), "unit": "arbitrary"}
     path = None if place["path"] is None else Path(place["path"])
-    return Case(number, content, place["name"], path, tuple(json.loads(shape)), np.array(place["affine"]), axis, place["unit"])
+    return Case(row.id, row.content, place["name"], path, row.shape, np.array(place["affine"]), row.axis, place["unit"])
+
+
+def place_of(db: sqlite3.Connection, row: CaseRow) -> dict[str, Any] | None:
+    """A case's last place and geometry; None if the journal does not tell any more."""
+    event = next(events(db, row.id, "added", "moved"), None)
+    return row.place if event is None else event.details
 
 
 def case_id(db: sqlite3.Connection, case: Case) -> int:
     """The number of a case in this journal; WorkspaceError if it is not in it."""
-    row = db.execute("SELECT id FROM cases WHERE content = ?", (case.content,)).fetchone()
+    row = find(db, case.content)
     if row is None:
         raise WorkspaceError(f"{case.name} is not in this workspace; add it first.")
-    return int(row[0])
+    return row.id
+
+
+# ---- the record
+
+
+def events(db: sqlite3.Connection, number: int, *kinds: str) -> Iterator[EventRow]:
+    """The sound entries of some kinds about a case, the last one first."""
+    marks = ", ".join("?" * len(kinds))
+    found = db.execute(f"SELECT id FROM events WHERE case_id = ? AND kind IN ({marks}) ORDER BY id DESC", (number, *kinds)).fetchall()
+    for (event,) in found:
+        row = stored.fetch(db, EventRow, event)
+        if row is not None and (row.case_id, row.kind in kinds) == (number, True):
+            yield row
+
+
+def moment(db: sqlite3.Connection, event: int) -> datetime:
+    """When an entry of the record was written; where it is damaged, when the one before was."""
+    before = db.execute("SELECT id FROM events NOT INDEXED WHERE id <= ? ORDER BY id DESC LIMIT 20", (event,)).fetchall()
+    rows = (stored.fetch(db, EventRow, number) for (number,) in before)
+    return next((row.at for row in rows if row is not None), datetime.fromtimestamp(0, UTC))
+
+
+def user_of(db: sqlite3.Connection, session_id: int) -> str:
+    """Who worked in a session."""
+    session = stored.fetch(db, SessionRow, session_id)
+    return UNKNOWN if session is None else session.user
+
+
+def who(db: sqlite3.Connection, event: int) -> tuple[datetime, str, str]:
+    """When something was saved, by whom, and what had changed it."""
+    row = stored.fetch(db, EventRow, event)
+    if row is None or row.kind != "saved":
+        return moment(db, event), UNKNOWN, UNKNOWN
+    return row.at, user_of(db, row.session_id), row.details["cause"]
 
 
 def last_source(db: sqlite3.Connection, number: int) -> Source | None:
     """What made a case's mask last."""
-    row = db.execute("SELECT details FROM events WHERE case_id = ? AND kind = 'made' ORDER BY id DESC LIMIT 1", (number,)).fetchone()
-    return None if row is None else Source(**json.loads(row[0]))
+    event = next(events(db, number, "made"), None)
+    return None if event is None else Source(**event.details)
 
 
 def states(db: sqlite3.Connection, number: int) -> dict[int, SliceState]:
@@ -68,15 +137,22 @@ def states(db: sqlite3.Connection, number: int) -> dict[int, SliceState]:
     saved = db.execute("SELECT slice, by_person, event_id, max(id) FROM revisions WHERE case_id = ? GROUP BY slice", (number,))
     last: dict[int, tuple[int, State]] = {index: (event, "corrected" if person else "unseen") for index, person, event, _ in saved}
     found = {index: SliceState(state) for index, (_, state) in last.items()}
-    given = db.execute("SELECT slice, id, details FROM events WHERE case_id = ? AND kind = 'state' ORDER BY id", (number,))
-    for index, event, text in given:
-        details = json.loads(text)
-        spent = found[index].seconds if index in found else 0.0
-        changed_at, derived = last.get(index, (0, details["state"]))
+    given = db.execute("SELECT slice, id FROM events WHERE case_id = ? AND kind = 'state' ORDER BY id", (number,)).fetchall()
+    for index, event in given:
+        before = found.get(index, SliceState("unseen"))
+        row = stored.fetch(db, EventRow, event)
+        if row is None or (row.case_id, row.slice) != (number, index):
+            # It may have taken back what a person stood for.
+            found[index] = SliceState("corrected" if before.state == "reviewed" else before.state, before.note, before.seconds)
+            continue
+        changed_at, derived = last.get(index, (0, row.details["state"]))
         # What a person said of a slice stands; whether it is corrected shows in what was saved later.
-        state = derived if changed_at > event and details["state"] in ("unseen", "corrected") else details["state"]
-        found[index] = SliceState(state, details["note"], spent + details["seconds"])
+        state = derived if changed_at > event and row.details["state"] in ("unseen", "corrected") else row.details["state"]
+        found[index] = SliceState(state, row.details["note"], before.seconds + row.details["seconds"])
     return dict(sorted(found.items()))
+
+
+# ---- slices
 
 
 def plane_of(case: Case, index: int, plane: Array) -> Array:
@@ -95,28 +171,34 @@ def pack_slice(case: Case, index: int, labels: Array, origin: Array) -> PackedSl
     labels = plain_labels(plane_of(case, index, labels))
     origin = plane_of(case, index, origin).astype(np.uint8, copy=False)
     dtype = labels.dtype.newbyteorder("<").str
-    return PackedSlice(int(index), dtype, pack(labels), pack(origin), int(np.count_nonzero(origin & PERSON)))
+    return PackedSlice(int(index), int(np.count_nonzero(origin & PERSON)), dtype, pack(labels), pack(origin))
 
 
 def add_slices(entry: Entry, number: int, cause: str, packed: Iterable[PackedSlice], percents: Iterable[tuple[int, bytes]]) -> None:
-    """Add a revision of each slice that is not as it was saved last."""
+    """Add a revision of each slice that is not as it was saved last, or whose last revision is damaged."""
     db = entry.db
-    new = [one for one in packed if _last(db, "dtype, labels, origin", "revisions", number, one.at) != one[1:4]]
-    new_percents = [(index, blob) for index, blob in percents if _last(db, "percent", "percents", number, index) != (blob,)]
+    new = []
+    for one in packed:
+        last = stored.fetch(db, RevisionRow, _last(db, "revisions", number, one.at))
+        if last is None or (last.case_id, *last[3:]) != (number, *one):
+            new.append(one)
+    new_percents = []
+    for index, blob in percents:
+        last_percent = stored.fetch(db, PercentRow, _last(db, "percents", number, index))
+        if last_percent is None or last_percent[2:] != (number, index, blob):
+            new_percents.append((index, blob))
     if not (new or new_percents):
         return
     changed = sorted({one.at for one in new} | {index for index, _ in new_percents})
-    event = entry.event("saved", {"cause": cause, "slices": changed}, number)
-    db.executemany(
-        "INSERT INTO revisions (event_id, case_id, slice, by_person, dtype, labels, origin) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [(event, number, one.at, one.by_person, one.dtype, one.labels, one.origin) for one in new],
-    )
-    db.executemany(
-        "INSERT INTO percents (event_id, case_id, slice, percent) VALUES (?, ?, ?, ?)",
-        [(event, number, index, blob) for index, blob in new_percents],
-    )
+    masks, probabilities = [one.at for one in new], [index for index, _ in new_percents]
+    event = entry.event("saved", {"cause": cause, "slices": changed, "masks": masks, "probabilities": probabilities}, number)
+    for one in new:
+        stored.insert(db, RevisionRow, event, number, *one)
+    for index, blob in new_percents:
+        stored.insert(db, PercentRow, event, number, index, blob)
 
 
-def _last(db: sqlite3.Connection, columns: str, table: str, number: int, index: int) -> Any:
-    query = f"SELECT {columns} FROM {table} WHERE case_id = ? AND slice = ? ORDER BY id DESC LIMIT 1"
-    return db.execute(query, (number, index)).fetchone()
+def _last(db: sqlite3.Connection, table: str, number: int, index: int) -> int:
+    """Number of the last row of a slice; 0 if there is none."""
+    found = db.execute(f"SELECT max(id) FROM {table} WHERE case_id = ? AND slice = ?", (number, index)).fetchone()
+    return int(found[0] or 0)

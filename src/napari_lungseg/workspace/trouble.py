@@ -26,9 +26,10 @@ class DamagedError(Exception):
     """The journal's file is not what was written."""
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: Exception) -> bool:
     """Whether the file is at fault."""
-    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    # The latter where SQLite quotes a damaged text.
+    return isinstance(error, DamagedError | UnicodeDecodeError) or _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def is_refusal(error: sqlite3.Error, folder: Path) -> bool:
@@ -37,7 +38,7 @@ def is_refusal(error: sqlite3.Error, folder: Path) -> bool:
     return refused and not _is_full(folder)
 
 
-def is_passing(error: sqlite3.Error) -> bool:
+def is_passing(error: Exception) -> bool:
     """Whether the connection is still good."""
     return _code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -75,7 +76,7 @@ def vanished(folder: Path, since: datetime) -> WorkspaceError:
     )
 
 
-def not_written(error: sqlite3.Error, folder: Path, since: datetime) -> WorkspaceError:
+def not_written(error: sqlite3.Error | UnicodeDecodeError, folder: Path, since: datetime) -> WorkspaceError:
     """A transaction was rolled back."""
     if _code(error) == sqlite3.SQLITE_FULL or (_code(error) in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _is_full(folder)):
         return full(folder, since)
@@ -88,6 +89,16 @@ def not_written(error: sqlite3.Error, folder: Path, since: datetime) -> Workspac
     )
 
 
+def is_interrupted(error: sqlite3.Error) -> bool:
+    """Whether a query was broken off."""
+    return _code(error) == sqlite3.SQLITE_INTERRUPT
+
+
+def rescue(path: Path) -> str:
+    """How to get at what a damaged journal holds."""
+    return f"To write what is sound into files, with a list of what is lost: napari-lungseg workspace rescue {path} -o FOLDER"
+
+
 def not_read(error: Exception, folder: Path) -> WorkspaceError:
     """A query failed."""
     return WorkspaceError(f"The journal in {folder} cannot be read ({error}); check the disk, or open the workspace again.")
@@ -97,7 +108,7 @@ def _in_memory(since: datetime) -> str:
     return f"corrections since {since.astimezone():%H:%M} are only in memory"
 
 
-def _code(error: sqlite3.Error) -> int:
+def _code(error: Exception) -> int:
     # Without the part that tells variants apart. Errors of the module itself carry no code.
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +18,10 @@ import numpy as np
 from napari_lungseg.errors import InputError
 from napari_lungseg.home import user_data
 from napari_lungseg.volume import Affine, Array, Unit
-from napari_lungseg.workspace import rows
-from napari_lungseg.workspace.content import pack, unpack
+from napari_lungseg.workspace import connection, damage, rows, stored, trouble
+from napari_lungseg.workspace.content import pack
 from napari_lungseg.workspace.journal import Journal
+from napari_lungseg.workspace.prune import prune
 from napari_lungseg.workspace.records import (
     STATES,
     Case,
@@ -31,10 +34,15 @@ from napari_lungseg.workspace.records import (
     Source,
     State,
 )
-from napari_lungseg.workspace.trouble import WorkspaceError
+from napari_lungseg.workspace.stored import CaseRow, EventRow, RevisionRow
+from napari_lungseg.workspace.trouble import DamagedError, WorkspaceError
 
 #: Environment variable that overrides the per-user folder.
 FOLDER_VARIABLE = "NAPARI_LUNGSEG_WORKSPACE"
+#: Seconds for which the rows are checked when a workspace is opened, those that were worked on last first.
+_CHECK_S = 1.0
+#: Seconds that closing may take for what need not be kept; the next time goes on with it.
+_PRUNE_S = 1.0
 
 
 def default_folder() -> Path:
@@ -79,6 +87,21 @@ class Workspace:
             ) from error
         self.user = user or _login()
         self._journal = Journal(self.folder, self.user)
+        self._told = self._journal.told or self._check()
+
+    def _check(self) -> str:
+        """Tell what is damaged of what was saved last."""
+        until = time.monotonic() + _CHECK_S
+        with suppress(WorkspaceError), self._journal.reading() as db:  # which is told when something is read
+            try:
+                if self.read_only:
+                    connection.check(db)
+                found = damage.damaged(damage.check(db, lambda: time.monotonic() < until))
+            except DamagedError:
+                found = "parts of the file"
+            if found:
+                return f"The journal in {self.folder} is damaged: {found}. All else is as it was. {trouble.rescue(self.folder)}"
+        return ""
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +110,14 @@ class Workspace:
         self.close()
 
     def close(self) -> None:
-        """End the session and let others write; never raises."""
+        """Delete earlier states of slices that nobody needs, end the session and let others write; never raises."""
+        until = time.monotonic() + _PRUNE_S
+        with suppress(WorkspaceError):
+            while self._journal.session_id is not None and not self.read_only and time.monotonic() < until:
+                with self._journal.writing() as entry:
+                    more = prune(entry.db, entry.session_id)
+                if not more:
+                    break
         self._journal.close()
 
     @property
@@ -107,8 +137,8 @@ class Workspace:
 
     @property
     def told(self) -> str:
-        """One sentence on what was mended while opening (a damaged journal was put aside), or ""."""
-        return self._journal.told
+        """What was found damaged while opening, what is used in its place and how to get at the rest, or ""."""
+        return self._told
 
     # ---- cases
 
@@ -150,9 +180,10 @@ class Workspace:
             return known
         with self._journal.writing() as entry:
             if known is None:
-                values = (content, json.dumps([int(size) for size in shape]), int(axis))
-                number = entry.db.execute("INSERT INTO cases (content, shape, axis) VALUES (?, ?, ?)", values).lastrowid
-                entry.event("added", place, number)
+                sizes, text = [int(size) for size in shape], json.dumps(place)
+                number = stored.insert(entry.db, CaseRow, content, json.dumps(sizes), int(axis), text)
+                # Each of the two can be told from the other, should one be damaged.
+                entry.event("added", {**place, "content": content, "shape": sizes, "axis": int(axis)}, number)
             else:
                 entry.event("moved", place, rows.case_id(entry.db, known))
         case = self.find(content)
@@ -162,21 +193,19 @@ class Workspace:
     def find(self, content: str) -> Case | None:
         """The case of an image's content, if it is known."""
         with self._journal.reading() as db:
-            row = db.execute(f"{rows.CASES} WHERE c.content = ? GROUP BY c.id", (content,)).fetchone()
-        return None if row is None else rows.case_of(row)
+            row = rows.find(db, content)
+            return None if row is None else rows.case_of(db, row)
 
     def cases(self) -> list[CaseSummary]:
         """All cases with how far the work on them has come, in the order in which they were added."""
         with self._journal.reading() as db:
-            found = db.execute(f"{rows.CASES} GROUP BY c.id ORDER BY c.id").fetchall()
-            changed = dict(db.execute("SELECT case_id, max(at) FROM events WHERE case_id NOT NULL GROUP BY case_id"))
             summaries = []
-            for row in found:
-                (saved,) = db.execute("SELECT count(DISTINCT slice) FROM revisions WHERE case_id = ?", row[:1]).fetchone()
-                states = [known.state for known in rows.states(db, row[0]).values()]
+            for case in rows.cases(db):
+                (saved,) = db.execute("SELECT count(DISTINCT slice) FROM revisions WHERE case_id = ?", (case.id,)).fetchone()
+                (last,) = db.execute("SELECT max(id) FROM events WHERE case_id = ?", (case.id,)).fetchone()
+                states = [known.state for known in rows.states(db, case.id).values()]
                 corrected, reviewed, flagged = (states.count(state) for state in ("corrected", "reviewed", "flagged"))
-                at = rows.moment(changed[row[0]])
-                summaries.append(CaseSummary(rows.case_of(row), saved, corrected, reviewed, flagged, at))
+                summaries.append(CaseSummary(case, saved, corrected, reviewed, flagged, rows.moment(db, last or 0)))
         return summaries
 
     def unfinished(self) -> list[Case]:
@@ -186,11 +215,10 @@ class Workspace:
             if db.execute("SELECT 1 FROM events WHERE session_id = ? AND kind = 'ended'", before).fetchone():
                 return []
             found = db.execute(
-                f"{rows.CASES} WHERE c.id IN (SELECT case_id FROM events WHERE session_id = ? AND kind IN ('saved', 'state'))"
-                " GROUP BY c.id ORDER BY c.id",
-                before,
+                "SELECT DISTINCT case_id FROM events WHERE session_id = ? AND kind IN ('saved', 'state') ORDER BY case_id", before
             ).fetchall()
-        return [rows.case_of(row) for row in found]
+            known = [rows.case_row(db, number) for (number,) in found]
+            return [rows.case_of(db, row) for row in known if row is not None]
 
     # ---- masks
 
@@ -243,40 +271,46 @@ class Workspace:
     def load(self, case: Case) -> Saved | None:
         """The mask as it was saved last; None if it never was.
 
+        Where the last state of a slice is damaged, the newest one that is sound is taken, and ``damage`` tells so.
+
         Raises
         ------
         WorkspaceError
             When the journal cannot be read.
         """
-        latest = "WHERE id IN (SELECT max(id) FROM {0} WHERE case_id = ? GROUP BY slice)"
         with self._journal.reading() as db:
-            number = (rows.case_id(db, case),)
-            slices = db.execute(f"SELECT slice, dtype, labels, origin FROM revisions {latest.format('revisions')}", number).fetchall()
-            percents = db.execute(f"SELECT slice, percent FROM percents {latest.format('percents')}", number).fetchall()
-            source = rows.last_source(db, *number)
+            row = rows.find(db, case.content)
+            case = rows.case_of(db, row) if row is not None else case
+            number = rows.case_id(db, case)
+            slices, percents = list(damage.masks(db, case)), list(damage.percents(db, case))
             if not slices:
                 return None
-            widest = max((np.dtype(row[1]) for row in slices), key=lambda dtype: dtype.itemsize)
-            labels, origin = np.zeros(case.shape, widest.newbyteorder("=")), np.zeros(case.shape, np.uint8)
-            percent = np.zeros(case.shape, np.uint8)
-            for index, dtype, plane, who in slices:
-                case.planes(labels)[index] = unpack(plane, dtype, case.plane_shape)
-                case.planes(origin)[index] = unpack(who, np.uint8, case.plane_shape)
-            for index, plane in percents:
-                case.planes(percent)[index] = unpack(plane, np.uint8, case.plane_shape)
-        return Saved(labels, origin, percent if percents else None, source)
+            found = [one.damage for one in (*slices, *percents) if one.damage is not None]
+            found += [*damage.of_entries(db, case), *damage.missing(db, case)]
+            source = rows.last_source(db, number)
+        widest = max((one.planes[0].dtype for one in slices if one.planes), key=lambda dtype: dtype.itemsize, default=np.dtype(np.uint8))
+        labels, origin = np.zeros(case.shape, widest.newbyteorder("=")), np.zeros(case.shape, np.uint8)
+        percent = np.zeros(case.shape, np.uint8)
+        for one in slices:
+            if one.planes:
+                case.planes(labels)[one.index], case.planes(origin)[one.index] = one.planes
+        for one in percents:
+            if one.planes:
+                (case.planes(percent)[one.index],) = one.planes
+        return Saved(labels, origin, percent if any(one.planes for one in percents) else None, source, tuple(found))
 
     def revisions(self, case: Case, index: int) -> list[Revision]:
-        """All states in which a slice was saved, the first one first."""
+        """The states of a slice that are kept, the first one first; "damaged" is a part of the cause of those that cannot be read."""
+        query = "SELECT id, event_id FROM revisions WHERE case_id = ? AND slice = ? ORDER BY id"
         with self._journal.reading() as db:
-            found = db.execute(
-                "SELECT r.id, e.at, s.user, e.details, r.by_person FROM revisions r JOIN events e ON e.id = r.event_id"
-                " JOIN sessions s ON s.id = e.session_id WHERE r.case_id = ? AND r.slice = ? ORDER BY r.id",
-                (rows.case_id(db, case), int(index)),
-            ).fetchall()
-        return [
-            Revision(number, rows.moment(at), user, json.loads(details)["cause"], person) for number, at, user, details, person in found
-        ]
+            number = rows.case_id(db, case)
+            found = []
+            for revision, event in db.execute(query, (number, int(index))).fetchall():
+                row = stored.fetch(db, RevisionRow, revision)
+                sound = row is not None and (row.case_id, row.slice, row.event_id) == (number, index, event)
+                at, user, cause = rows.who(db, event)
+                found.append(Revision(revision, at, user, cause if sound else f"{cause}, damaged", row.by_person if row and sound else 0))
+        return found
 
     def slice_at(self, revision_id: int) -> Labelled:
         """A slice as one of its revisions has it.
@@ -287,13 +321,15 @@ class Workspace:
             When there is no such revision, or it cannot be read.
         """
         with self._journal.reading() as db:
-            row = db.execute("SELECT case_id, dtype, labels, origin FROM revisions WHERE id = ?", (revision_id,)).fetchone()
+            row = stored.fetch(db, RevisionRow, revision_id)
             if row is None:
                 raise WorkspaceError(f"The workspace {self.folder} has no revision {revision_id}; ask for the slice's revisions again.")
-            number, dtype, labels, origin = row
-            shape = rows.case_of(db.execute(f"{rows.CASES} WHERE c.id = ? GROUP BY c.id", (number,)).fetchone()).plane_shape
-            native = np.dtype(dtype).newbyteorder("=")
-            return Labelled(unpack(labels, dtype, shape).astype(native), unpack(origin, np.uint8, shape).copy())
+            known = rows.case_row(db, row.case_id)
+            planes = () if known is None else damage.planes_of(row, rows.case_of(db, known))
+            if not planes:
+                raise WorkspaceError(f"Revision {revision_id} in the workspace {self.folder} is damaged; take another one.")
+            labels, origin = planes
+            return Labelled(labels.astype(labels.dtype.newbyteorder("=")), origin.copy())
 
     # ---- review
 
@@ -336,16 +372,21 @@ class Workspace:
     def record(self, case: Case | None = None) -> list[Event]:
         """All that was done, in order; of one case or, by default, of all with the beginnings and ends of sessions."""
         with self._journal.reading() as db:
-            only, values = ("", ()) if case is None else ("WHERE e.case_id = ?", (rows.case_id(db, case),))
-            found = db.execute(
-                "SELECT e.at, s.user, e.kind, c.content, e.slice, e.details FROM events e JOIN sessions s ON s.id = e.session_id"
-                f" LEFT JOIN cases c ON c.id = e.case_id {only} ORDER BY e.id",
-                values,
-            ).fetchall()
-        return [
-            Event(rows.moment(at), user, kind, content, json.loads(details) | ({} if index is None else {"slice": index}))
-            for at, user, kind, content, index, details in found
-        ]
+            only, values = ("", ()) if case is None else ("WHERE case_id = ?", (rows.case_id(db, case),))
+            numbers = db.execute(f"SELECT id FROM events {only} ORDER BY id", values).fetchall()
+            contents = {known.id: known.content for known in rows.cases(db)}
+            events: list[Event] = []
+            for (number,) in numbers:
+                row = stored.fetch(db, EventRow, number)
+                if row is None:
+                    at = events[-1].at if events else rows.moment(db, number)
+                    events.append(Event(at, rows.UNKNOWN, "damaged", None if case is None else case.content, {"entry": number}))
+                    continue
+                details = {name: value for name, value in row.details.items() if name not in rows.CHECKS}
+                index = {} if row.slice is None else {"slice": row.slice}
+                content = contents.get(row.case_id) if row.case_id is not None else None
+                events.append(Event(row.at, rows.user_of(db, row.session_id), row.kind, content, details | index))
+        return events
 
 
 def _login() -> str:

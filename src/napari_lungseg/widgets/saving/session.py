@@ -25,7 +25,7 @@ from napari_lungseg.widgets.saving.autosave import Autosave, Note, Status, Track
 from napari_lungseg.widgets.saving.preferences import user_name, workspace_folder
 from napari_lungseg.widgets.view import displayed_step, voxel_shape
 from napari_lungseg.widgets.worker import Failed, sentence
-from napari_lungseg.workspace import Case, CaseSummary, Saved, Workspace, content_hash
+from napari_lungseg.workspace import Case, CaseSummary, Saved, Workspace, content_hash, damaged
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -351,6 +351,8 @@ class Session(QObject):
         result = result_for(offer.layer, voxel_shape(offer.layer))
         self._found[id(result), offer.step] = offer.case
         result.restore(self.viewer, offer.step, offer.volume, saved)
+        if saved.damage:
+            show_warning(f"Not all of {offer.case.name} is as it was saved: {damaged(saved.damage)}.")
 
 
 def session_of(viewer: napari.viewer.Viewer, widget: QWidget | None = None) -> Session:
