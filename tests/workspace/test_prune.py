@@ -116,7 +116,7 @@ for _ in sys.stdin:
         opened.set_state(opened.cases()[0].case, 0, "flagged")
         print("pruning", flush=True)
         opened.close()
-        time.sleep(5)
+        time.sleep(60)
     print(child, flush=True)
     os.waitpid(child, 0)
     print("end", flush=True)
