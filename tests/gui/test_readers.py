@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from dicom_files import write_ct_slice
 from napari.layers import Image, Labels
+from napari.utils.notifications import notification_manager
 from npe2 import PluginManager
 
 from napari_lungseg.errors import InputError
@@ -36,6 +37,46 @@ def test_a_file_becomes_a_layer_in_its_place(tmp_path, name):
 def test_several_files_become_several_layers(tmp_path):
     paths = [str(write(CT, tmp_path / name)) for name in ("a.nii", "b.mha")]
     assert [keywords["name"] for _, keywords, _ in get_reader(paths)(paths)] == ["a", "b"]
+
+
+def test_dicom_slices_opened_as_a_stack_are_one_volume(tmp_path):
+    for index in range(4):
+        write_ct_slice(tmp_path / f"{4 - index}.dcm", np.full((4, 6), index), (0, 0, 2.5 * index), InstanceNumber=index)
+    paths = sorted(str(path) for path in tmp_path.iterdir())
+    ((data, keywords, _),) = get_reader(paths)(paths)
+    np.testing.assert_array_equal(data[:, 0, 0], range(4))
+    assert keywords["scale"][0] == 2.5
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_numbered_pictures_opened_as_a_stack_are_one_volume(tmp_path, ending):
+    for number in (9, 10, 11):
+        write(Volume(np.full((4, 5), number, np.uint8), scaling((1.0, 1.0))), tmp_path / f"slice{number}.{ending}")
+    paths = sorted(str(path) for path in tmp_path.iterdir())
+    ((data, _, _),) = get_reader(paths)(paths)
+    np.testing.assert_array_equal(data[:, 0, 0], (9, 10, 11))
+
+
+def test_volumes_are_no_slices_of_a_stack(tmp_path):
+    paths = [str(write(CT, tmp_path / f"ct{number}.tif")) for number in (1, 2)]
+    with pytest.raises(InputError, match=r"ct1\.tif is a volume itself"):
+        read_layers(paths)
+
+
+def test_what_was_left_out_of_a_folder_is_told_and_kept_with_the_layer(make_napari_viewer, tmp_path):
+    for index in range(3):
+        write_ct_slice(tmp_path / f"{index}.dcm", np.full((4, 6), index), (0, 0, 2.5 * index))
+    (tmp_path / "report.dcm").write_bytes(b"no DICOM")
+    told = []
+
+    def hear(event):
+        told.append(str(event))
+
+    notification_manager.notification_ready.connect(hear)
+    (layer,) = make_napari_viewer().open(str(tmp_path), plugin="napari-lungseg")
+    notification_manager.notification_ready.disconnect(hear)
+    assert layer.metadata["notes"] == ["report.dcm was left out: it is damaged or not a DICOM file."]
+    assert any("report.dcm was left out" in text for text in told)
 
 
 def test_what_is_not_for_us_is_left_to_others(tmp_path):

@@ -9,8 +9,10 @@ from napari_lungseg.formats.dispatch import (
     check_target,
     is_numbered,
     is_readable,
+    is_stack,
     read,
     read_segments,
+    read_stack,
     scans_in,
     write,
 )
@@ -26,8 +28,10 @@ __all__ = [
     "is_dicom_path",
     "is_numbered",
     "is_readable",
+    "is_stack",
     "read",
     "read_segments",
+    "read_stack",
     "scans_in",
     "write",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,6 +29,8 @@ _SERIES_READERS: dict[str, Callable[[Path, str | None], Volume]] = {
     ".tiff": tiff.read_tiff,
 }
 _DICOM = (".dcm", ".ima")
+#: Files that may be slices of a volume when several are given.
+_SLICES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _WRITERS: dict[str, Callable[[Volume, Path], None]] = {
     ".nii": nifti.write_nifti,
     ".nii.gz": nifti.write_nifti,
@@ -101,7 +103,7 @@ def read(path: str | Path, *, series: str | None = None, fill_gaps: bool = False
             raise InputError(f"{path} does not exist; check the name.")
         if path.is_dir():
             if not dicom.holds_dicom(path) and is_numbered(path):
-                return picture.read_numbered(path)
+                return picture.read_numbered(picture.numbered(path), picture.read_picture)
             return dicom.read_dicom(path, series, fill_gaps=fill_gaps)
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty (0 bytes); copy or export it again.")
@@ -115,6 +117,29 @@ def read(path: str | Path, *, series: str | None = None, fill_gaps: bool = False
                 return dicomseg.read_dicom_seg(path)[0]
             return dicom.read_dicom(path, series, fill_gaps=fill_gaps)
         raise InputError(f"{path} is of no known format; give a folder of DICOM files or a file that ends in {_list(READABLE)}.")
+
+
+def is_stack(paths: Sequence[Path]) -> bool:
+    """Whether several files can be the slices of one volume: DICOM, or PNG, JPEG or TIFF whose names differ in one number only."""
+    if len(paths) < 2 or not all(path.is_file() for path in paths):
+        return False
+    endings = {_ending(path, READABLE) for path in paths}
+    return (endings <= {*_SLICES} and bool(picture.in_order(paths))) or (endings <= {*_DICOM, None} and all(map(dicom.is_dicom, paths)))
+
+
+def read_stack(paths: Sequence[Path], *, series: str | None = None, fill_gaps: bool = False) -> Volume:
+    """Read files that :func:`is_stack` calls slices as one volume.
+
+    Raises
+    ------
+    InputError
+        As :func:`read`, for a folder with just these files.
+    """
+    folder = paths[0].parent
+    with reading(folder):
+        if _ending(paths[0], READABLE) not in _SLICES:
+            return dicom.read_dicom(folder, series, fill_gaps=fill_gaps, files=sorted(paths))
+        return picture.read_numbered(picture.in_order(paths), read)
 
 
 def read_segments(path: str | Path) -> tuple[Volume, dict[int, str]] | None:

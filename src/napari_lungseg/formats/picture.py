@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,23 +39,36 @@ def read_picture(path: Path) -> Volume:
 
 
 def numbered(folder: Path) -> list[Path]:
-    """The pictures of a folder where they are slices: two or more, whose names differ in one number only; in its order, else none."""
-    pictures = [path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS and not path.name.startswith(".")]
-    found = [_NUMBER.fullmatch(path.stem) for path in pictures]
-    if len(pictures) < 2 or not all(found) or len({(one[1], one[3], path.suffix) for one, path in zip(found, pictures) if one}) > 1:
+    """The pictures of a folder where they are slices, in their order; else none."""
+    return in_order(path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS and not path.name.startswith("."))
+
+
+def in_order(files: Iterable[Path]) -> list[Path]:
+    """Files that are slices, two or more whose names differ in one number only, by that number; else none."""
+    paths = list(files)
+    found = [_NUMBER.fullmatch(path.stem) for path in paths]
+    if len(paths) < 2 or not all(found) or len({(one[1], one[3], path.suffix) for one, path in zip(found, paths) if one}) > 1:
         return []
-    return [path for _, path in sorted((int(one[2]), path) for one, path in zip(found, pictures) if one)]
+    return [path for _, path in sorted((int(one[2]), path) for one, path in zip(found, paths) if one)]
 
 
-def read_numbered(folder: Path) -> Volume:
-    """Read numbered slices as a (Z, Y, X) volume (InputError where a number is missing or sizes differ)."""
-    paths = numbered(folder)
+def read_numbered(paths: Sequence[Path], read: Callable[[Path], Volume]) -> Volume:
+    """Read numbered slices, as :func:`in_order` gives them, as a (Z, Y, X) volume.
+
+    Raises
+    ------
+    InputError
+        When a number is missing, sizes differ, or a file is no single slice.
+    """
     numbers = [int(match[2]) for path in paths if (match := _NUMBER.fullmatch(path.stem))]
     steps = np.diff(numbers)
     if (steps != steps[0]).any():
-        raise InputError(f"{folder} lacks slices: the numbers jump after {paths[int(steps.argmax())].name}; put all slices there.")
-    planes = [read_picture(path).array for path in paths]
+        name = paths[int(steps.argmax())].name
+        raise InputError(f"{paths[0].parent} lacks slices: the numbers jump after {name}; put all slices there.")
+    planes = [read(path).array for path in paths]
     for path, plane in zip(paths, planes):
+        if plane.ndim != 2:
+            raise InputError(f"{path} is a volume itself, not one slice; open it alone.")
         if plane.shape != planes[0].shape:
             raise InputError(f"{path} is of another size than {paths[0].name}; put only the slices of one volume into the folder.")
     return Volume(np.stack(planes), scaling((1.0, 1.0, 1.0)), spacing_known=False, oriented=False)

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.notifications import show_info
 
-from napari_lungseg.formats import SeriesChoiceError, UnevenSlicesError, is_dicom_path, is_readable, read, read_segments
-from napari_lungseg.grid import same_grid
+from napari_lungseg.formats import (
+    SeriesChoiceError,
+    UnevenSlicesError,
+    is_dicom_path,
+    is_readable,
+    is_stack,
+    read,
+    read_segments,
+    read_stack,
+)
 from napari_lungseg.sample import SAMPLE_LICENCE, sample_ct, sample_lungs
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.appearance import LABEL_COLOURS, label_names
@@ -32,24 +42,23 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
 def read_layers(path: str | Sequence[str]) -> list[LayerData]:
     """An image layer for each path; where there are several images in one, those that the person chooses.
 
+    napari gives several paths where the person opens them as a stack: slices are one volume then.
+
     Raises
     ------
     InputError
         When a file cannot be read; the message says why.
     """
+    paths = _paths(path)
+    if is_stack(paths):
+        return _opened(paths[0].parent, partial(read_stack, paths)) or _NOTHING
     layers: list[LayerData] = []
-    for one in _paths(path):
+    for one in paths:
         segments = read_segments(one)
         if segments is not None:
             layers.append(_segments(*segments, one))
-            continue
-        try:
-            volume = _read(one)
-        except SeriesChoiceError as error:
-            layers += _chosen(one, error)
         else:
-            if volume is not None:
-                layers.append(_layer([volume], one, [None], _name(one)))
+            layers += _opened(one, partial(read, one))
     return layers or _NOTHING
 
 
@@ -60,12 +69,22 @@ def _segments(labels: Volume, names: dict[int, str], path: Path) -> LayerData:
     return np.array(data), keywords | {"colormap": DirectLabelColormap(color_dict=LABEL_COLOURS)}, "labels"
 
 
-def _chosen(path: Path, error: SeriesChoiceError) -> list[LayerData]:
+def _opened(path: Path, load: Callable[..., Volume]) -> list[LayerData]:
+    """Layers of what a reader gives, or of what the person chooses of it."""
+    try:
+        volume = _read(path, load)
+    except SeriesChoiceError as error:
+        return _chosen(path, load, error)
+    return [] if volume is None else [_layer([volume], path, [None], _name(path))]
+
+
+def _chosen(path: Path, load: Callable[..., Volume], error: SeriesChoiceError) -> list[LayerData]:
     """Layers of the images that a person chooses."""
     choice = ask_series(path, error)
     infos = [info for info in error.choices if info.key in choice.keys]
-    read_ones = [(info, volume) for info in infos if (volume := _read(path, info.key)) is not None]
-    if choice.as_time and len(read_ones) > 1 and all(same_grid(volume, read_ones[0][1]) for _, volume in read_ones[1:]):
+    read_ones = [(info, volume) for info in infos if (volume := _read(path, load, info.key)) is not None]
+    grids = {(volume.shape, volume.affine.round(4).tobytes()) for _, volume in read_ones}
+    if choice.as_time and len(grids) == 1 and len(read_ones) > 1:
         return [_layer([volume for _, volume in read_ones], path, [info.key for info, _ in read_ones], _name(path))]
     return [
         _layer([volume], path, [info.key], " ".join(word for word in (_name(path), info.description, info.part) if word))
@@ -73,18 +92,21 @@ def _chosen(path: Path, error: SeriesChoiceError) -> list[LayerData]:
     ]
 
 
-def _read(path: Path, series: str | None = None) -> Volume | None:
+def _read(path: Path, load: Callable[..., Volume], series: str | None = None) -> Volume | None:
     """The volume; None where slices are missing and the person does not want them filled in."""
     try:
-        return read(path, series=series)
+        return load(series=series)
     except UnevenSlicesError as error:
-        return read(path, series=series, fill_gaps=True) if ask_fill_gaps(path, error) else None
+        return load(series=series, fill_gaps=True) if ask_fill_gaps(path, error) else None
 
 
 def _layer(volumes: list[Volume], path: Path, series: Sequence[str | None], name: str) -> LayerData:
     data, keywords = volume_to_layer(volumes[0]) if len(volumes) == 1 else volumes_to_layer(volumes)
     if is_dicom_path(path):
         keywords["metadata"][SOURCE] = {"path": str(path.absolute()), "series": list(series)}
+    if notes := list(dict.fromkeys(note for volume in volumes for note in volume.notes)):
+        keywords["metadata"]["notes"] = notes
+        show_info(f"{name}: {' '.join(notes)}")
     return _image(data, keywords, volumes[0], name)
 
 
