@@ -73,7 +73,10 @@ def test_qform_and_sform_that_mirror_each_other_are_refused(tmp_path):
 def test_the_sform_governs_where_it_is_at_right_angles_else_the_qform(tmp_path):
     shifted, sheared = RAS.copy(), RAS.copy()
     shifted[0, 3], sheared[0, 1] = 5.0, 0.3
-    np.testing.assert_allclose(read(saved(tmp_path / "a.nii", RAS, shifted, (2, 1))).affine[:3, 3], 0, atol=1e-6)
+    volume = read(saved(tmp_path / "a.nii", RAS, shifted, (2, 1)))
+    np.testing.assert_allclose(volume.affine[:3, 3], 0, atol=1e-6)
+    assert volume.notes == ("The file tells two places for the image (sform and qform, up to 5 mm apart): the sform is taken.",)
+    assert read(saved(tmp_path / "c.nii", RAS, RAS)).notes == ()
     np.testing.assert_allclose(read(saved(tmp_path / "b.nii", sheared, shifted, (2, 1))).affine[:3, 3], (-5, 0, 0), atol=1e-6)
 
 

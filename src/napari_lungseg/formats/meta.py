@@ -176,7 +176,7 @@ def write_meta(volume: Volume, path: Path) -> None:
     with path.open("wb") as file:
         head = ("\n".join(lines) + "\n").encode()
         file.write(head)
-        size = write_packed(file, array, "zlib", 2)
+        size = write_packed(file, array, "zlib")
         # Known only now; of the same length, so that nothing moves.
         file.seek(0)
         file.write(head.replace(b"0" * 12, b"%12d" % size, 1))

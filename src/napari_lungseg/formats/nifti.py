@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 import zlib
@@ -41,7 +42,6 @@ _MM = {1: 1000.0, 3: 0.001}
 #: Steps that are nearer to right angles than this (radians; 0.6 degrees) are set at right angles: files round their geometry.
 NEARLY_RIGHT = 0.01
 _TO_LPS = np.array([-1.0, -1.0, 1.0])
-_LEVEL = 6
 
 
 def read_nifti(path: Path, series: str | None = None) -> Volume:
@@ -66,7 +66,7 @@ def read_nifti(path: Path, series: str | None = None) -> Volume:
     offset = offset or least
     if bits not in (0, 8 * dtype.itemsize) or not least <= offset < 2**53 or offset % 1:
         raise damaged(path, "NIfTI")
-    linear, origin, known, oriented = _geometry(header, len(sizes), path)
+    linear, origin, known, oriented, notes = _geometry(header, sizes, path)
     length = math.prod(sizes) * dtype.itemsize
     part = Part(path, 0, length, "gzip", int(offset), exact=False) if packed else Part(path, int(offset), length, exact=False)
     axes = range(len(sizes))
@@ -82,6 +82,7 @@ def read_nifti(path: Path, series: str | None = None) -> Volume:
         _scale(header, path),
         known,
         oriented,
+        notes,
     )
     return image_of(layout, series)
 
@@ -119,8 +120,9 @@ def _scale(header: Any, path: Path) -> tuple[float, float] | None:
     return slope, intercept
 
 
-def _geometry(header: Any, axes: int, path: Path) -> tuple[Matrix, Matrix, bool, bool]:
-    """Steps, origin, whether their size is known, and whether the file tells how the patient lies."""
+def _geometry(header: Any, sizes: list[int], path: Path) -> tuple[Matrix, Matrix, bool, bool, tuple[str, ...]]:
+    """Steps, origin, whether their size is known, whether the file tells how the patient lies, and what a person should know of it."""
+    axes, notes = len(sizes), []
     steps = np.abs(header["pixdim"][1:4].astype(float))
     given = np.isfinite(steps) & (steps > 0)
     known = bool(given[: min(axes, 3)].all())
@@ -146,6 +148,10 @@ def _geometry(header: Any, axes: int, path: Path) -> tuple[Matrix, Matrix, bool,
     upright = None if sform is None else right_angled(sform[0])
     if sform is not None and upright is not None:
         linear, origin, known = upright, sform[1], True
+        if qform is not None and (apart := _apart(sform, qform, sizes)) > 0.5 * np.linalg.norm(upright, axis=0).min():
+            notes.append(
+                f"The file tells two places for the image (sform and qform, up to {apart * scale:.3g} mm apart): the sform is taken."
+            )
     elif qform is not None:
         linear, origin = qform
     elif sform is not None:
@@ -156,7 +162,20 @@ def _geometry(header: Any, axes: int, path: Path) -> tuple[Matrix, Matrix, bool,
     else:
         linear, origin = np.diag(steps / _TO_LPS[:, None].ravel()), np.zeros(3)
     # Adding 0 makes a zero of -0.
-    return linear * _TO_LPS[:, None] * scale + 0.0, origin * _TO_LPS * scale + 0.0, known, qform is not None or sform is not None
+    return (
+        linear * _TO_LPS[:, None] * scale + 0.0,
+        origin * _TO_LPS * scale + 0.0,
+        known,
+        qform is not None or sform is not None,
+        tuple(notes),
+    )
+
+
+def _apart(one: tuple[Matrix, Matrix], other: tuple[Matrix, Matrix], sizes: list[int]) -> float:
+    """The largest distance between the corners of an image in two places."""
+    ends = [(0, size - 1) for size in (*sizes, 1, 1)[:3]]
+    corners = np.array(list(itertools.product(*ends)))
+    return float(np.linalg.norm(corners @ (one[0] - other[0]).T + one[1] - other[1], axis=1).max())
 
 
 def _units(linear: Matrix) -> Matrix:
@@ -239,7 +258,7 @@ def write_nifti(volume: Volume, path: Path) -> None:
     head[:4] = struct.pack("<i", 348)
     head[38] = ord("r")  # "regular", which old readers look at
     with path.open("wb") as file:
-        write_packed(file, array, "gzip" if path.suffix.lower() == ".gz" else "raw", _LEVEL, bytes(head))
+        write_packed(file, array, "gzip" if path.suffix.lower() == ".gz" else "raw", bytes(head))
 
 
 def is_flat(volume: Volume) -> bool:

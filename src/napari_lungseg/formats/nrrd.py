@@ -258,7 +258,7 @@ def write_nrrd(volume: Volume, path: Path, keys: Mapping[str, str] | None = None
     ]
     with path.open("wb") as file:
         file.write(("\n".join(lines) + "\n\n").encode("utf-8", "backslashreplace"))
-        write_packed(file, array, "gzip", 2)
+        write_packed(file, array, "gzip")
 
 
 def _escaped(value: str) -> str:
