@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from napari.qt import QtViewer
 from phantom import chest
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QMainWindow
+from qtpy.QtWidgets import QApplication, QMainWindow
 from waiting import SOON, turn
 
 from napari_lungseg.volume import Volume
@@ -111,15 +112,29 @@ def coloured(seen: np.ndarray, colour: np.ndarray) -> np.ndarray:
     return (np.abs(shade - colour[:3] / colour[:3].max()).max(axis=-1) < 0.05) & (seen.max(axis=-1) > 40)
 
 
+def arrive(room, model, world, move) -> None:
+    """Move the mouse until a canvas has it at a point of the world: moves that follow each other closely are dropped by vispy."""
+    displayed = list(model.dims.displayed)
+
+    def arrived() -> bool:
+        move()
+        return np.allclose(np.array(model.cursor.position)[displayed], np.array(world)[displayed], atol=2.5)
+
+    room.qtbot.waitUntil(arrived, timeout=SOON)
+
+
 def drag(room, view: View, *voxels) -> None:
     """Press the mouse on the first voxel of a view, move it to the others, and let it go."""
     model, canvas = room.views()[view]
     native = canvas.canvas.native
-    places = [spot(model, canvas, room.mask.data_to_world(voxel)) for voxel in voxels]
+    worlds = [room.mask.data_to_world(voxel) for voxel in voxels]
+    places = [spot(model, canvas, world) for world in worlds]
     room.qtbot.mouseMove(native, places[0])
-    room.qtbot.mousePress(native, Qt.MouseButton.LeftButton, pos=places[0])
-    for place in places[1:]:
-        room.qtbot.mouseMove(native, place)
-        turn(room.qtbot)
-    room.qtbot.mouseRelease(native, Qt.MouseButton.LeftButton, pos=places[-1])
+    # Qt's test functions press a button on a widget without the application knowing that it is held.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(QApplication, "mouseButtons", lambda: Qt.MouseButton.LeftButton)
+        room.qtbot.mousePress(native, Qt.MouseButton.LeftButton, pos=places[0])
+        for place, world in zip(places[1:], worlds[1:], strict=True):
+            arrive(room, model, world, lambda place=place: room.qtbot.mouseMove(native, place))
+        room.qtbot.mouseRelease(native, Qt.MouseButton.LeftButton, pos=places[-1])
     turn(room.qtbot)

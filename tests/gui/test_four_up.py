@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from napari.layers import Surface
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
-from viewing_room import CT, LETTERS, SIDES, Room, bright, coloured, drag, letters, picture, spot
+from viewing_room import CT, LETTERS, SIDES, Room, arrive, bright, coloured, drag, letters, picture, spot
 from waiting import SOON, turn
 
 from napari_lungseg.widgets.lookup import result_holding
@@ -62,10 +64,10 @@ def test_the_crosshair_meets_where_the_voxel_is_drawn(four):
 def test_with_shift_the_mouse_leads_all_views(four):
     model, canvas = four.views()[View.CORONAL]
     aim = four.mask.data_to_world((6, model.dims.current_step[1], 70))
-    place = spot(model, canvas, aim)
     for modifier, moved in ((Qt.KeyboardModifier.NoModifier, False), (Qt.KeyboardModifier.ShiftModifier, True)):
         native = canvas.canvas.native
-        for near in (place + QPoint(3, 3), place):
+
+        def move(near: QPoint, modifier=modifier, native=native) -> None:
             event = QMouseEvent(
                 QEvent.Type.MouseMove,
                 QPointF(near),
@@ -75,7 +77,9 @@ def test_with_shift_the_mouse_leads_all_views(four):
                 modifier,
             )
             QApplication.sendEvent(native, event)
-            turn(four.qtbot)
+
+        for world in (np.add(aim, (12.0, 0.0, 40.0)), aim):
+            arrive(four, model, world, partial(move, spot(model, canvas, world)))
         assert np.allclose(four.viewer.dims.point, aim, atol=2.5) == moved
     np.testing.assert_allclose(four.four_up.sagittal.dims.point, four.viewer.dims.point)
 
