@@ -135,7 +135,7 @@ def read_card(path: Path) -> Card:
     """
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"The model card {path} cannot be read ({error}); copy the model's folder again.") from error
     if isinstance(given, dict) and given.get("schema") == 1:
         given = _upgrade(given)

@@ -281,3 +281,13 @@ def test_without_highdicom_reading_says_how_to_get_it(series, tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(InputError, match=r"pip install 'napari-lungseg\[dicom-seg\]'"):
         read(path)
+
+
+def test_slices_that_lie_absurdly_far_apart_are_refused_before_memory_is_asked_for(series, tmp_path):
+    path = write(halves(read(series)), tmp_path / "lungs.dcm", source=series)
+    file = pydicom.dcmread(path)
+    x, y, _ = file.PerFrameFunctionalGroupsSequence[-1].PlanePositionSequence[0].ImagePositionPatient
+    file.PerFrameFunctionalGroupsSequence[-1].PlanePositionSequence[0].ImagePositionPatient = [x, y, 3e6 + 1]
+    file.save_as(path)
+    with pytest.raises(InputError, match=r"lungs\.dcm"):
+        read(path)

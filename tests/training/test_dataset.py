@@ -41,6 +41,22 @@ def test_folder_without_description_is_refused_by_name(tmp_path: Path) -> None:
         open_dataset(tmp_path)
 
 
+@pytest.mark.parametrize("change", [{"labels": [1]}, {"patients": ["a"]}, {"patients": 3}, {"sources": 3}, {"labels": {"a": 1e400}}])
+def test_a_description_of_another_shape_is_refused_by_name(chests: Path, tmp_path: Path, change) -> None:
+    folder = shutil.copytree(chests, tmp_path / "chests")
+    description = json.loads((folder / "dataset.json").read_text()) | change
+    (folder / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(InputError, match=r"dataset\.json"):
+        open_dataset(folder)
+
+
+def test_a_mark_of_the_byte_order_does_not_matter(chests: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(chests, tmp_path / "chests")
+    whole = (folder / "dataset.json").read_bytes()
+    (folder / "dataset.json").write_bytes(b"\xef\xbb\xbf" + whole)
+    assert open_dataset(folder).cases == open_dataset(chests).cases
+
+
 def test_ignore_label_of_the_data_set_is_not_judged(chests: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(chests, tmp_path / "chests")
     description = json.loads((folder / "dataset.json").read_text())

@@ -71,6 +71,8 @@ _SERIES_NUMBER = 300
 _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 #: The probability from which on a voxel counts.
 _HALF = 0.5
+#: A volume has no more slices than this.
+_MOST_SLICES = 10_000
 #: Of labels that cannot be written so many are named.
 _MOST_NAMED = 3
 #: Slices may lie so far outside the mask's outermost voxel centres, in voxels.
@@ -101,6 +103,10 @@ def read_dicom_seg(path: Path) -> tuple[Volume, dict[int, str]]:
 
     with reading(path, f"{path} is damaged, or no DICOM-SEG of a volume; export it again, or as .seg.nrrd."):
         file = segread(path)
+        geometry = file.get_volume_geometry()
+        # Slices that the file leaves out are filled in: two that lie far apart would make any number of them.
+        if geometry is not None and geometry.spatial_shape[0] > _MOST_SLICES:
+            raise InputError(f"{path} has slices so far apart that {geometry.spatial_shape[0]} would lie between; export it again.")
         names = {number: str(file.get_segment_description(number).segment_label) for number in file.segment_numbers}
         if file.segmentation_type.value == "FRACTIONAL":
             found = file.get_volume()

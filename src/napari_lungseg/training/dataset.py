@@ -104,10 +104,13 @@ def open_dataset(folder: Path | str) -> Dataset:
     if not (folder / "dataset.json").is_file() and (folder / "images").is_dir():
         return _open_pairs(folder)
     try:
-        description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        # Editors on Windows may put a mark of the byte order first.
+        description = json.loads((folder / "dataset.json").read_text(encoding="utf-8-sig"))
         ending = str(description["file_ending"])
         names = {int(value): str(name) for name, value in description.get("labels", {}).items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        given = {str(case): str(patient) for case, patient in description.get("patients", {}).items()}
+        sources = list(description.get("sources", []))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(
             f"{folder} is no data set: it needs a dataset.json with a file_ending and labels that are whole numbers, beside imagesTr and "
             "labelsTr (nnU-Net raw layout), or the folders images and masks."
@@ -117,11 +120,10 @@ def open_dataset(folder: Path | str) -> Dataset:
     cases = {end: _labelled(folder, end, ending, images, labels) for end in ("Tr", "Ts")}
     if not cases["Tr"]:
         raise InputError(f"{folder} has no case with image and labels: looked for labelsTr/CASE{ending} and imagesTr/CASE_0000{ending}.")
-    patients = {case: case for case in (*cases["Tr"], *cases["Ts"])} | dict(description.get("patients", {}))
+    patients = {case: case for case in (*cases["Tr"], *cases["Ts"])} | given
     validation = _given_split(folder, cases["Tr"])
     ignore = next((value for value, name in names.items() if name == "ignore"), None)
     meant = {value: name for value, name in names.items() if value > 0 and name != "ignore"}
-    sources = list(description.get("sources", []))
     data = Dataset(folder, images, labels, cases["Tr"], patients, validation, cases["Ts"], meant, sources, ignore)
     for name, group in (("validation", validation or ()), ("held-out", cases["Ts"])):
         shared = {patients[case] for case in data.train} & {patients[case] for case in group}

@@ -216,7 +216,7 @@ def read_samples(folder: Path) -> dict[Side, list[LabelledSlice]]:
         data = np.memmap(folder / SLICES_DATA, np.uint8, "r")
         for entry in json.loads((folder / SLICES_INDEX).read_text()):
             found[entry["side"]].append(_open(data, entry))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"The slices to learn from in {folder} cannot be read ({error}); begin the training anew.") from error
     return found
 
