@@ -208,6 +208,35 @@ class Corrections:
             self._tell(patch.box, cause)
         return bool(step.patches)
 
+    def replace(self, labels: Labels, box: Box, after: Labels, origin: Origin) -> None:
+        """Write what a box holds as it was saved elsewhere.
+
+        What could be undone in the box is forgotten; what was done in other boxes can still be undone.
+
+        Parameters
+        ----------
+        labels : array of int
+            The labels; changed in place.
+        box : tuple of slice
+            Where.
+        after : array of int
+            The labels in the box.
+        origin : array of uint8
+            Their origin, as :attr:`origin`.
+        """
+        self.sync(labels)
+        shape = labels[box].shape
+        labels[box] = after.reshape(shape)
+        # A voxel that is not the model's is a person's, also where it was saved before it was marked.
+        foreign = labels[box] != (origin.reshape(shape) & MODEL)
+        self.origin[box] = origin.reshape(shape) | np.where(foreign, np.uint8(PERSON), np.uint8(0))
+        self._seen[box] = labels[box]
+        for step in (*self._done, *self._undone):
+            step.patches = [patch for patch in step.patches if not _overlap(patch.box, box)]
+        self._done = deque((step for step in self._done if step.patches), LIMIT)
+        self._undone = [step for step in self._undone if step.patches]
+        self._tell(box, "restored")
+
     def accept(self, box: Box) -> None:
         """Let a person stand for all voxels of a box as they are: no model changes them from now on."""
         self.origin[box] |= PERSON
@@ -343,6 +372,10 @@ def as_box(index: tuple[Any, ...], shape: tuple[int, ...]) -> Box:
     full = (*index, *(slice(None),) * (len(shape) - len(index)))
     spans = (part if isinstance(part, slice) else slice(int(part), int(part) + 1) for part in full)
     return tuple(slice(*span.indices(size)[:2]) for span, size in zip(spans, shape, strict=True))
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return all(max(a.start, b.start) < min(a.stop, b.stop) for a, b in zip(one, other, strict=True))
 
 
 def _whole(labels: Labels) -> Box:

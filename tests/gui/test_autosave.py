@@ -156,6 +156,9 @@ def test_after_a_crash_the_scan_is_named_and_opens_with_the_work_on_it(open_desk
     assert (desk.viewer.layers["scan lungs"].data[4] == 2).all()
     assert not desk.viewer.layers["scan lungs"].data[3].any()
     assert not session_of(desk.viewer).unfinished
+    # Nothing is asked again once it is there.
+    desk.wait(lambda: not session_of(desk.viewer)._searches)
+    assert not session_of(desk.viewer).offers
 
 
 def test_another_image_of_the_same_name_is_not_taken_for_it(segmented, open_desk):

@@ -242,6 +242,8 @@ def test_the_next_start_knows_what_was_unfinished(tmp_path, volume):
     one, other = add(broken_off, volume), add(broken_off, replace(volume, array=volume.array + 1))
     broken_off.save(other, {0: painted(other, 0)}, cause="paint")
     assert broken_off.unfinished() == []
+    with Workspace(tmp_path) as beside:
+        assert beside.unfinished() == []  # as that session goes on
     broken_off._journal._let_go()  # as when the process ends
     with Workspace(tmp_path) as after:
         assert after.unfinished() == [other]

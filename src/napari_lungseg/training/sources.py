@@ -15,7 +15,7 @@ from napari_lungseg.files import given_path
 from napari_lungseg.training.dataset import open_dataset
 from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.volume import Volume
-from napari_lungseg.workspace import JOURNAL, Case, Workspace, image_of
+from napari_lungseg.workspace import JOURNAL, Case, Workspace, case_key, image_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +141,7 @@ class WorkspaceSource:
         reviewed = [index for index, one in known if one.state == "reviewed" and index not in saved.older]
         image = image_of(case, self._images)
         labels = only_slices(saved.labels, case.axis, reviewed)
-        return TrainingCase(case_key(case.content), case.name, image, image.with_array(labels.reshape(image.shape)))
+        return TrainingCase(case_key(case.content), case.name, image, image.with_array(labels.reshape(image.shape)), case_key(case.image))
 
 
 @dataclass(eq=False)
@@ -181,11 +181,6 @@ def source_of(path: str | os.PathLike[str]) -> Source:
     """
     folder = given_path(path)
     return WorkspaceSource(Workspace(folder)) if (folder / JOURNAL).is_file() else FolderSource(folder)
-
-
-def case_key(content: str) -> str:
-    """Key of an image by the hash of its content; as exports name it, so that it is the same case there."""
-    return f"case_{content[:12]}"
 
 
 def only_slices(labels: np.ndarray[Any, Any], axis: int, judged: Sequence[int]) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -23,9 +23,9 @@ LABEL_COLOURS: dict[int | None, str] = dict(COLOURS.items())
 LABEL_COLOURS[0], LABEL_COLOURS[None] = "transparent", OTHER_COLOUR
 
 
-def add_lungs(viewer: napari.viewer.Viewer, labels: Array, name: str, geometry: dict[str, Any], *, names: Mapping[int, str]) -> Labels:
-    """Add a mask that can be painted, whose labels have names."""
-    layer = viewer.add_labels(
+def make_lungs(labels: Array, name: str, geometry: dict[str, Any], *, names: Mapping[int, str]) -> Labels:
+    """Make the layer of a mask that can be painted, whose labels have names."""
+    layer = Labels(
         labels, name=name, colormap=DirectLabelColormap(color_dict=LABEL_COLOURS), features=label_names(names), opacity=0.5, **geometry
     )
     layer.brush_size = brush_size(layer, BRUSH_MM) if in_mm(layer) else 10

@@ -39,6 +39,8 @@ class Frame:
         Label of the most likely class of each voxel; 0 where no model has told it. None where no model of several classes was run.
     predicted : bool
         Whether any slice has been predicted.
+    made_by : Source or None
+        What made the model's mask.
     """
 
     step: tuple[int, ...]
@@ -46,6 +48,7 @@ class Frame:
     classes: ClassLabels = field(default_factory=ClassLabels)
     likeliest: Bytes | None = None
     predicted: bool = False
+    made_by: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Making:
     """How a mask was made: what undo brings back with it."""
 
     settings: MaskSettings
-    made_by: Source | None
+    made_by: Mapping[tuple[int, ...], Source | None]
     classes: Mapping[tuple[int, ...], ClassLabels]
 
 

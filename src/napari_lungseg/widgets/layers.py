@@ -83,7 +83,7 @@ def volume_from_layer(layer: Image | Labels, step: tuple[int, ...] = (), unit: U
         world[:-1] *= np.array(millimetres)[:, None]
     affine = np.array(layer.metadata.get(LPS_FROM_WORLD, np.eye(4))) @ _lps(world)
     unit = unit or layer.metadata.get(UNIT) or guess_unit(data)
-    return Volume(data, affine, unit, spacing_known=millimetres is not None)
+    return Volume(data, affine, unit, spacing_known=millimetres is not None, oriented=bool(layer.metadata.get(ORIENTED, True)))
 
 
 def labels_now(layer: Labels, step: tuple[int, ...]) -> Volume:
@@ -97,7 +97,7 @@ def layer_geometry(layer: Image | Labels) -> dict[str, Any]:
     geometry: dict[str, Any] = {
         name: getattr(layer, name) for name in ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
     }
-    kept = {key: layer.metadata[key] for key in (LPS_FROM_WORLD, SOURCE) if key in layer.metadata}
+    kept = {key: layer.metadata[key] for key in (ORIENTED, LPS_FROM_WORLD, SOURCE) if key in layer.metadata}
     return geometry | ({"metadata": kept} if kept else {})
 
 

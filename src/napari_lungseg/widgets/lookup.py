@@ -8,7 +8,7 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.widgets.results import KEY, Result
+from napari_lungseg.widgets.results import KEY, Result, owner_of
 from napari_lungseg.widgets.view import voxel_shape
 
 if TYPE_CHECKING:
@@ -52,19 +52,20 @@ def result_with(viewer: napari.viewer.Viewer, lungs: Labels) -> Result:
 
 def result_holding(viewer: napari.viewer.Viewer, lungs: Layer) -> Result | None:
     """The result whose mask a layer is, if there is one."""
-    return next((result for result in results_in(viewer) if result.lungs == lungs), None)
+    result = owner_of(lungs)
+    return result if result is not None and result.has_lungs(viewer) else None
 
 
 def results_in(viewer: napari.viewer.Viewer) -> list[Result]:
-    """The results whose masks are in a viewer, in the order of their images."""
-    results = (result_of(layer) for layer in viewer.layers)
-    return [result for result in results if result is not None and result.has_lungs(viewer)]
+    """The results whose masks are in a viewer, in the order of the masks."""
+    results = (result_holding(viewer, layer) for layer in viewer.layers)
+    return [result for result in results if result is not None]
 
 
 def image_of(viewer: napari.viewer.Viewer, mask: Layer) -> Layer | None:
     """The image that a mask belongs to: that of its result, else the topmost on the same voxels."""
     result = result_holding(viewer, mask)
-    if result is not None and is_image(result.image):
+    if result is not None and is_image(result.image) and result.image in viewer.layers:
         return result.image
     fitting = [layer for layer in viewer.layers if is_image(layer) and voxel_shape(layer) == voxel_shape(mask)]
     return fitting[-1] if fitting else None

@@ -15,7 +15,7 @@ from napari_lungseg.steps import Step
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.stretches import Stretches
-from napari_lungseg.widgets.worker import Failed, masking
+from napari_lungseg.widgets.worker import Failed, masking, sentence
 
 if TYPE_CHECKING:
     from napari_lungseg.widgets.frames import Frame
@@ -103,13 +103,18 @@ class Remasker(QObject):
             self._latest = None
             wish.done(mask)
         else:
-            self._writing.start(self._write(wish, mask), partial(self._written, wish, count))
+            self._writing.start(self._write(wish, mask), partial(self._written, wish, count), partial(self._failed, wish))
 
     def _write(self, wish: Wish, mask: Array) -> Iterator[None]:
         places = [()] if mask.ndim == 2 else [(index,) for index in range(len(mask))]
         for where in sorted(places, key=lambda place: abs(place[0] - wish.first) if place else 0):
             self._result.put_labels(wish.frame, where, mask[where], wish.step)
             yield
+
+    def _failed(self, wish: Wish, error: Exception) -> None:
+        self._latest = None
+        self._result.refresh()
+        wish.done(Failed(f"{sentence(error, 'Writing the mask')} Only a part of it was written."))
 
     def _written(self, wish: Wish, count: int) -> None:
         self._latest = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Labels, Layer
+from napari.utils.notifications import show_error
 from psygnal import Signal
 
 from napari_lungseg.classes import ClassLabels
@@ -16,11 +17,12 @@ from napari_lungseg.corrections import MODEL, PERSON, Corrections, as_box
 from napari_lungseg.mask import MaskSettings, apply_threshold
 from napari_lungseg.steps import Box, Step
 from napari_lungseg.volume import Array, Volume
-from napari_lungseg.widgets.appearance import add_lungs, add_probability_image, add_probability_labels, label_names
+from napari_lungseg.widgets.appearance import add_probability_image, add_probability_labels, label_names, make_lungs
 from napari_lungseg.widgets.frames import Frame, Making, from_settings, label_if_above, to_settings, told_by_mask
 from napari_lungseg.widgets.layers import layer_geometry
 from napari_lungseg.widgets.remask import Remasker
 from napari_lungseg.widgets.stretches import Stretches
+from napari_lungseg.widgets.worker import sentence
 from napari_lungseg.workspace import Saved, Source
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from napari_lungseg.predict import PredictedSlice
 
-#: Key of the image layer's metadata under which its results are found again, by any of the plugin's widgets.
+#: Key of the metadata of an image layer and of its mask under which the result is found again, by any of the plugin's widgets.
 KEY = "napari-lungseg result"
 
 
@@ -40,6 +42,13 @@ class _Results:
 
 
 RESULTS = _Results()
+
+
+def owner_of(lungs: Layer) -> Result | None:
+    """The result whose mask a layer is, if there is one."""
+    result = lungs.metadata.get(KEY)
+    # A duplicated layer shares the metadata of its model.
+    return result if isinstance(result, Result) and result.lungs == lungs else None
 
 
 class Result:
@@ -66,7 +75,6 @@ class Result:
         self.lungs: Labels | None = None
         self.probability: Layer | None = None
         self.settings = MaskSettings()
-        self.made_by: Source | None = None
         #: Where brush, fill and polygon may change labels, given a box and the labels in it; None for everywhere.
         self.allowed: Callable[[Box, Array], npt.NDArray[np.bool_]] | None = None
         self._percent = np.zeros(shape, np.uint8)
@@ -106,8 +114,11 @@ class Result:
         geometry = layer_geometry(self.image)
         if not self.has_lungs(viewer):
             kind = "lungs" if any(frame.classes.lung is not None for frame in self._frames.values()) else "labels"
-            lungs = add_lungs(viewer, np.zeros(self.shape, np.uint8), f"{self.image.name} {kind}", geometry, names=self.names)
-            self.take(lungs, Corrections(lungs.data, self._percent, likeliest=self._likeliest))
+            lungs = make_lungs(np.zeros(self.shape, np.uint8), f"{self.image.name} {kind}", geometry, names=self.names)
+            # Before others hear of the layer, who would take it for one that is nobody's.
+            self._own(lungs, Corrections(lungs.data, self._percent, likeliest=self._likeliest))
+            viewer.add_layer(lungs)
+            RESULTS.begun.emit(self)
         _place(self.lungs, geometry)
         viewer.layers.selection.active = self.lungs
 
@@ -131,9 +142,12 @@ class Result:
         viewer.layers.selection.active = selected
 
     def restore(self, viewer: napari.viewer.Viewer, step: tuple[int, ...], volume: Volume, saved: Saved) -> None:
-        """Show a mask, and its probability if there is one, as they were saved."""
+        """Show a mask, and its probability if there is one, as they were saved.
+
+        What is undone and done again at other time points stays as it is.
+        """
         frame = self.frame(step, volume)
-        self.made_by = saved.source
+        frame.made_by = saved.source
         if saved.source is not None and saved.source.settings:
             self.settings, frame.classes = from_settings(saved.source.settings)
         if saved.percent is not None:
@@ -145,11 +159,10 @@ class Result:
         assert self.lungs is not None
         if saved.labels.max(initial=0) > np.iinfo(self.lungs.data.dtype).max:
             self.lungs.data = self.lungs.data.astype(saved.labels.dtype)
-        origin = self.corrections.origin
-        self.lungs.data[step], origin[step] = saved.labels, saved.origin
-        self.take(self.lungs, Corrections(self.lungs.data, self._percent, origin, self._likeliest))
+        self.corrections.replace(self.lungs.data, as_box(step, self.shape), saved.labels, saved.origin)
         self.tell_apart(frame, frame.classes)
         self._tell_by_mask(frame)
+        RESULTS.begun.emit(self)
         self.refresh()
         self.offer_painting(viewer)
 
@@ -186,10 +199,10 @@ class Result:
 
     def source_of(self, step: tuple[int, ...]) -> Source | None:
         """What made the model's mask of a frame as it is now."""
-        if self.made_by is None:
-            return None
         frame = self._frames.get(step)
-        return replace(self.made_by, settings=to_settings(self.settings, frame.classes if frame is not None else ClassLabels()))
+        if frame is None or frame.made_by is None:
+            return None
+        return replace(frame.made_by, settings=to_settings(self.settings, frame.classes))
 
     def start_from(self, viewer: napari.viewer.Viewer, step: tuple[int, ...], volume: Volume, mask: Array, name: str) -> None:
         """Show a mask that was made elsewhere, to be corrected."""
@@ -197,6 +210,10 @@ class Result:
         origin = np.where(foreign, PERSON, mask).astype(np.uint8)
         self.restore(viewer, step, volume, Saved(mask, origin, None, Source(name, kind="imported")))
         self.changed.emit(as_box(step, self.shape), "import")
+
+    def holds(self, step: tuple[int, ...]) -> bool:
+        """Whether the mask of one volume has any labels."""
+        return self.lungs is not None and bool(self.lungs.data[step].any())
 
     def adopt(self, lungs: Labels) -> None:
         """Make a label layer that came from elsewhere the mask of this image, to start from."""
@@ -209,14 +226,37 @@ class Result:
         Undo and redo of the layer become this result's: napari's own history knows nothing of masks made anew, and would
         write back voxels that are no longer true.
         """
+        self._own(lungs, corrections)
+        RESULTS.begun.emit(self)
+
+    def _own(self, lungs: Labels, corrections: Corrections) -> None:
+        before = owner_of(lungs)
+        if before is not None and before is not self:
+            before._let_go()
         self.lungs, self.corrections = lungs, corrections
         corrections.changed = self.changed.emit
-        if lungs.undo != self.undo:
+        if before is not self:
+            lungs.metadata[KEY] = self
             lungs.undo, lungs.redo = self.undo, self.redo
-            lungs.events.paint.connect(self._painted)
-            lungs.events.labels_update.connect(self._written)
-            lungs.events.data.connect(lambda: self.sync("data replaced"))
-        RESULTS.begun.emit(self)
+            for event, heard in self._heard(lungs):
+                event.connect(heard)
+
+    def _heard(self, lungs: Labels) -> list[tuple[Any, Callable[..., None]]]:
+        return [
+            (lungs.events.paint, self._painted),
+            (lungs.events.labels_update, self._written),
+            (lungs.events.data, self._data_replaced),
+        ]
+
+    def _let_go(self) -> None:
+        """Leave the mask to another result: each stroke has one owner."""
+        for event, heard in self._heard(self.lungs):
+            event.disconnect(heard)
+        self.lungs = None
+        self.corrections.changed = None
+
+    def _data_replaced(self, _: Any = None) -> None:
+        self.sync("data replaced")
 
     # ---- a person's edits
 
@@ -231,10 +271,19 @@ class Result:
         self.corrections.edit(self.lungs.data, box, before, after, Step(cause))
         self.refresh()
 
-    def edit(self, box: Box, before: Array, after: Array, cause: str, done: Callable[[], None]) -> Step:
+    def edit(
+        self,
+        box: Box,
+        before: Array,
+        after: Array,
+        cause: str,
+        done: Callable[[], None],
+        failed: Callable[[Exception], None] | None = None,
+    ) -> Step:
         """Write what a tool made of the labels in a box, as a person's, without halting the window; one step to undo.
 
-        ``done`` is called when all is written; not if the step is undone before.
+        ``done`` is called when all is written, or ``failed`` when only a part could be (by default the person is told); none of
+        them if the step is undone before.
         """
         step = self._edit = Step(cause)
         # Of a time series the first axis has one step only.
@@ -252,7 +301,14 @@ class Result:
             self.refresh()
             done()
 
-        self._editing.start(write(), written)
+        def broken(error: Exception) -> None:
+            self.refresh()
+            if failed is not None:
+                failed(error)
+            else:
+                show_error(f"{sentence(error, cause.capitalize())} Undo takes back what was written.")
+
+        self._editing.start(write(), written, broken)
         return step
 
     def give_back(self, box: Box) -> bool:
@@ -319,10 +375,13 @@ class Result:
     @property
     def making(self) -> Making:
         """How the model's mask was made as it is now."""
-        return Making(self.settings, self.made_by, {step: frame.classes for step, frame in self._frames.items()})
+        frames = self._frames.items()
+        return Making(self.settings, {step: frame.made_by for step, frame in frames}, {step: frame.classes for step, frame in frames})
 
     def _make_as(self, making: Making) -> None:
-        self.settings, self.made_by = making.settings, making.made_by
+        self.settings = making.settings
+        for step, frame in self._frames.items():
+            frame.made_by = making.made_by.get(step)
         self._set_classes(making.classes)
 
     def put_predicted(self, frame: Frame, where: tuple[Any, ...], predicted: PredictedSlice, threshold: float, step: Step | None) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 
+from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer
+
+from napari_lungseg.widgets.worker import sentence
 
 #: Seconds that such work may take from the GUI thread at a time.
 STRETCH = 0.008
@@ -24,17 +28,25 @@ class Stretches(QObject):
         super().__init__(parent)
         self._work: Iterator[None] | None = None
         self._done: Callable[[], None] = _nothing
+        self._failed: Callable[[Exception], None] = _tell
         self._timer = QTimer(self)
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._do_some)
 
-    def start(self, work: Iterator[None], done: Callable[[], None]) -> None:
-        """Begin; ``work`` does one bit whenever it is asked for its next. What was begun before is ended first."""
-        if self._work is not None:
-            for _ in self._work:
-                pass
-            self._done()
-        self._work, self._done = work, done
+    def start(self, work: Iterator[None], done: Callable[[], None], failed: Callable[[Exception], None] | None = None) -> None:
+        """Begin; what was begun before is ended first.
+
+        Parameters
+        ----------
+        work : iterator
+            Does one bit whenever it is asked for its next.
+        done : callable
+            Called once all is done.
+        failed : callable, optional
+            Called with the error instead, where a bit fails; the rest is then left undone. By default the person is told.
+        """
+        self._go_on(math.inf)
+        self._work, self._done, self._failed = work, done, failed or _tell
         self._timer.start()
 
     def stop(self) -> bool:
@@ -44,16 +56,30 @@ class Stretches(QObject):
         return there_was
 
     def _do_some(self) -> None:
-        end = time.perf_counter() + STRETCH
+        self._go_on(time.perf_counter() + STRETCH)
+
+    def _go_on(self, end: float) -> None:
         while self._work is not None and time.perf_counter() < end:
             try:
                 next(self._work)
             except StopIteration:
-                self.stop()
-                # Not kept any longer than needed, nor what it holds.
-                done, self._done = self._done, _nothing
+                done, _ = self._over()
                 done()
+            except Exception as error:
+                _, failed = self._over()
+                failed(error)
+
+    def _over(self) -> tuple[Callable[[], None], Callable[[Exception], None]]:
+        """Whom to tell; not kept any longer than needed, nor what they hold."""
+        self.stop()
+        told = self._done, self._failed
+        self._done, self._failed = _nothing, _tell
+        return told
 
 
 def _nothing() -> None:
     pass
+
+
+def _tell(error: Exception) -> None:
+    show_error(f"{sentence(error, 'Writing into the layer')} Only a part of it was written.")

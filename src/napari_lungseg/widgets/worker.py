@@ -122,7 +122,7 @@ def segmenting(job: Job) -> Iterator[Stage | Ready | PredictedSlice | Notice | F
         settings = PredictSettings(device=job.device, axis=job.axis, first=first, start=start, stop=stop)
         yield from predict(volume, model, settings)
     except Exception as error:
-        yield Failed(sentence(error))
+        yield Failed(sentence(error, "The segmentation"))
 
 
 def _range(job: Job, volume: Volume, displayed: int) -> tuple[int | None, int | None]:
@@ -138,7 +138,7 @@ def look(layer: Layer, step: tuple[int, ...]) -> Look | Failed:
     try:
         volume = volume_from_layer(layer, step)
     except Exception as error:
-        return Failed(sentence(error))
+        return Failed(sentence(error, f"Reading {layer.name}"))
     return Look(volume.unit, volume.axial_axis, volume.shape)
 
 
@@ -150,7 +150,7 @@ def list_choices() -> Choices | Failed:
 
         return Choices([(entry.name, entry.name) for entry in list_models()], list_devices())
     except Exception as error:
-        return Failed(sentence(error))
+        return Failed(sentence(error, "Listing models and devices"))
 
 
 def masking(probability: Volume, settings: MaskSettings, classes: ClassLabels, likeliest: npt.NDArray[np.uint8] | None) -> Array | Failed:
@@ -160,19 +160,27 @@ def masking(probability: Volume, settings: MaskSettings, classes: ClassLabels, l
             likeliest = completed(likeliest, probability.array, settings.threshold, classes)
         return make_mask(probability, settings, classes, likeliest).array
     except Exception as error:
-        return Failed(sentence(error))
+        return Failed(sentence(error, "Making the mask"))
 
 
-def attempt(function: Callable[..., Any], *args: Any, what: str = "segmentation") -> Any:
-    """What a function gives, or Failed."""
+def attempt(function: Callable[..., Any], *args: Any, what: str) -> Any:
+    """What a function gives, or Failed; ``what`` as for :func:`sentence`."""
     try:
         return function(*args)
     except Exception as error:
         return Failed(sentence(error, what))
 
 
-def sentence(error: Exception, what: str = "segmentation") -> str:
-    """What went wrong with what, for a person; the log keeps the traceback of what is not their doing."""
+def sentence(error: Exception, what: str) -> str:
+    """Say what went wrong, for a person; the log keeps the traceback of what is not their doing.
+
+    Parameters
+    ----------
+    error : Exception
+        An InputError speaks for itself.
+    what : str
+        What failed, as the subject of the sentence: "The segmentation", "Saving ct".
+    """
     if isinstance(error, InputError):
         return str(error)
     logger.exception("%s failed", what, exc_info=error)
@@ -182,5 +190,6 @@ def sentence(error: Exception, what: str = "segmentation") -> str:
             'python -c "import torch, napari; napari.Viewer(); napari.run()".'
         )
     if isinstance(error, MemoryError):
-        return "There is not enough memory for this image; close other programs, or segment fewer slices or a smaller image."
-    return f"The {what} failed ({type(error).__name__}: {error}); the log has the details."
+        return f"{what} failed: there is not enough memory; close other programs, or take fewer slices or a smaller image."
+    reason = f"{error} ({type(error).__name__})" if str(error) else type(error).__name__
+    return f"{what} failed: {reason}; the log has the details."

@@ -16,6 +16,7 @@ from napari_lungseg.workspace.records import (
     SliceState,
     Source,
     State,
+    case_key,
 )
 from napari_lungseg.workspace.table import export_record
 from napari_lungseg.workspace.trouble import WorkspaceError
@@ -37,6 +38,7 @@ __all__ = [
     "State",
     "Workspace",
     "WorkspaceError",
+    "case_key",
     "content_hash",
     "damaged",
     "default_folder",

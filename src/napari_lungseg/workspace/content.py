@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,15 @@ from napari_lungseg.volume import Array
 _SLAB_BYTES = 1 << 24
 
 
-def content_hash(array: Any) -> str:
+def content_hash(array: Any, check: Callable[[], None] | None = None) -> str:
     """SHA-256 of an image's shape, type and voxels: the name under which it is known, wherever its file lies.
 
     Parameters
     ----------
     array : array
         Of one axis or more; anything that slices like numpy (dask, zarr, memory map). It is read in slabs along the first axis.
+    check : callable, optional
+        Called before each slab is read; what it raises ends the reading.
 
     Returns
     -------
@@ -35,6 +38,8 @@ def content_hash(array: Any) -> str:
     digest = hashlib.sha256(f"{tuple(array.shape)} {little.str}".encode())
     depth = _slab_depth(array)
     for start in range(0, array.shape[0], depth):
+        if check is not None:
+            check()
         digest.update(np.ascontiguousarray(array[start : start + depth], dtype=little).data)
     return digest.hexdigest()
 

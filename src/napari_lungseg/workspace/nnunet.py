@@ -14,7 +14,7 @@ from napari_lungseg.files import given_path, make_folder, write_whole
 from napari_lungseg.formats import SeriesChoiceError, read, write
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.workspace.content import content_hash
-from napari_lungseg.workspace.records import Case
+from napari_lungseg.workspace.records import Case, case_key
 from napari_lungseg.workspace.workspace import Workspace
 
 #: nnU-Net wants the label that is not to be learnt from to be the highest.
@@ -100,7 +100,7 @@ def export_nnunet(
     for done, case in enumerate(cases):
         if progress is not None:
             progress(done, len(cases))
-        name = f"case_{case.content[:12]}"
+        name = case_key(case.content)
         try:
             labels = _labels(workspace, case)
             image = image_of(case, images or {})
@@ -164,11 +164,11 @@ def image_of(case: Case, images: Mapping[str, Volume]) -> Volume:
     InputError
         When the file is not known, gone, or holds another image now.
     """
-    image = images.get(case.content)
+    image = images.get(case.image)
     if image is None:
         if case.path is None:
             raise InputError("its file is not known; open the image first")
-        image = next((one for one in _images(case.path) if content_hash(one.array) == case.content), None)
+        image = next((one for one in _images(case.path) if content_hash(one.array) == case.image), None)
         if image is None:
             raise InputError(f"{case.path} holds another image now")
     array = np.asarray(image.array)

@@ -17,7 +17,15 @@ from napari_lungseg.volume import Affine, Array, Unit
 State = Literal["unseen", "flagged", "corrected", "reviewed"]
 STATES: tuple[State, ...] = get_args(State)
 
+#: Length of the hash that :attr:`Case.content` begins with.
+HASH_DIGITS = 64
+
 EventKind = Literal["began", "ended", "added", "moved", "made", "saved", "state", "damaged"]
+
+
+def case_key(content: str) -> str:
+    """Name a case by its content: short, the same in every export, and without the patient's name."""
+    return f"case_{content[:12]}{content[HASH_DIGITS:]}"
 
 
 class Labelled(NamedTuple):
@@ -44,7 +52,7 @@ class Case:
     id : int
         Its number in this workspace.
     content : str
-        Hash of its voxels; cases are equal when this is.
+        Hash of its voxels; cases are equal when this is. A second mask of the same image is a case of its own: ``-2`` follows the hash.
     name : str
         What it is called in the window.
     path : Path or None
@@ -57,6 +65,8 @@ class Case:
         Array axis along which its slices are counted; fixed when the case was added. A 2-D image is one slice, index 0.
     unit : {"HU", "arbitrary"}
         What its numbers mean.
+    dtype : str
+        Type of its numbers, little-endian; empty where an older version did not keep it.
     """
 
     id: int = field(compare=False)
@@ -67,6 +77,12 @@ class Case:
     affine: Affine = field(compare=False)
     axis: int = field(compare=False)
     unit: Unit = field(compare=False)
+    dtype: str = field(default="", compare=False)
+
+    @property
+    def image(self) -> str:
+        """Hash of the image's voxels, the same for all masks of one image."""
+        return self.content[:HASH_DIGITS]
 
     @property
     def slices(self) -> int:

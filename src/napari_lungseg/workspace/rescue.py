@@ -81,7 +81,7 @@ def rescue(source: str | Path, out: str | Path) -> Rescued:
             saved = workspace.load(case)
             if saved is not None:
                 stem = _NOT_IN_NAMES.sub("_", case.name).strip("._")[:80] or "image"
-                name = export_labels(workspace, case, folder / f"{stem}-{case.content[:8]}{ENDING}")
+                name = export_labels(workspace, case, folder / f"{stem}-{case.image[:8]}{case.content[len(case.image) :]}{ENDING}")
                 written.append((name, summary.saved - len(saved.older)))
     if not cases:
         new.unlink()

@@ -75,7 +75,8 @@ def case_of(db: sqlite3.Connection, row: CaseRow) -> Case:
     if place is None:
         place = {"name": f"image {row.content[:8]}", "path": None, "affine": np.eye(4), "unit": "arbitrary"}
     path = None if place["path"] is None else Path(place["path"])
-    return Case(row.id, row.content, place["name"], path, row.shape, np.array(place["affine"]), row.axis, place["unit"])
+    affine = np.array(place["affine"])
+    return Case(row.id, row.content, place["name"], path, row.shape, affine, row.axis, place["unit"], place.get("dtype", ""))
 
 
 def place_of(db: sqlite3.Connection, row: CaseRow) -> dict[str, Any] | None:

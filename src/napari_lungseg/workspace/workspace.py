@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.home import user_data
@@ -143,15 +144,24 @@ class Workspace:
     # ---- cases
 
     def add_case(
-        self, content: str, *, name: str, path: str | Path | None, shape: tuple[int, ...], affine: Affine, axis: int, unit: Unit
+        self,
+        content: str,
+        *,
+        name: str,
+        path: str | Path | None,
+        shape: tuple[int, ...],
+        affine: Affine,
+        axis: int,
+        unit: Unit,
+        dtype: npt.DTypeLike | None = None,
     ) -> Case:
         """Make an image known, or take up its new place and name if it is.
 
         Parameters
         ----------
         content : str
-            What :func:`content_hash` says of its voxels.
-        name, path, shape, affine, axis, unit
+            What :func:`content_hash` says of its voxels, and what tells a second mask of one image from the first.
+        name, path, shape, affine, axis, unit, dtype
             As in :class:`Case`. An image that is known keeps the axis it was added with.
 
         Returns
@@ -169,14 +179,14 @@ class Workspace:
             "path": None if path is None else str(Path(path).absolute()),
             "affine": np.asarray(affine, dtype=np.float64).tolist(),
             "unit": unit,
-        }
+        } | ({} if dtype is None else {"dtype": np.dtype(dtype).newbyteorder("<").str})
         known = self.find(content)
         if known is not None and place == {
             "name": known.name,
             "path": None if known.path is None else str(known.path),
             "affine": known.affine.tolist(),
             "unit": known.unit,
-        }:
+        } | ({"dtype": known.dtype} if "dtype" in place else {}):
             return known
         with self._journal.writing() as entry:
             if known is None:
@@ -209,7 +219,12 @@ class Workspace:
         return summaries
 
     def unfinished(self) -> list[Case]:
-        """Cases that were changed in the session before this one, if that did not end as it should; else none."""
+        """Cases that were changed in the session before this one, if that did not end as it should; else none.
+
+        A session that goes on in another window, which holds the lock, has not ended.
+        """
+        if self.holder is not None:
+            return []
         with self._journal.reading() as db:
             before = db.execute("SELECT max(id) FROM sessions WHERE id IS NOT ?", (self._journal.session_id,)).fetchone()
             if db.execute("SELECT 1 FROM events WHERE session_id = ? AND kind = 'ended'", before).fetchone():

@@ -17,7 +17,7 @@ from napari_lungseg.widgets.correct.run import ToolRun
 from napari_lungseg.widgets.correct.tool import Change, Tool, carry_out
 from napari_lungseg.widgets.correct.work import gather
 from napari_lungseg.widgets.results import Result
-from napari_lungseg.widgets.worker import Failed
+from napari_lungseg.widgets.worker import Failed, sentence
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -136,11 +136,19 @@ class Applying(QObject):
             self._end(_told(run.tool, None), "")
         else:
             self._form.show_progress(0, 0)
-            self._written = result.edit(made.box, made.before, made.after, run.tool.label, partial(self._all_written, run, made))
+            done, failed = partial(self._all_written, run, made), partial(self._not_written, run)
+            self._written = result.edit(made.box, made.before, made.after, run.tool.label, done, failed)
 
     def _all_written(self, run: ToolRun, change: Change) -> None:
         if run is self._run:
             self._end(_told(run.tool, change), "")
+
+    def _not_written(self, run: ToolRun, error: Exception) -> None:
+        text = f"{sentence(error, run.tool.label)} Undo takes back what was written."
+        if run is self._run:
+            self._refuse(text)
+        else:
+            show_warning(text)
 
     def _stepped(self, step: Step, forward: bool) -> None:
         if step is self._written:

@@ -62,7 +62,7 @@ class ToolRun(QObject):
         except _CancelledError:
             return None
         except Exception as error:
-            return Failed(sentence(error))
+            return Failed(sentence(error, self.tool.label))
 
     def _report(self, done: int, total: int) -> None:
         if self._cancelled:

@@ -82,7 +82,7 @@ class Display(QWidget):
         name = f"{self._compared.prediction.name} scores.{ending}"
         path, _ = QFileDialog.getSaveFileName(self, "Save the scores", name, f"{ending.upper()} (*.{ending})")
         if path:
-            worker = create_worker(attempt, _write, Path(path), self._compared, ending, what="saving")
+            worker = create_worker(attempt, _write, Path(path), self._compared, ending, what="Saving the comparison")
             worker.returned.connect(_saved)
             worker.start()
 

@@ -161,7 +161,7 @@ class EvaluateWidget(QWidget):
                 self.reference.value = self.viewer.add_labels(labels, name=path.name, opacity=0.5, **layer_geometry(layer))
                 self.viewer.layers.selection.active = active
 
-        worker = create_worker(attempt, read_reference, path, layer, displayed_step(self.viewer, layer), what="reading")
+        worker = create_worker(attempt, read_reference, path, layer, displayed_step(self.viewer, layer), what=f"Reading {path.name}")
         worker.returned.connect(opened)
         worker.start()
 
@@ -173,7 +173,7 @@ class EvaluateWidget(QWidget):
         self._tell("Comparing …")
         pair = [(layer, displayed_step(self.viewer, layer)) for layer in (self.prediction.value, self.reference.value)]
         self._unwatch()
-        worker = create_worker(attempt, compare, *pair, self.tolerance.value, what="evaluation")
+        worker = create_worker(attempt, compare, *pair, self.tolerance.value, what="The evaluation")
         worker.returned.connect(self._ended)
         self._watch()
         worker.start()

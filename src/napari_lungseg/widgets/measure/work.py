@@ -53,7 +53,7 @@ def measuring(chosen: Chosen) -> Measurements | Failed:
         import_module("pandas")
         return measure(chosen.labels(), chosen.values())
     except Exception as error:
-        return Failed(sentence(error, "measurement"))
+        return Failed(sentence(error, "The measurement"))
 
 
 def reporting(chosen: Chosen, path: Path) -> Measurements | Failed:
@@ -64,7 +64,7 @@ def reporting(chosen: Chosen, path: Path) -> Measurements | Failed:
         write_report(path, chosen.mask.name, measured, labels, values)
         return measured
     except Exception as error:
-        return Failed(sentence(error, "report"))
+        return Failed(sentence(error, "Writing the report"))
 
 
 def saving(chosen: Chosen, path: Path) -> Path | Failed:
@@ -75,4 +75,4 @@ def saving(chosen: Chosen, path: Path) -> Path | Failed:
             raise InputError(f"The voxels of '{chosen.mask.name}' have no known size, so there is no surface in mm; set the layer's scale.")
         return write_surfaces(surfaces(labels), path)
     except Exception as error:
-        return Failed(sentence(error, "surface"))
+        return Failed(sentence(error, "Writing the surface"))

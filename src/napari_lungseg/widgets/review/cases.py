@@ -128,4 +128,4 @@ def _scans(folder: Path) -> list[Path] | Failed:
     try:
         return scans_in(folder)
     except Exception as error:
-        return Failed(sentence(error))
+        return Failed(sentence(error, f"Listing the scans in {folder}"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QLabel, QListWidget, QPushButton, QVBoxLayout, QWidget
 
-from napari_lungseg.widgets.saving.autosave import Track
 from napari_lungseg.widgets.saving.session import Session
+from napari_lungseg.widgets.saving.track import Track
 from napari_lungseg.widgets.worker import sentence
 from napari_lungseg.workspace import Revision
 
@@ -73,7 +73,7 @@ class Past(QWidget):
         try:
             labels, _ = workspace.slice_at(self._revisions[row].id)
         except Exception as error:
-            show_error(sentence(error))
+            show_error(sentence(error, "Bringing the state back"))
             return
         box = track.box(self._index)
         before = track.lungs.data[box].copy()

@@ -13,8 +13,9 @@ from napari_lungseg.steps import Box
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.layers import volume_from_layer
-from napari_lungseg.widgets.saving.autosave import MODELS, Track
+from napari_lungseg.widgets.saving.autosave import MODELS
 from napari_lungseg.widgets.saving.session import Session
+from napari_lungseg.widgets.saving.track import Track
 from napari_lungseg.workspace import Case, State, Workspace
 
 #: A slice is not looked at for longer than this (s) at a time; the person was away.

@@ -147,8 +147,11 @@ class ReviewWidget(QWidget):
     def _layers_changed(self, _: Any = None) -> None:
         self.mask.reset_choices()
         result, track = self.mask.value, self.reviewing.track if self.reviewing else None
-        # A mask that was made anew, or came back from the workspace, keeps its result.
-        if (None if result is None else result.corrections) is not (None if track is None else track.corrections):
+        # A mask that was made anew, or whose image was replaced, keeps its result.
+        known = (
+            None if result is None else self.session.track(result, track.step if track and track.result is result else self._step(result))
+        )
+        if known is not track:
             self._mask_chosen()
 
     def _follow(self) -> None:
@@ -164,10 +167,13 @@ class ReviewWidget(QWidget):
         result = self.mask.value
         self._been = []
         if result is not None:
-            step = displayed_step(self.viewer, result.lungs)
-            self.reviewing = Reviewing(self.session, self.session.track(result, step))
+            self.reviewing = Reviewing(self.session, self.session.track(result, self._step(result)))
             self.reviewing.changed.connect(self._show)
         self._show()
+
+    def _step(self, result: Result) -> tuple[int, ...]:
+        assert result.lungs is not None
+        return displayed_step(self.viewer, result.lungs)
 
     # ---- what a person does
 

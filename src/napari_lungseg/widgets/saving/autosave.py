@@ -5,24 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 
-from napari_lungseg.corrections import Corrections, as_box
-from napari_lungseg.steps import Box
-from napari_lungseg.volume import Array
-from napari_lungseg.widgets.layers import volume_from_layer
-from napari_lungseg.widgets.results import Result
+from napari_lungseg.errors import InputError
+from napari_lungseg.widgets.saving.track import Track
 from napari_lungseg.widgets.worker import sentence
-from napari_lungseg.workspace import Case, Workspace, content_hash
+from napari_lungseg.workspace import Case, Workspace, WorkspaceError
 
 logger = logging.getLogger(__name__)
 
@@ -30,15 +25,15 @@ logger = logging.getLogger(__name__)
 LOOK_S = 0.7
 #: Seconds for which the model's mask must rest before it is saved: a run writes every slice twice.
 REST_S = 1.5
-#: Seconds after which saving is tried again when it has failed.
-RETRY_S = 2.0
-#: Seconds without an answer of the disk after which the person is told.
-SILENCE_S = 5.0
+#: Seconds after which saving is tried again when the workspace has failed; of an image that cannot be read twice as many each time, up to
+#: the longest.
+RETRY_S, LONGEST_RETRY_S = 2.0, 60.0
 #: Changes of the model's mask; all others are a person's and wait for nothing.
 MODELS = frozenset({"segment", "segment again", "threshold", "post-processing"})
 #: Changes that may touch the probability.
 PROBABILITY = frozenset({"segment", "segment again", "undo", "redo"})
 
+SAVED_BY_ITSELF = "Every change is saved by itself."
 
 #: Writes something about a case into the workspace.
 Note = Callable[[Workspace, Case], None]
@@ -60,116 +55,69 @@ class Status:
     text: str
 
 
-@dataclass(eq=False)
-class Track:
-    """One volume of a mask, as the journal sees it.
-
-    Attributes
-    ----------
-    result : Result
-        Whose mask it is.
-    lungs : Labels
-        Its layer.
-    corrections : Corrections
-        Who set what in it.
-    step : tuple of int
-        Which volume of the layer, if it has time steps.
-    axis : int
-        Array axis of the volume along which slices are counted.
-    case : Case or None
-        Under what it is saved, once the image's content is known.
-    """
-
-    result: Result
-    lungs: Labels
-    corrections: Corrections
-    step: tuple[int, ...]
-    axis: int
-    case: Case | None = None
-
-    @classmethod
-    def of(cls, result: Result, step: tuple[int, ...]) -> Track:
-        """The track of a result's present mask."""
-        assert result.lungs is not None
-        # The unit does not matter here; telling it from the numbers would read them.
-        axis = volume_from_layer(result.image, step, "arbitrary").axial_axis
-        return cls(result, result.lungs, result.corrections, step, axis)
-
-    @property
-    def slices(self) -> int:
-        """How many slices there are."""
-        shape = self.corrections.origin[self.step].shape
-        return shape[self.axis] if len(shape) == 3 else 1
-
-    def touched(self, box: Box) -> range:
-        """The slices that a box in the layer's axes reaches."""
-        leading = len(self.step)
-        if any(not part.start <= index < part.stop for part, index in zip(box, self.step)):
-            return range(0)
-        return range(box[leading + self.axis].start, box[leading + self.axis].stop) if len(box) - leading == 3 else range(1)
-
-    def box(self, index: int) -> Box:
-        """A slice in the layer's axes."""
-        shape = self.corrections.origin.shape
-        where = (slice(None),) * self.axis + (index,) if len(shape) - len(self.step) == 3 else ()
-        return as_box((*self.step, *where), shape)
-
-    def planes(self, index: int) -> tuple[Array, Array]:
-        """Copies of labels and origin of one slice."""
-        return self._plane(self.lungs.data, index), self._plane(self.corrections.origin, index)
-
-    def percent(self, index: int) -> Array | None:
-        """A copy of the probability of one slice, if there is one."""
-        percent = self.corrections.percent
-        return None if percent is None or self.result.find_frame(self.step) is None else self._plane(percent, index)
-
-    def _plane(self, array: Array, index: int) -> Array:
-        volume = array[self.step]
-        return np.array(volume if volume.ndim == 2 else volume.take(index, self.axis))
-
-    def belong(self, case: Case) -> None:
-        """Take the track for that case, whose slices may be counted along another axis, as the geometry was another one then."""
-        self.case, self.axis = case, case.axis
-
-    def identify(self, workspace: Workspace) -> Case:
-        """The case that the image is, found by its content."""
-        image = self.result.image
-        volume = volume_from_layer(image, self.step)
-        path = image.source.path
-        return workspace.add_case(
-            content_hash(volume.array),
-            name=image.name + "".join(f" t{index}" for index in self.step),
-            path=Path(path) if path else None,
-            shape=volume.shape,
-            affine=volume.affine,
-            axis=self.axis,
-            unit=volume.unit,
-        )
+class _EndedError(Exception):
+    """Nobody needs what is being read any more."""
 
 
 @dataclass
-class _Dirty:
-    """Slices that wait to be saved: why, whether with their probability, and from when on the model's part is due."""
+class _Waiting:
+    """What waits to be saved of one track.
+
+    Attributes
+    ----------
+    causes : dict
+        Why each slice waits.
+    percent : set
+        Slices that wait with their probability.
+    notes : list of Note
+        What else is to be written, after the slices.
+    due : float
+        From when on the model's part may be saved.
+    failure : str
+        Why it could not be saved, for the person.
+    tries : int
+        How often it could not.
+    again : float
+        When it is tried again.
+    """
 
     causes: dict[int, str] = field(default_factory=dict)
     percent: set[int] = field(default_factory=set)
+    notes: list[Note] = field(default_factory=list)
     due: float = 0.0
+    failure: str = ""
+    tries: int = 0
+    again: float = 0.0
 
-    def take(self, *, all_of_it: bool) -> _Dirty:
-        """What is to be saved now: everything, or what a person has changed; the rest stays."""
-        now = [index for index, cause in self.causes.items() if all_of_it or cause not in MODELS]
-        taken = _Dirty({index: self.causes.pop(index) for index in now}, self.percent.intersection(now))
+    def __bool__(self) -> bool:
+        return bool(self.causes or self.notes)
+
+    def when(self) -> float:
+        """When there is something to do."""
+        if self.failure:
+            return self.again
+        return self.due if not self.notes and MODELS.issuperset(self.causes.values()) else 0.0
+
+    def take(self, now: float) -> _Waiting:
+        """Take out what is to be saved now: everything, or what a person has changed; the rest stays."""
+        due = [index for index, cause in self.causes.items() if self.due <= now or cause not in MODELS]
+        taken = _Waiting({index: self.causes.pop(index) for index in due}, self.percent.intersection(due), self.notes)
         self.percent -= taken.percent
+        self.notes = []
         return taken
 
-    def put_back(self, other: _Dirty) -> None:
-        """What could not be saved waits again, except where it has changed since."""
+    def put_back(self, other: _Waiting) -> None:
+        """Let what could not be saved wait again, except where it has changed since."""
         self.causes = other.causes | self.causes
         self.percent |= other.percent
+        self.notes = other.notes + self.notes
 
 
 class Autosave(QObject):
-    """Saves the tracks' changed slices in a thread of its own.
+    """Saves the tracks' changed slices in a thread of its own, each track for itself.
+
+    An image is read in another thread, to know it by its content: however long that takes, and whether it can be read, is nothing to the
+    other tracks.
 
     Parameters
     ----------
@@ -179,10 +127,12 @@ class Autosave(QObject):
         Who makes the corrections; None for the name this person is logged in with.
     """
 
-    #: The workspace is open, or could not be opened.
-    opened = Signal(object)
+    #: The workspace is open, or could not be opened: the workspace or a sentence, and the cases that an ended session left.
+    opened = Signal(object, list)
     #: How saving stands now.
     told = Signal(object)
+    #: Something that the person should know once.
+    noticed = Signal(str)
     #: These slices of a track are on disk, or what was said of it.
     saved = Signal(object, list)
     #: A track's labels were changed and nobody told.
@@ -193,15 +143,15 @@ class Autosave(QObject):
         self.workspace: Workspace | None = None
         self._folder, self._user = folder, user
         self._tracks: list[Track] = []
-        self._dirty: dict[Track, _Dirty] = {}
-        self._notes: deque[tuple[Track, Note]] = deque()
+        self._waiting: dict[Track, _Waiting] = {}
+        #: Tracks whose images are being read, and since when.
+        self._reading: dict[Track, float] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
-        self._hurry = False
         self._idle = threading.Event()
         self._busy_since = 0.0
-        self._failed = False
+        self._status = Status(True, "")
         self._thread = threading.Thread(target=self._work, name="napari-lungseg autosave", daemon=True)
 
     # ---- from the GUI thread
@@ -216,31 +166,45 @@ class Autosave(QObject):
             self._tracks.append(track)
 
     def forget(self, track: Track) -> None:
-        """The track's layers are gone; what waits is still saved."""
+        """The track's layers are gone; what waits is still saved, or given up if its image cannot be read."""
         with self._lock:
             self._tracks = [other for other in self._tracks if other is not track]
+            if track in self._waiting:
+                self._waiting[track].again = 0.0
+        self._wake.set()
 
     def put(self, track: Track, indices: Iterable[int], cause: str) -> None:
         """These slices have changed."""
         waits = cause in MODELS
         with self._lock:
-            dirty = self._dirty.setdefault(track, _Dirty())
+            waiting = self._waiting.setdefault(track, _Waiting())
             for index in indices:
-                if not waits or dirty.causes.get(index, cause) in MODELS:
-                    dirty.causes[index] = cause
+                if not waits or waiting.causes.get(index, cause) in MODELS:
+                    waiting.causes[index] = cause
                 if cause in PROBABILITY:
-                    dirty.percent.add(index)
+                    waiting.percent.add(index)
             if waits:
-                dirty.due = time.monotonic() + REST_S
+                waiting.due = time.monotonic() + REST_S
             self._idle.clear()
         self._wake.set()
 
     def note(self, track: Track, note: Note) -> None:
         """Write something else about a track down, after the slices that wait now."""
         with self._lock:
-            self._notes.append((track, note))
+            self._waiting.setdefault(track, _Waiting()).notes.append(note)
             self._idle.clear()
         self._wake.set()
+
+    def pending(self, track: Track) -> bool:
+        """Whether something of a track waits to be saved."""
+        with self._lock:
+            return track in self._waiting
+
+    @property
+    def unsaved(self) -> list[Track]:
+        """Tracks of which something waits to be saved."""
+        with self._lock:
+            return list(self._waiting)
 
     @property
     def alive(self) -> bool:
@@ -253,13 +217,24 @@ class Autosave(QObject):
         since = self._busy_since
         return time.monotonic() - since if since else 0.0
 
+    @property
+    def reading_s(self) -> tuple[str, float]:
+        """The image that is being read for the longest, and the seconds that it has taken; 0 if none is."""
+        with self._lock:
+            first = min(self._reading.items(), key=lambda item: item[1], default=None)
+        return ("", 0.0) if first is None else (first[0].name, time.monotonic() - first[1])
+
     def flush(self, timeout_s: float) -> bool:
         """Save all that waits, now; tells whether it is done."""
         if not self._thread.is_alive():
-            return not (self._dirty or self._notes)
-        self._hurry = True
+            return not self._waiting
+        with self._lock:
+            for waiting in self._waiting.values():
+                waiting.due, waiting.failure = 0.0, ""
+            if self._waiting:
+                self._idle.clear()
         self._wake.set()
-        return self._idle.wait(timeout_s) and not (self._dirty or self._notes)
+        return self._idle.wait(timeout_s) and not self._waiting
 
     def close(self, timeout_s: float = 10.0) -> bool:
         """Save all that waits and end; tells whether all is on disk."""
@@ -274,10 +249,11 @@ class Autosave(QObject):
     def _work(self) -> None:
         try:
             self.workspace = Workspace(self._folder, user=self._user)
+            unfinished = self.workspace.unfinished()
         except Exception as error:
-            self._say(self.opened, sentence(error))
+            self._say(self.opened, sentence(error, f"Opening the workspace {self._folder}"), [])
             return
-        self._say(self.opened, self.workspace)
+        self._say(self.opened, self.workspace, unfinished)
         look = time.monotonic() + LOOK_S
         while not self._closing:
             self._wake.wait(self._pause(look))
@@ -291,69 +267,151 @@ class Autosave(QObject):
         self.workspace.close()
 
     def _pause(self, look: float) -> float:
-        if self._failed:
-            return RETRY_S
         with self._lock:
-            times = [look, *(dirty.due for dirty in self._dirty.values())]
+            times = [look, *(waiting.when() for track, waiting in self._waiting.items() if not self._must_wait(track))]
         return max(0.0, min(times) - time.monotonic())
 
     def _write_down(self) -> None:
         """Save all whose turn it is."""
         now = time.monotonic()
         with self._lock:
-            slices = [(track, dirty.take(all_of_it=self._hurry or dirty.due <= now)) for track, dirty in self._dirty.items()]
-            slices = [(track, dirty) for track, dirty in slices if dirty.causes]
-            self._dirty = {track: dirty for track, dirty in self._dirty.items() if dirty.causes}
-            notes = list(self._notes)
-            self._notes.clear()
-        while (slices or notes) and self._try(slices, notes):
-            pass
+            turn = [track for track, waiting in self._waiting.items() if waiting.when() <= now and not self._must_wait(track)]
+        wrote = [track for track in turn if self._write(track, now)]
         with self._lock:
-            # What could not be written waits for the next time, in its order.
-            for track, dirty in slices:
-                self._dirty.setdefault(track, _Dirty()).put_back(dirty)
-            self._notes.extendleft(reversed(notes))
-            if self._failed or not (self._dirty or self._notes):
+            self._waiting = {track: waiting for track, waiting in self._waiting.items() if waiting}
+            if all(waiting.failure for waiting in self._waiting.values()):
                 # Nobody waits for a disk that is full.
-                self._hurry = False
                 self._idle.set()
+        self._report(tried=bool(turn), wrote=bool(wrote))
 
-    def _try(self, slices: list[tuple[Track, _Dirty]], notes: list[tuple[Track, Note]]) -> bool:
-        """Write the first of the slices, or else of the notes, and take it off its list; tells whether that went well."""
+    def _must_wait(self, track: Track) -> bool:
+        """Whether a track's image is being read, or will be after another volume of it."""
+        return any(track is other or (track.content is None and track.layer is other.layer) for other in self._reading)
+
+    def _write(self, track: Track, now: float) -> bool:
+        """Save what waits of a track; tells whether anything was written."""
+        if track.content is None:
+            with self._lock:
+                if self._must_wait(track):
+                    return False
+                self._reading[track] = time.monotonic()
+            threading.Thread(target=self._read, args=(track,), name=f"napari-lungseg reads {track.name}", daemon=True).start()
+            return False
         assert self.workspace is not None
         self._busy_since = time.monotonic()
-        track = (slices or notes)[0][0]
+        taken = _Waiting()
         try:
-            case = track.case or track.identify(self.workspace)
-            if track.case is None and case.axis != track.axis and slices:
-                cause = next(iter(slices[0][1].causes.values()))
-                track.belong(case)
-                slices[0] = track, _Dirty(dict.fromkeys(range(track.slices), cause), set(range(track.slices)))
-            track.belong(case)
-            if slices:
-                self._save(track, case, slices[0][1])
-                self._say(self.saved, track, sorted(slices.pop(0)[1].causes))
-            else:
-                notes[0][1](self.workspace, case)
-                notes.pop(0)
-                self._say(self.saved, track, [])
+            case = track.case or self._claim(track, self.workspace)
+            with self._lock:
+                taken = self._waiting[track].take(now)
+            indices = sorted(taken.causes)
+            self._save(track, case, taken)
+            taken.causes, taken.percent = {}, set()
+            while taken.notes:
+                taken.notes[0](self.workspace, case)
+                taken.notes.pop(0)
         except Exception as error:
-            self._failed = True
-            self._say(self.told, Status(False, sentence(error)))
+            with self._lock:
+                self._waiting[track].put_back(taken)
+            self._fail(track, error)
             return False
         finally:
             self._busy_since = 0.0
-        again, self._failed = self._failed, False
-        self._say(self.told, Status(True, f"{'Saved again' if again else 'Saved'} at {time.strftime('%H:%M:%S')}"))
+        with self._lock:
+            self._waiting[track].failure, self._waiting[track].tries = "", 0
+        self._say(self.saved, track, indices)
         return True
 
-    def _save(self, track: Track, case: Case, dirty: _Dirty) -> None:
+    def _read(self, track: Track) -> None:
+        """Read the image of a track; runs in a thread of its own."""
+
+        def check() -> None:
+            if self._closing:
+                raise _EndedError
+
+        try:
+            track.read_content(check)
+        except _EndedError:
+            pass
+        except Exception as error:
+            self._fail(track, error)
+        with self._lock:
+            del self._reading[track]
+        self._wake.set()
+
+    def _claim(self, track: Track, workspace: Workspace) -> Case:
+        """Find the case of a track, a free one; all of the mask is saved there if the case may hold another one."""
+        assert track.content is not None
+        with self._lock:
+            others = {
+                other.case.content: other
+                for other in self._tracks
+                if other.case is not None and (other.result, other.step) != (track.result, track.step)
+            }
+        keys = (f"{track.content}-{number}" if number > 1 else track.content for number in count(1))
+        # What lies on no image is never found again, so that nothing would tell it from what is in an older case.
+        key = next(key for key in keys if key not in others and (track.has_image or workspace.find(key) is None))
+        known = workspace.find(key)
+        case = track.add_to(workspace, key)
+        with self._lock:
+            waiting = self._waiting[track]
+            if known is not None or case.axis != track.axis:
+                cause = next(iter(waiting.causes.values()), "import")
+                told = waiting.causes if case.axis == track.axis else {}
+                track.belong(case)
+                waiting.causes = dict.fromkeys(range(track.slices), cause) | told
+                waiting.percent = set(waiting.causes)
+        track.belong(case)
+        if key != track.content and track.has_image:
+            first = others[track.content].name
+            self._say(self.noticed, f"{track.name} is the same image as {first}: both masks are saved, each as a case of its own.")
+        return case
+
+    def _save(self, track: Track, case: Case, taken: _Waiting) -> None:
         assert self.workspace is not None
-        for cause in sorted(set(dirty.causes.values())):
-            indices = [index for index, why in dirty.causes.items() if why == cause]
+        for cause in sorted(set(taken.causes.values())):
+            indices = [index for index, why in taken.causes.items() if why == cause]
             slices = {index: track.planes(index) for index in indices}
-            percent = {index: plane for index in dirty.percent.intersection(indices) if (plane := track.percent(index)) is not None}
+            percent = {index: plane for index in taken.percent.intersection(indices) if (plane := track.percent(index)) is not None}
             self.workspace.save(case, slices, cause=cause, percent=percent, source=track.result.source_of(track.step))
+
+    def _fail(self, track: Track, error: Exception) -> None:
+        """Try a track again later; give it up if its mask is gone and it cannot be read."""
+        everywhere = isinstance(error, WorkspaceError)
+        if everywhere:
+            text = str(error)
+        else:
+            text = f"Saving {track.name} failed: {error}" if isinstance(error, InputError) else sentence(error, f"Saving {track.name}")
+        with self._lock:
+            if track not in self._waiting:
+                return
+            waiting, given_up = self._waiting[track], track not in self._tracks and not everywhere
+            if given_up:
+                del self._waiting[track]
+            else:
+                longer = 1 if everywhere else 2 ** min(waiting.tries, 10)
+                waiting.failure, waiting.tries = text, waiting.tries + 1
+                waiting.again = time.monotonic() + min(RETRY_S * longer, LONGEST_RETRY_S)
+        if given_up:
+            self._say(self.noticed, f"{text} Its mask was removed, and what was not saved of it is given up.")
+
+    def _report(self, *, tried: bool, wrote: bool) -> None:
+        """Tell how saving stands, if that has changed."""
+        with self._lock:
+            failures = list(dict.fromkeys(waiting.failure for waiting in self._waiting.values() if waiting.failure))
+            homeless = [track.name for track in self._tracks if track.case is not None and not track.has_image]
+        before = self._status
+        if failures:
+            self._status = Status(False, " ".join(failures))
+        elif wrote:
+            text = f"{'Saved' if before.safe else 'Saved again'} at {time.strftime('%H:%M:%S')}"
+            if homeless:
+                text += f". {', '.join(homeless)} cannot be offered again: there is no image below it"
+            self._status = Status(True, text)
+        elif not before.safe:
+            self._status = Status(True, SAVED_BY_ITSELF)
+        if self._status.text and (self._status != before or tried):
+            self._say(self.told, self._status)
 
     def _say(self, signal: Any, *values: Any) -> None:
         # The window may have gone while something was being written.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.lookup import is_image, result_for, result_of, results_in
 from napari_lungseg.widgets.saving.autosave import Status
 from napari_lungseg.widgets.saving.preferences import preferences
+from napari_lungseg.widgets.saving.recognition import Offer, describe
 from napari_lungseg.widgets.saving.session import Session
+from napari_lungseg.widgets.saving.track import Track
 from napari_lungseg.widgets.view import displayed_step, voxel_shape
 from napari_lungseg.widgets.worker import Failed, attempt
 from napari_lungseg.widgets.writers import save_layer
@@ -100,20 +104,28 @@ class WorkspaceBar(QWidget):
         offers, unfinished = self.session.offers, self.session.unfinished
         self._offer_box.setVisible(bool(offers or unfinished))
         if offers:
-            self.offer_text.setText(f"{offers[0].text} Restore it?")
+            self.offer_text.setText(f"{describe(self._offered)} Restore it?")
         elif unfinished:
             self.offer_text.setText(f"napari ended unexpectedly. Your work on {unfinished[0].name} is saved; open it again?")
         self.restore.setText("Restore" if offers else "Open")
 
+    @property
+    def _offered(self) -> list[Offer]:
+        """What is offered now: the work on one image, at all time points."""
+        offers = self.session.offers
+        return [offer for offer in offers if offer.layer == offers[0].layer]
+
     def _take_up(self) -> None:
         if self.session.offers:
-            self.session.accept(self.session.offers[0])
+            for offer in self._offered:
+                self.session.accept(offer)
         elif self.session.unfinished and self.session.unfinished[0].path is not None:
             self.session.go_on(self.session.unfinished[0].path)
 
     def _leave(self) -> None:
         if self.session.offers:
-            self.session.decline(self.session.offers[0])
+            for offer in self._offered:
+                self.session.decline(offer)
         else:
             self.session.pass_over()
 
@@ -131,13 +143,13 @@ class WorkspaceBar(QWidget):
             return
         path, _ = QFileDialog.getSaveFileName(self, f"Export {lungs.name}", f"{lungs.name}.seg.nrrd", LABEL_FILES)
         if path:
-            self._do(_export, Path(path), lungs, displayed_step(self.session.viewer, lungs))
+            self._do(_export, Path(path), lungs, displayed_step(self.session.viewer, lungs), what=f"Exporting {lungs.name}")
 
     def _export_all(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "An empty folder for the data set")
         workspace = self.session.workspace
         if folder and workspace is not None:
-            self._do(_export_all, workspace, Path(folder), self._open_images())
+            self._do(_export_all, workspace, Path(folder), self.session.tracks, what="Exporting the data set")
 
     def _export_record(self) -> None:
         workspace = self.session.workspace
@@ -145,7 +157,7 @@ class WorkspaceBar(QWidget):
             return
         path, _ = QFileDialog.getSaveFileName(self, "Who did what when", "record.csv", "CSV (*.csv)")
         if path:
-            self._do(_export_record, workspace, Path(path))
+            self._do(_export_record, workspace, Path(path), what="Saving the record")
 
     def _import(self) -> None:
         viewer = self.session.viewer
@@ -161,20 +173,24 @@ class WorkspaceBar(QWidget):
 
     def start_from(self, path: Path, image: Layer) -> None:
         """Make the mask in a file the mask of an image."""
-        self._do(_read_mask, path, image, displayed_step(self.session.viewer, image), done=self._imported)
+        step = displayed_step(self.session.viewer, image)
+        self._do(_read_mask, path, image, step, what=f"Reading {path.name}", done=partial(self._imported, image, step))
 
-    def _imported(self, read: tuple[Any, Volume, Array, str]) -> None:
-        image, volume, mask, name = read
+    def _imported(self, image: Layer, step: tuple[int, ...], read: tuple[Volume, Array, str]) -> None:
+        volume, mask, name = read
         viewer = self.session.viewer
         if image not in viewer.layers:
             return
         result = result_of(image)
-        if result is not None and result.has_lungs(viewer):
-            show_warning(f"{image.name} has a mask already; remove that layer first. The file was not taken.")
+        if voxel_shape(image)[len(step) :] != volume.shape:
+            show_warning(f"{image.name} has changed its shape meanwhile; choose the file again.")
             return
-        step = displayed_step(viewer, image)
+        at = f" at time point {'/'.join(map(str, step))}" if step else ""
+        if result is not None and result.has_lungs(viewer) and (not step or result.holds(step)):
+            show_warning(f"{image.name} has a mask already{at}; remove it first. The file was not taken.")
+            return
         result_for(image, voxel_shape(image)).start_from(viewer, step, volume, mask, name)
-        show_info(f"{name} is the mask of {image.name} now.")
+        show_info(f"{name} is the mask of {image.name}{at} now.")
 
     def _mask(self) -> Labels | None:
         viewer = self.session.viewer
@@ -187,12 +203,7 @@ class WorkspaceBar(QWidget):
             return None
         return masks[-1]
 
-    def _open_images(self) -> dict[str, Volume]:
-        """Images that are open, by their content; the files of the others are read."""
-        known = [(track.case, track) for track in self.session.tracks if track.case is not None]
-        return {case.content: volume_from_layer(track.result.image, track.step) for case, track in known}
-
-    def _do(self, function: Callable[..., Any], *args: Any, done: Callable[[Any], None] | None = None) -> None:
+    def _do(self, function: Callable[..., Any], *args: Any, what: str, done: Callable[[Any], None] | None = None) -> None:
         """Work on files in the background."""
 
         def finished(outcome: Any) -> None:
@@ -203,7 +214,7 @@ class WorkspaceBar(QWidget):
             else:
                 show_info(outcome)
 
-        worker = create_worker(attempt, function, *args)
+        worker = create_worker(attempt, function, *args, what=what)
         worker.returned.connect(finished)
         worker.start()
 
@@ -212,7 +223,13 @@ def _export(path: Path, lungs: Labels, step: tuple[int, ...]) -> str:
     return f"Saved {save_layer(lungs, path, step)}."
 
 
-def _export_all(workspace: Workspace, folder: Path, images: dict[str, Volume]) -> str:
+def _export_all(workspace: Workspace, folder: Path, tracks: list[Track]) -> str:
+    # Images that are open; the files of the others are read.
+    images = {
+        track.case.image: replace(track.volume, unit=track.unit)
+        for track in tracks
+        if track.case is not None and track.unit is not None and track.has_image
+    }
     return export_nnunet(workspace, folder, images=images).text
 
 
@@ -220,6 +237,6 @@ def _export_record(workspace: Workspace, path: Path) -> str:
     return f"Saved {export_record(workspace, path)}."
 
 
-def _read_mask(path: Path, image: Any, step: tuple[int, ...]) -> tuple[Any, Volume, Array, str]:
+def _read_mask(path: Path, image: Layer, step: tuple[int, ...]) -> tuple[Volume, Array, str]:
     volume = volume_from_layer(image, step)
-    return image, volume, import_mask(path, volume), path.name
+    return volume, import_mask(path, volume), path.name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +15,16 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
 
 from napari_lungseg.steps import Box
-from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.background import create_worker
-from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.lookup import is_image, result_for, result_of, viewer_key
-from napari_lungseg.widgets.results import RESULTS, Result
-from napari_lungseg.widgets.saving.autosave import Autosave, Note, Status, Track
+from napari_lungseg.widgets.results import KEY, RESULTS, Result
+from napari_lungseg.widgets.saving.autosave import SAVED_BY_ITSELF, Autosave, Note, Status
 from napari_lungseg.widgets.saving.preferences import user_name, workspace_folder
+from napari_lungseg.widgets.saving.recognition import Found, Offer, Search
+from napari_lungseg.widgets.saving.track import Track
 from napari_lungseg.widgets.view import displayed_step, voxel_shape
 from napari_lungseg.widgets.worker import Failed, sentence
-from napari_lungseg.workspace import Case, CaseSummary, Saved, Workspace, content_hash, damaged
+from napari_lungseg.workspace import Case, Saved, Workspace, damaged
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -36,36 +35,6 @@ SILENCE_S = 5.0
 WAIT_S = 5.0
 
 _sessions: dict[int, Session] = {}
-
-
-@dataclass(frozen=True, eq=False)
-class Offer:
-    """Work on an image that was found in the workspace.
-
-    Attributes
-    ----------
-    layer : Image
-        The image.
-    step : tuple of int
-        Which volume of it.
-    volume : Volume
-        Its geometry.
-    case : Case
-        Under what the work is kept.
-    """
-
-    layer: Layer
-    step: tuple[int, ...]
-    volume: Volume
-    case: Case
-    summary: CaseSummary
-
-    @property
-    def text(self) -> str:
-        """What was found, for the person."""
-        at = f" of {self.summary.changed.astimezone():%d %b %Y, %H:%M}" if self.summary.changed else ""
-        far = f"slices: {self.summary.corrected} corrected, {self.summary.reviewed} reviewed"
-        return f"The workspace has your work on {self.layer.name}{at} ({far})."
 
 
 class Session(QObject):
@@ -95,13 +64,15 @@ class Session(QObject):
         self.status = Status(True, "Opening the workspace …")
         self.offers: list[Offer] = []
         self.unfinished: list[Case] = []
-        self._resuming: list[Layer] = []
+        self._searches: list[Search] = []
+        self._resuming = False
         # napari's own bookkeeping is not to be kept alive by this.
         self._window: ReferenceType[QWidget] | None = None
-        self._watched: dict[int, tuple[Result, Callable[[Box, str], None]]] = {}
-        self._tracks: dict[tuple[int, tuple[int, ...]], Track] = {}
-        #: Cases of masks that came back, as :attr:`_tracks`.
-        self._found: dict[tuple[int, tuple[int, ...]], Case] = {}
+        #: Results with the ends of what this hears of them.
+        self._watched: dict[Result, Callable[[], None]] = {}
+        self._tracks: dict[tuple[Result, tuple[int, ...]], Track] = {}
+        #: Cases of masks that are coming back, as :attr:`_tracks`.
+        self._found: dict[tuple[Result, tuple[int, ...]], Case] = {}
         self._silence = QTimer(self)
         self._silence.setInterval(1000)
         self._silence.timeout.connect(self._check_silence)
@@ -118,6 +89,7 @@ class Session(QObject):
         self._autosave = Autosave(folder, user_name())
         self._autosave.opened.connect(self._opened)
         self._autosave.told.connect(self._tell)
+        self._autosave.noticed.connect(show_warning)
         self._autosave.saved.connect(self.saved)
         self._autosave.unseen.connect(self._unseen)
         self._autosave.start()
@@ -125,23 +97,34 @@ class Session(QObject):
     def choose(self, folder: Path) -> None:
         """Keep the work in another workspace from now on; all that is in the window goes there too."""
         # All goes to the new one, so that there is no need to wait for an old disk that does not answer.
-        self._autosave.close(timeout_s=1.0)
+        before = self._autosave
+        before.close(timeout_s=1.0)
+        before.blockSignals(True)
         self.workspace = None
-        tracks = list(self._tracks.values())
+        self._stop_searches()
+        self.offers, self.unfinished = [], []
+        self.offers_changed.emit()
         self._open(folder)
-        for track in tracks:
+        tracks = self.tracks
+        for track in tracks + [track for track in before.unsaved if track not in tracks]:
             track.case = None
             self._autosave.watch(track)
             self._autosave.put(track, range(track.slices), "another workspace")
+            if track not in tracks:
+                self._autosave.forget(track)
 
     def close(self) -> bool:
         """Save what waits and let go of the viewer; tells whether all is on disk."""
         _sessions.pop(viewer_key(self.viewer), None)
         self._silence.stop()
+        self._stop_searches()
         RESULTS.begun.disconnect(self._watch, missing_ok=True)
         for name, callback in (("inserted", self._inserted), ("removed", self._removed)):
             getattr(self.viewer.layers.events, name).disconnect(callback)
-        return self._autosave.close()
+        saved = self._autosave.close()
+        while self._watched:
+            self._watched.popitem()[1]()
+        return saved
 
     def follow(self, widget: QWidget) -> None:
         """End with the window that a widget is in, and not before all is saved or the person knows better."""
@@ -185,7 +168,7 @@ class Session(QObject):
     def _parent(self) -> QWidget | None:
         return None if self._window is None else self._window()
 
-    def _opened(self, workspace: Workspace | str) -> None:
+    def _opened(self, workspace: Workspace | str, unfinished: list[Case]) -> None:
         if isinstance(workspace, str):
             self._tell(Status(False, workspace))
             return
@@ -193,10 +176,10 @@ class Session(QObject):
         if workspace.why_read_only:
             self._tell(Status(False, f"{workspace.why_read_only} What you change in this window is not saved."))
         else:
-            self._tell(Status(True, "Every change is saved by itself."))
+            self._tell(Status(True, SAVED_BY_ITSELF))
         if workspace.told:
             show_warning(workspace.told)
-        self.unfinished = [case for case in workspace.unfinished() if case.path is not None]
+        self.unfinished = [case for case in unfinished if case.path is not None]
         self.offers_changed.emit()
         self.opened.emit(workspace)
         for layer in self.viewer.layers:
@@ -214,6 +197,9 @@ class Session(QObject):
         if self.workspace is not None and not self._autosave.alive:
             self._tell(Status(False, "Saving has stopped; your work is in memory. Choose the workspace again, and look into the log."))
             return
+        image, reading = self._autosave.reading_s
+        if reading > SILENCE_S:
+            self._tell(Status(False, f"{image} is still being read; what you change there is in memory until then."))
         silent = self._autosave.silent_s
         if silent > SILENCE_S:
             text = (
@@ -230,15 +216,16 @@ class Session(QObject):
 
     def track(self, result: Result, step: tuple[int, ...]) -> Track:
         """The track of one volume of a result."""
-        key = id(result), step
-        track = self._tracks.get(key)
-        if track is None or track.corrections is not result.corrections:
-            if track is not None:
-                self._autosave.forget(track)
-            track = self._tracks[key] = Track.of(result, step)
-            if (case := self._found.get(key)) is not None:
-                track.belong(case)
-            self._autosave.watch(track)
+        key = result, step
+        before = self._tracks.get(key)
+        if before is not None and before.corrections is result.corrections:
+            return before
+        track = self._tracks[key] = Track.of(result, step)
+        if before is not None:
+            self._autosave.forget(before)
+        if key in self._found:
+            track.belong(self._found[key])
+        self._autosave.watch(track)
         return track
 
     def note(self, track: Track, note: Note) -> None:
@@ -251,15 +238,55 @@ class Session(QObject):
         return list(self._tracks.values())
 
     def _watch(self, result: Result) -> None:
-        if result.lungs is not None and result.lungs in self.viewer.layers and id(result) not in self._watched:
-            told = partial(self._changed, result)
-            self._watched[id(result)] = result, told
-            result.changed.connect(told)
+        """Hear of a result; of one that has lost its mask to another no longer."""
+        for other in [other for other in self._watched if other.lungs is None]:
+            self._unwatch(other)
+        if result.lungs is None or result.lungs not in self.viewer.layers or result in self._watched:
+            return
+        image, changed, replaced = result.image, partial(self._changed, result), partial(self._image_replaced, result)
+        result.changed.connect(changed)
+        image.events.data.connect(replaced)
+
+        def end() -> None:
+            result.changed.disconnect(changed)
+            image.events.data.disconnect(replaced)
+
+        self._watched[result] = end
+
+    def _unwatch(self, result: Result) -> None:
+        if result in self._watched:
+            self._watched.pop(result)()
+        for key, track in list(self._tracks.items()):
+            if track.result is result:
+                self._autosave.forget(track)
+                del self._tracks[key]
 
     def _changed(self, result: Result, box: Box, cause: str) -> None:
+        assert result.lungs is not None
+        if cause == "restored":
+            return  # from the workspace
         for step in steps_in(box):
-            track = self.track(result, step)
-            self._autosave.put(track, track.touched(box), cause)
+            # A mask that was begun empty is no work yet, so that a time series is kept only where there is some.
+            if cause != "import" or (result, step) in self._tracks or result.lungs.data[step].any():
+                track = self.track(result, step)
+                self._autosave.put(track, track.touched(box), cause)
+                # What was offered for it would be mixed with what is begun now.
+                self._withdraw([offer for offer in self.offers if offer.layer == track.layer and offer.step == step])
+
+    def _image_replaced(self, result: Result, _: Any = None) -> None:
+        """Keep a mask under what its image shows now; what it was before stays under the old one."""
+        if result.lungs is None or voxel_shape(result.image) != result.shape:
+            return
+        for key, track in list(self._tracks.items()):
+            if track.result is not result:
+                continue
+            if self._autosave.pending(track):
+                track.freeze()
+            self._autosave.forget(track)
+            del self._tracks[key]
+            track = self.track(result, track.step)
+            self._autosave.put(track, range(track.slices), "image replaced")
+        RESULTS.begun.emit(result)
 
     def _unseen(self, track: Track) -> None:
         # A stroke that is on its way will be told of when it ends.
@@ -269,17 +296,10 @@ class Session(QObject):
     def _removed(self, event: Any) -> None:
         layer = event.value
         # Nothing of a case that was put away stays in memory; what still waits to be saved is with the autosave.
-        for number, (result, told) in list(self._watched.items()):
-            if layer == result.lungs:
-                result.changed.disconnect(told)
-                del self._watched[number]
-        for key, track in list(self._tracks.items()):
-            if layer == track.lungs:
-                self._autosave.forget(track)
-                del self._tracks[key]
-                self._found.pop(key, None)
-        self.offers = [offer for offer in self.offers if offer.layer != layer]
-        self.offers_changed.emit()
+        for result in [result for result in self._watched if layer == result.lungs]:
+            self._unwatch(result)
+        self._stop_searches(layer)
+        self._withdraw([offer for offer in self.offers if offer.layer == layer])
 
     # ---- what is found again
 
@@ -287,39 +307,85 @@ class Session(QObject):
         self._recognise(event.value)
 
     def _recognise(self, layer: Layer) -> None:
-        if self.workspace is None or not is_image(layer) or result_of(layer) is not None:
+        if self.workspace is None or not is_image(layer) or (layer.ndim <= 3 and result_of(layer) is not None):
             return
-        worker = create_worker(_recognise, self.workspace, layer, displayed_step(self.viewer, layer))
+        orphans = {track.volume.shape for track in self.tracks if track.result.image not in self.viewer.layers}
+        search = Search(self.workspace, layer, displayed_step(self.viewer, layer), orphans, resume=self._resuming)
+        self._searches.append(search)
+        worker = create_worker(search.run)
         worker.returned.connect(self._recognised)
         worker.start()
 
-    def _recognised(self, recognised: tuple[Layer, Offer | Failed | None]) -> None:
-        layer, offer = recognised
-        resume = layer in self._resuming
-        self._resuming = [other for other in self._resuming if other != layer]
-        if layer not in self.viewer.layers or result_of(layer) is not None:
+    def _stop_searches(self, layer: Layer | None = None) -> None:
+        """End the searches for an image, or all."""
+        for search in [search for search in self._searches if layer is None or search.layer == layer]:
+            search.cancelled = True
+            self._searches.remove(search)
+
+    def _recognised(self, searched: tuple[Search, list[Found] | Failed]) -> None:
+        search, found = searched
+        if search not in self._searches:
             return
-        if isinstance(offer, Offer):
-            self.unfinished = [case for case in self.unfinished if case != offer.case]
-            self.offers.append(offer)
-            if resume:
+        self._searches.remove(search)
+        if isinstance(found, Failed):
+            show_warning(found.text)
+            found = []
+        if self._give_back(search.layer, found):
+            return
+        offers = []
+        for one in found:
+            if (offer := self._offer(search.layer, one)) is not None:
+                offers.append(offer)
+                self.offers.append(offer)
+        self.unfinished = [case for case in self.unfinished if case not in [offer.case for offer in offers]]
+        self.offers_changed.emit()
+        if search.resume:
+            for offer in offers:
                 self.accept(offer)
-            self.offers_changed.emit()
-        elif resume:
-            self.fresh.emit(layer)
+            if not offers:
+                self.fresh.emit(search.layer)
+
+    def _give_back(self, layer: Layer, found: list[Found]) -> bool:
+        """Give an image back to the mask that stayed here when it was removed; tells whether there is one."""
+        contents = {one.step: one.content for one in found}
+        for result in self._watched:
+            tracks = [track for track in self.tracks if track.result is result]
+            if (
+                tracks
+                and result.image not in self.viewer.layers
+                and result_of(layer) is None
+                and all(track.content is not None and track.content == contents.get(track.step) for track in tracks)
+            ):
+                self._watched.pop(result)()
+                result.image = layer
+                layer.metadata[KEY] = result
+                for track in tracks:
+                    track.layer = layer
+                RESULTS.begun.emit(result)
+                return True
+        return False
+
+    def _offer(self, layer: Layer, found: Found) -> Offer | None:
+        """What can be offered for a volume: a case that is in no other layer, where no work has begun."""
+        result = result_of(layer)
+        track = None if result is None else self._tracks.get((result, found.step))
+        if track is not None and (track.case is not None or self._autosave.pending(track)):
+            return None
+        shown = [track.case for track in self.tracks] + [offer.case for offer in self.offers]
+        free = [summary for summary in found.known if summary.case not in shown]
+        return Offer(layer, found.step, found.volume, free[0].case, free[0], len(free) - 1) if free else None
 
     def go_on(self, path: Path) -> None:
         """Open an image, with the work on it if there is any."""
         self.unfinished = [case for case in self.unfinished if case.path != path]
         self.offers_changed.emit()
+        self._resuming = True
         try:
-            layers = self.viewer.open(str(path), plugin="napari-lungseg")
+            self.viewer.open(str(path), plugin="napari-lungseg")
         except Exception as error:
-            show_error(sentence(error))
-            return
-        for layer in layers:
-            self._resuming.append(layer)
-            self._recognise(layer)
+            show_error(sentence(error, f"Opening {path.name}"))
+        finally:
+            self._resuming = False
 
     def pass_over(self) -> None:
         """Leave the work of the last session where it is."""
@@ -335,22 +401,29 @@ class Session(QObject):
 
     def decline(self, offer: Offer) -> None:
         """Leave it in the workspace."""
-        self.offers.remove(offer)
-        self.offers_changed.emit()
+        self._withdraw([offer])
 
-    def _loaded(self, loaded: tuple[Offer, Saved] | Failed) -> None:
-        if isinstance(loaded, Failed):
-            show_error(loaded.text)
-            return
+    def _withdraw(self, offers: list[Offer]) -> None:
+        if offers:
+            self.offers = [offer for offer in self.offers if offer not in offers]
+            self.offers_changed.emit()
+
+    def _loaded(self, loaded: tuple[Offer, Saved | Failed]) -> None:
         offer, saved = loaded
         if offer not in self.offers:
             return
         self.decline(offer)
-        if offer.layer not in self.viewer.layers:
+        if isinstance(saved, Failed):
+            show_error(saved.text)
             return
         result = result_for(offer.layer, voxel_shape(offer.layer))
-        self._found[id(result), offer.step] = offer.case
+        self._found[result, offer.step] = offer.case
         result.restore(self.viewer, offer.step, offer.volume, saved)
+        del self._found[result, offer.step]
+        # Whoever shows the volume may have begun its track already.
+        track = self.track(result, offer.step)
+        track.belong(offer.case)
+        self.saved.emit(track, [])
         if saved.damage:
             show_warning(f"Not all of {offer.case.name} is as it was saved: {damaged(saved.damage)}.")
 
@@ -374,20 +447,10 @@ def steps_in(box: Box) -> list[tuple[int, ...]]:
     return steps
 
 
-def _recognise(workspace: Workspace, layer: Layer, step: tuple[int, ...]) -> tuple[Layer, Offer | Failed | None]:
-    try:
-        volume = volume_from_layer(layer, step)
-        case = workspace.find(content_hash(volume.array))
-        summary = next((known for known in workspace.cases() if case is not None and known.case.id == case.id and known.saved), None)
-        return layer, None if summary is None else Offer(layer, step, volume, summary.case, summary)
-    except Exception as error:
-        return layer, Failed(sentence(error))
-
-
-def _load(workspace: Workspace, offer: Offer) -> tuple[Offer, Saved] | Failed:
+def _load(workspace: Workspace, offer: Offer) -> tuple[Offer, Saved | Failed]:
     try:
         saved = workspace.load(offer.case)
         assert saved is not None
-        return offer, saved
     except Exception as error:
-        return Failed(sentence(error))
+        return offer, Failed(sentence(error, f"Loading the work on {offer.layer.name}"))
+    return offer, saved

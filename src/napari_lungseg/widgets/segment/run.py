@@ -115,7 +115,7 @@ class Run(QObject):
         self.result.tell_apart(self.frame, ready.classes)
         self.result.show(self._viewer)
         self.result.show_probability(self._viewer, as_image=self._as_image)
-        self.result.made_by = ready.made_by
+        self.frame.made_by = ready.made_by
         self.result.stepped.connect(self._stepped)
         self.told.emit("Segmenting …")
         self._began = time.perf_counter()

@@ -85,7 +85,9 @@ class ChooseForm(QWidget):
         if self.kind.value == "workspace":
             if session.workspace is None:
                 raise InputError("There is no workspace: choose one below.")
-            known = {track.case.content: (track.result.image, track.step) for track in session.tracks if track.case is not None}
+            known = {
+                track.case.image: (track.result.image, track.step) for track in session.tracks if track.case is not None and track.has_image
+            }
             return WorkspaceMaterials(session.workspace, known)
         if self.kind.value == "folder":
             if self._path is None:

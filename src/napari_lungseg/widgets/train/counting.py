@@ -104,4 +104,4 @@ def _answer(
                 paces[question.pace] = Estimate(estimate_seconds(question.settings, question.base, question.preset, question.device))
         yield paces[question.pace]
     except Exception as error:
-        yield Failed(why(error))
+        yield Failed(why(error, "Counting what there is to learn from"))

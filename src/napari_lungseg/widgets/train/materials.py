@@ -18,7 +18,7 @@ from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.results import Result
-from napari_lungseg.workspace import Case, Workspace, content_hash
+from napari_lungseg.workspace import Case, Workspace, case_key, content_hash
 
 if TYPE_CHECKING:
     from napari_lungseg.training.sources import Source
@@ -59,7 +59,7 @@ class LayerMaterials:
 
     def open(self) -> Source:
         """Labels are copied slice by slice, so that a stroke that is being painted is in them or not."""
-        from napari_lungseg.training.sources import CasesSource, TrainingCase, case_key, only_slices
+        from napari_lungseg.training.sources import CasesSource, TrainingCase, only_slices
 
         image = volume_from_layer(self.image, self.step)
         labels = volume_from_layer(self.labels, self.step, "arbitrary")
@@ -80,14 +80,17 @@ class LayerMaterials:
         if self.background is not None:
             learnt = _scribbled(learnt, self.background)
         content = self.case.content if self.case is not None else content_hash(image.array)
-        case = TrainingCase(case_key(content), self.image.name, image, image.with_array(learnt))
+        case = TrainingCase(
+            case_key(content), self.image.name, image, image.with_array(learnt), case_key(content if self.case is None else self.case.image)
+        )
         names = {} if self.result is None or self._is_foreign else self.result.names
         return CasesSource([case], spelled_out(names), self.labels.name)
 
     @property
     def _is_foreign(self) -> bool:
         """Whether the labels came from elsewhere, rather than from a model here."""
-        return self.result is None or self.result.made_by is None or self.result.made_by.kind == "imported"
+        source = None if self.result is None else self.result.source_of(self.step)
+        return source is None or source.kind == "imported"
 
     def _judged(self, planes: Sequence[Array], axis: int) -> list[int]:
         """Slices that were reviewed; else those that a person changed; else, of labels from elsewhere, those that hold any."""

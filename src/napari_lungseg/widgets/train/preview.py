@@ -110,7 +110,7 @@ def _views(
             pictures.append(Picture("", image, label))
         return example, pictures
     except Exception as error:
-        return Failed(why(error))
+        return Failed(why(error, "The preview"))
 
 
 def _example(materials: Materials, base: str | None) -> Example:

@@ -91,7 +91,7 @@ def training(job: Job, reins: Reins) -> Generator[Update | Failed, None, None]:
     except Timeout:
         yield Failed("A model is being trained in another window; wait until that is done.")
     except Exception as error:
-        yield Failed(why(error))
+        yield Failed(why(error, "The training"))
 
 
 def _updates(job: Job, reins: Reins) -> Generator[Any, None, None]:
@@ -110,15 +110,15 @@ def _updates(job: Job, reins: Reins) -> Generator[Any, None, None]:
         yield from run(job.folder, device=job.device, resume=job.materials is None, should_stop=reins.stopped.is_set)
 
 
-def why(error: Exception) -> str:
-    """What went wrong in training, and what to do."""
+def why(error: Exception, what: str) -> str:
+    """What went wrong in training, and what to do; ``what`` as for :func:`~.worker.sentence`."""
     # The core says which file could not be written, and its cause why.
     trouble = error.__cause__ if isinstance(error, InputError) and error.__cause__ is not None else error
     if isinstance(trouble, OSError) and trouble.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk of {user_folder()} is full; make room there, then go on with the run."
     if isinstance(error, MemoryError):
         return "There is not enough memory to train; close other programs, or choose smaller views or a smaller batch under Settings."
-    return sentence(error, "training")
+    return sentence(error, what)
 
 
 def _drive(updates: Iterator[Any]) -> Iterator[Any]:

@@ -16,7 +16,7 @@ def accept(name: str, wanted: str) -> str | Failed:
         if wanted != name:
             remove_model(name)
     except Exception as error:
-        return Failed(why(error))
+        return Failed(why(error, f"Accepting {name}"))
     return wanted
 
 
@@ -25,5 +25,5 @@ def roll_back(name: str) -> str | Failed:
     try:
         remove_model(name)
     except Exception as error:
-        return Failed(why(error))
+        return Failed(why(error, f"Removing {name}"))
     return ""

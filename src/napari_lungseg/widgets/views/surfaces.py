@@ -54,7 +54,7 @@ def shaping(mask: Layer, step: tuple[int, ...]) -> list[Shape] | Failed:
         world = world_from_lps(mask, step, labels)
         return [_shape(label, mesh, world) for label, mesh in surfaces(labels).items()]
     except Exception as error:
-        return Failed(sentence(error, "surface"))
+        return Failed(sentence(error, "Making the surface"))
 
 
 class Surfaces:

@@ -18,6 +18,7 @@ from napari_lungseg.widgets.views.anatomy import plane_through, world_axes
 from napari_lungseg.widgets.views.compass import Compass, directions_in, known_directions_in
 from napari_lungseg.widgets.views.four_up import FourUp
 from napari_lungseg.widgets.views.solid import Solid
+from napari_lungseg.widgets.worker import sentence
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -180,7 +181,7 @@ class Viewing(QObject):
             four_up.wanted.connect(self._show_beside)
             stretches = Stretches(self)
             self._building = stretches, four_up
-            stretches.start(four_up.build(), self._built)
+            stretches.start(four_up.build(), self._built, self._not_built)
 
     def _built(self) -> None:
         assert self._building is not None
@@ -191,6 +192,10 @@ class Viewing(QObject):
             self._show_four_up()
         else:
             self.four_up.hide()
+
+    def _not_built(self, error: Exception) -> None:
+        self._close_four_up()
+        self._tell(sentence(error, "Opening the four views"))
 
     def _show_four_up(self) -> None:
         assert self.four_up is not None
