@@ -11,6 +11,7 @@ from waiting import settle
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.correct.tool_form import HEADING
 from napari_lungseg.widgets.correct.tools import TOOLS
+from napari_lungseg.widgets.lookup import result_holding
 
 CT, LUNGS = chest()
 MIDDLE = 4
@@ -401,3 +402,22 @@ def test_a_tool_undone_while_it_is_written_is_over(open_bench):
     assert bench.controls.tools.apply.text == "Apply"
     settle(bench.qtbot)  # nothing comes after
     np.testing.assert_array_equal(bench.lungs.data, LONG_MASK)
+
+
+def test_a_tool_whose_writing_fails_is_told_as_failed_and_undone(bench, messages):
+    bench = bench(with_island())
+    before = bench.lungs.data.copy()
+    written = []
+
+    def fail(box, cause):
+        written.append(box)
+        if len(written) == 2:
+            raise OSError("the disk is gone")
+
+    result = result_holding(bench.viewer, bench.lungs)
+    result.changed.connect(fail)
+    assert "failed" in bench.apply("shrink", "volume", mm=4.0)
+    assert "changed" not in bench.status
+    assert any("failed" in message and "Undo" in message for message in messages)
+    bench.lungs.undo()
+    np.testing.assert_array_equal(bench.lungs.data, before)

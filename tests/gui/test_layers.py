@@ -306,3 +306,11 @@ def test_every_slice_shows_and_a_stroke_lands_in_it(viewer, tilt, recwarn):
             assert labels._data_view.any()  # the stroke is on the slice that is displayed
             assert labels.data[step].any()
     assert not [w for w in recwarn if "Non-orthogonal" in str(w.message)]
+
+
+def test_that_nobody_knows_how_the_patient_lies_survives_a_layer():
+    volume = Volume(np.zeros((3, 4, 5), np.uint8), np.eye(4), spacing_known=False, oriented=False)
+    data, keywords = volume_to_layer(volume)
+    image = Image(data, **keywords)
+    assert not volume_from_layer(image).oriented
+    assert not volume_from_layer(Labels(data, **layer_geometry(image))).oriented

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Layer
+from psygnal import EmitLoopError
 
 from napari_lungseg.classes import ClassLabels
 from napari_lungseg.corrections import MODEL
@@ -181,6 +182,9 @@ def sentence(error: Exception, what: str) -> str:
     what : str
         What failed, as the subject of the sentence: "The segmentation", "Saving ct".
     """
+    if isinstance(error, EmitLoopError) and isinstance(error.__cause__, Exception):
+        # Its own text is that of the code around the error.
+        error = error.__cause__
     if isinstance(error, InputError):
         return str(error)
     logger.exception("%s failed", what, exc_info=error)
