@@ -7,10 +7,12 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,15 +104,45 @@ def segment_files(
         for task in tasks:
             yield _outcome(task, partial(segment_file, task, settings, progress), alone=len(tasks) == 1)
         return
+    yield from _in_processes(tasks, settings)
+
+
+def _in_processes(tasks: Sequence[Task], settings: CohortSettings) -> Iterator[Outcome]:
+    """Segment several scans at a time; a process that is killed costs the scan that it had in hand, and is replaced."""
     # A forked copy of a process with torch's threads may hang. Fresh processes share the cores.
     threads = str(max(1, available_cores() // settings.jobs))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(settings.jobs, len(tasks)), context, _limit_threads, (threads,)) as pool:
+
+    def fresh() -> ProcessPoolExecutor:
+        # A pool for each process, as a pool that loses one fails all that it holds.
+        return ProcessPoolExecutor(1, context, _limit_threads, (threads,))
+
+    def begin(pool: ProcessPoolExecutor, task: Task) -> None:
         try:
-            futures = {pool.submit(segment_file, task, settings): task for task in tasks}
-            for future in as_completed(futures):
-                yield _outcome(futures[future], future.result, alone=False)
-        finally:
+            future = pool.submit(segment_file, task, settings)
+        except BrokenProcessPool:
+            # Its process was killed while it had nothing to do.
+            pool = fresh()
+            future = pool.submit(segment_file, task, settings)
+        working[future] = pool, task
+
+    working: dict[Future[dict[str, Any]], tuple[ProcessPoolExecutor, Task]] = {}
+    waiting = iter(tasks)
+    try:
+        for task in islice(waiting, settings.jobs):
+            begin(fresh(), task)
+        while working:
+            for future in wait(working, return_when=FIRST_COMPLETED).done:
+                pool, task = working.pop(future)
+                broken = isinstance(future.exception(), BrokenProcessPool)
+                following = next(waiting, None)
+                if broken or following is None:
+                    pool.shutdown(wait=False)
+                if following is not None:
+                    begin(fresh() if broken else pool, following)
+                yield _outcome(task, future.result, alone=False)
+    finally:
+        for pool, _ in working.values():
             pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -180,6 +212,8 @@ def _outcome(task: Task, work: Callable[[], dict[str, Any]], *, alone: bool) -> 
         message = str(error)
     except MemoryError as error:
         message = memory_sentence(error)
+    except BrokenProcessPool:
+        message = "Its process was ended from outside, as the system does where memory is short; close other programs, or run fewer jobs."
     except Exception as error:
         if alone:
             raise  # the traceback tells more; with several, the others go on
