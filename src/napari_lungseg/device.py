@@ -6,6 +6,7 @@ import copy
 import math
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,15 +91,29 @@ def list_devices() -> list[str]:
     return ["auto", *(f"cuda:{index}" for index in range(gpus)), *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
 
 
+class _Sparing:
+    """How many contexts leave a core free, and how many threads torch had before the first one; they may overlap over threads."""
+
+    lock = threading.Lock()
+    contexts = 0
+    before = 1
+
+
 @contextmanager
 def one_core_free() -> Iterator[None]:
-    """Leave a core to the window, for as long as the context lasts."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before - 1))
+    """Leave a core to the window, for as long as the context, or another that overlaps it, lasts."""
+    with _Sparing.lock:
+        if _Sparing.contexts == 0:
+            _Sparing.before = torch.get_num_threads()
+        _Sparing.contexts += 1
+        torch.set_num_threads(max(1, _Sparing.before - 1))
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _Sparing.lock:
+            _Sparing.contexts -= 1
+            if _Sparing.contexts == 0:
+                torch.set_num_threads(_Sparing.before)
 
 
 def batch_size(free_bytes: int, config: UNetConfig, height: int, width: int) -> int:
