@@ -90,7 +90,7 @@ def train(
     }
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     settings = _settings(changes, augmentation, new=base is None)
-    command = shlex.join(["napari-lungseg", *sys.argv[1:]])
+    command = _command(base, preset, changes, augmentation, sweep)
     # Of the processes that torchrun starts, one speaks.
     speaks = os.environ.get("RANK", "0") == "0"
     with _Bar(speaks) as bar:
@@ -117,6 +117,18 @@ def _settings(changes: dict[str, Any], augmentation: float | None, *, new: bool)
 
     settings = TrainSettings(**changes) if new else TrainSettings.fine_tuning(**changes)
     return settings if augmentation is None else replace(settings, augmentation=replace(settings.augmentation, strength=augmentation))
+
+
+def _command(base: str | None, preset: str, changes: dict[str, Any], augmentation: float | None, sweep: int) -> str:
+    """What was asked for, as a card keeps it: without paths, which may hold names of people."""
+    told = ["napari-lungseg", "train", "DATA", "-o", "MODEL"]
+    told += ["--preset", preset] if base is None else ["--from", Path(base).name]
+    for name, value in (changes | {"augmentation": augmentation, "sweep": sweep or None}).items():
+        if name == "keep_old" and value is not None:
+            told.append("--keep-old" if value else "--something-else")
+        elif value is not None:
+            told += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join(told)
 
 
 class _Bar:

@@ -394,4 +394,4 @@ def test_the_card_of_an_accepted_model_tells_where_it_comes_from(train_module, d
     assert finish(desk, train_module, train_module.controls.verdict.accept) == ""
     card = json.loads(Path(phantom_model.parent / "learner-tuned" / "card.json").read_text())
     assert card["lineage"][0]["name"] == "learner"
-    assert card["training"]["source"] == "ct lungs"
+    assert card["training"]["source"] == "a layer of labels"

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
+from napari_lungseg import cli
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import write
-from napari_lungseg.model import import_model, remove_model
+from napari_lungseg.model import import_model, load_model, remove_model
 from napari_lungseg.run_files import FOLDER, LOCK, LOG, PLAN, SAMPLES, SLICES_DATA, remove_run
 from napari_lungseg.training.lock import run_lock
 from napari_lungseg.training.prepare import prepare
 from napari_lungseg.training.run import run
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.sources import CasesSource, FolderSource, TrainingCase
+from napari_lungseg.training.split import hidden_key
 from napari_lungseg.training.train import train
 from napari_lungseg.training.updates import Finished, Notice
 from napari_lungseg.volume import Volume, scaling
@@ -165,6 +169,45 @@ def test_no_folder_is_made_where_there_is_no_run(tmp_path) -> None:
     with pytest.raises(InputError, match="no training run"):
         list(run(tmp_path / "none", device="cpu", resume=True))
     assert not (tmp_path / "none").exists()
+
+
+def test_nothing_that_stays_with_a_model_tells_a_name_or_a_path(chests, tmp_path) -> None:
+    """Also not of a case that could not be used, of its patient, of the base's folder, or of the data's."""
+    data = FolderSource(chests).data
+    cases = [TrainingCase(f"MUELLER_{case}", f"MUELLER_{case}", *data.load(case), f"MUELLER_{case[0]}") for case in data.cases]
+    image = cases[0].image
+    unfit = TrainingCase("MUELLER_z", "MUELLER_z", image, Volume(np.zeros((1, 4, 4), np.uint8), np.eye(4)))
+    first = tmp_path / "base of MUELLER"
+    train(CasesSource(cases, {1: "lung"}), first / "one", settings=SETTINGS, device="cpu")
+    second = tmp_path / "two"
+    train(CasesSource([*cases, unfit], {1: "lung"}), second, base=str(first / "one"), settings=SETTINGS, device="cpu")
+    card = load_model(second).card
+    assert card.training["split"]["patients"] == load_model(first / "one").card.training["split"]["patients"]
+    for folder in (first / "one", second):
+        for name, content in files(folder).items():
+            assert b"MUELLER" not in content, name
+            assert str(tmp_path).encode() not in content, name
+
+
+def test_a_split_with_names_of_an_older_card_is_kept(chests, tmp_path) -> None:
+    train(FolderSource(chests), tmp_path / "new", settings=SETTINGS, device="cpu")
+    text = (tmp_path / "new" / "card.json").read_text(encoding="utf-8")
+    for name in ("a", "b", "c", "a1", "a2"):
+        text = text.replace(hidden_key(name), name)
+    (tmp_path / "new" / "card.json").write_text(text, encoding="utf-8")
+    train(FolderSource(chests), tmp_path / "again", base=str(tmp_path / "new"), settings=replace(SETTINGS, seed=5), device="cpu")
+    patients = load_model(tmp_path / "again").card.training["split"]["patients"]
+    old = json.loads(text)["training"]["split"]["patients"]
+    assert patients == {hidden_key(name): side for name, side in old.items()}
+
+
+def test_the_command_in_a_card_names_no_path(chests, tmp_path, capsys) -> None:
+    options = ["--epochs", "1", "--steps-per-epoch", "1", "--batch-size", "1", "--view-px", "48", "--coarse-share", "0"]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["train", str(chests), "-o", str(tmp_path / "m"), "--device", "cpu", *options])
+    assert ended.value.code == 0
+    command = load_model(tmp_path / "m").card.training["command"]
+    assert command.startswith("napari-lungseg train DATA -o MODEL --preset small --epochs 1")
 
 
 def test_removing_a_model_leaves_files_that_are_not_the_models(chests, tmp_path, monkeypatch) -> None:

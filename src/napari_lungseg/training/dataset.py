@@ -47,6 +47,8 @@ class Dataset:
         Where the data come from and under which licence, as ``"sources"`` in ``dataset.json`` says.
     ignore : int or None
         Label of voxels that nobody has judged ("ignore" in ``dataset.json``).
+    name : str
+        What the data set calls itself ("name" in ``dataset.json``); empty where it does not.
     """
 
     folder: Path
@@ -59,6 +61,7 @@ class Dataset:
     names: dict[int, str]
     sources: list[Any]
     ignore: int | None = None
+    name: str = ""
 
     @property
     def train(self) -> tuple[str, ...]:
@@ -124,7 +127,8 @@ def open_dataset(folder: Path | str) -> Dataset:
     validation = _given_split(folder, cases["Tr"])
     ignore = next((value for value, name in names.items() if name == "ignore"), None)
     meant = {value: name for value, name in names.items() if value > 0 and name != "ignore"}
-    data = Dataset(folder, images, labels, cases["Tr"], patients, validation, cases["Ts"], meant, sources, ignore)
+    own_name = str(description.get("name", ""))
+    data = Dataset(folder, images, labels, cases["Tr"], patients, validation, cases["Ts"], meant, sources, ignore, own_name)
     for name, group in (("validation", validation or ()), ("held-out", cases["Ts"])):
         shared = {patients[case] for case in data.train} & {patients[case] for case in group}
         if shared:

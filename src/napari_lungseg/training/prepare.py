@@ -19,7 +19,7 @@ from napari_lungseg.training.plan import Plan, write_plan
 from napari_lungseg.training.samples import LabelledSlice, SampleWriter, Side, slices_of
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.sources import LeftOut, Source
-from napari_lungseg.training.split import Part, Place, Split, make_split
+from napari_lungseg.training.split import Part, Place, Split, hidden_key, make_split, without_names
 from napari_lungseg.training.updates import Overview, Stage
 
 #: Slices of one case that nobody has judged, from which is learnt what the base knows; more bring nothing new.
@@ -177,11 +177,12 @@ def _read(source: Source, card: Card | None, settings: TrainSettings, found: _Fo
         before = len(found.places)
         upright = case.image.reorient()[0]
         step = upright.spacing[0] if upright.ndim == 3 and upright.spacing_known else None
+        # What is kept, first beside the slices and then in the model's card, holds no name.
+        key, patient = hidden_key(case.key), hidden_key(case.patient or case.key)
         try:
-            for item in slices_of(case.key, case.image, case.labels, preprocessing, unjudged):
+            for item in slices_of(key, case.image, case.labels, preprocessing, unjudged):
                 if item.is_judged:
-                    patient = case.patient or case.key
-                    found.places.append(Place(case.key, patient, item.index, None if step is None else item.index * step))
+                    found.places.append(Place(key, patient, item.index, None if step is None else item.index * step))
                     found.values.append(item.classes)
                 else:
                     found.unjudged += 1
@@ -193,8 +194,8 @@ def _read(source: Source, card: Card | None, settings: TrainSettings, found: _Fo
         if len(found.places) == before:
             found.problems.append(f"{case.name}: nobody has judged any slice of it.")
             continue
-        found.cases.add(case.key)
-        found.patients[case.key] = case.patient or case.key
+        found.cases.add(key)
+        found.patients[key] = patient
 
 
 def _decide(source: Source, found: _Found, card: Card | None, settings: TrainSettings) -> tuple[Classes, Split]:
@@ -205,7 +206,8 @@ def _decide(source: Source, found: _Found, card: Card | None, settings: TrainSet
     earlier = _earlier(card)
     if source.watched is None:
         return classes, make_split(found.places, settings.validation_share, settings.seed, earlier)
-    people: dict[str, Part] = {place.patient: "validation" if place.case in source.watched else "train" for place in found.places}
+    aside = {hidden_key(key) for key in source.watched}
+    people: dict[str, Part] = {place.patient: "validation" if place.case in aside else "train" for place in found.places}
     watched = sum(side == "validation" for side in people.values())
     split = Split(people, why=f"The data set's own split: {len(people) - watched} to learn from, {watched} to watch.")
     return classes, split
@@ -216,7 +218,7 @@ def _earlier(card: Card | None) -> Split | None:
     if card is None or "split" not in card.training:
         return None
     try:
-        return TypeAdapter(Split).validate_python(card.training["split"])
+        return without_names(TypeAdapter(Split).validate_python(card.training["split"]))
     except ValidationError:
         return None
 

@@ -89,7 +89,8 @@ class FolderSource:
 
     def __init__(self, folder: str | Path) -> None:
         self.data = data = open_dataset(folder)
-        self.title, self.names, self.licences = data.folder.name, data.names, data.sources
+        # The folder may be called after a person; what the data set calls itself is meant to be told.
+        self.title, self.names, self.licences = data.name or "a data set folder", data.names, data.sources
         self.watched = None if data.validation is None else frozenset(data.validation)
 
     def __len__(self) -> int:
@@ -115,7 +116,7 @@ class WorkspaceSource:
     """
 
     def __init__(self, workspace: Workspace, images: Mapping[str, Volume] | None = None) -> None:
-        self.title = workspace.folder.name
+        self.title = "a workspace"
         self.names: dict[int, str] = {}
         self.watched: frozenset[str] | None = None
         self.licences: list[Any] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -17,6 +19,9 @@ FEWEST = 3
 MOST = 1 / 3
 #: Part of a case's judged slices that may lie between its blocks and be left out; the more blocks, the more places are watched.
 LOST = 0.15
+
+#: Keys in which no name can be read.
+_HIDDEN = re.compile(r"case_[0-9a-f]{12}")
 
 Part = Literal["train", "validation"]
 Block = tuple[int, int]
@@ -72,6 +77,33 @@ class Split:
             if self.part(place) == "train":
                 learnt.setdefault(place.case, set()).add(place.index)
         return replace(self, learnt={case: tuple(sorted(indices)) for case, indices in learnt.items()})
+
+
+def hidden_key(name: str) -> str:
+    """A case's or patient's key as it may be kept with a model; file names may be names of people.
+
+    Parameters
+    ----------
+    name : str
+        Key of a case, or a patient; one that is hashed already, as those of a workspace are, stays as it is.
+
+    Returns
+    -------
+    str
+        The same for the same name. (Who knows a name can find out whether it is among the keys.)
+    """
+    return name if _HIDDEN.fullmatch(name) else f"case_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+def without_names(split: Split) -> Split:
+    """A split of a model that was trained when names were still kept, with hashed keys."""
+    return replace(
+        split,
+        patients={hidden_key(name): side for name, side in split.patients.items()},
+        blocks={hidden_key(name): blocks for name, blocks in split.blocks.items()},
+        gaps={hidden_key(name): gap for name, gap in split.gaps.items()},
+        learnt={hidden_key(name): indices for name, indices in split.learnt.items()},
+    )
 
 
 def make_split(places: Sequence[Place], share: float, seed: int, earlier: Split | None = None) -> Split:

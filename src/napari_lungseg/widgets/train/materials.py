@@ -84,7 +84,7 @@ class LayerMaterials:
             case_key(content), self.image.name, image, image.with_array(learnt), case_key(content if self.case is None else self.case.image)
         )
         names = {} if self.result is None or self._is_foreign else self.result.names
-        return CasesSource([case], spelled_out(names), self.labels.name)
+        return CasesSource([case], spelled_out(names), "a layer of labels")
 
     @property
     def _is_foreign(self) -> bool:
