@@ -11,6 +11,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
+from napari_lungseg.widgets.texts import plain_label
+
 LABEL_WIDTH = 116
 
 #: Said in place of curves: pyqtgraph, which draws them, is not among the dependencies of the package without extras.
@@ -86,7 +88,7 @@ def shorten(combo: ComboBox) -> None:
 
 def wrapped(text: str = "") -> QLabel:
     """A text of several lines, which does not widen the dock however long its words are."""
-    label = QLabel(text)
+    label = plain_label(text)
     label.setWordWrap(True)
     label.setMinimumWidth(1)
     return label

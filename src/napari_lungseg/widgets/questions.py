@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QHeaderView,
-    QLabel,
     QMessageBox,
     QTreeWidget,
     QTreeWidgetItem,
@@ -24,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_lungseg.formats import SeriesChoiceError, SeriesInfo, UnevenSlicesError
+from napari_lungseg.widgets.texts import plain_box, plain_label
 
 _HEADINGS = ("Number", "Description", "Part", "Columns x rows x slices", "mm")
 
@@ -84,7 +84,7 @@ class SeriesDialog(QDialog):
         self.list.itemDoubleClicked.connect(lambda *_: self.accept())
         self.list.itemSelectionChanged.connect(self._selected)
         layout = QVBoxLayout(self)
-        layout.addWidget(QLabel(f"{name} holds {len(choices)} images:"))
+        layout.addWidget(plain_label(f"{name} holds {len(choices)} images:"))
         for widget in (self.list, self.as_time, self.buttons):
             layout.addWidget(widget)
         self.resize(640, 320)
@@ -114,7 +114,7 @@ def ask_fill_gaps(path: Path, error: UnevenSlicesError) -> bool:
     if not _can_ask():
         raise error
     text = f"Slices of {path.name} are missing or unevenly spaced. Fill them in between their neighbours?"
-    box = QMessageBox(QMessageBox.Icon.Question, "Slices are missing", text, parent=QApplication.activeWindow())
+    box = plain_box(QMessageBox(QMessageBox.Icon.Question, "Slices are missing", text, parent=QApplication.activeWindow()))
     box.setInformativeText(f"{str(error).partition('; export')[0]}. What is filled in is no measurement.")
     fill = box.addButton("Fill in", QMessageBox.ButtonRole.AcceptRole)
     box.addButton(QMessageBox.StandardButton.Cancel)

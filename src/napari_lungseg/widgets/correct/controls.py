@@ -13,6 +13,7 @@ from napari_lungseg.volume import Unit
 from napari_lungseg.widgets.correct.tool_form import ToolForm
 from napari_lungseg.widgets.forms import LABEL_WIDTH, add_row, fill, folded, form, labelled_form, replace_choices, scrolled, shorten
 from napari_lungseg.widgets.segment.controls import WIDTH
+from napari_lungseg.widgets.texts import plain_label
 
 #: napari's modes that are offered, and what their buttons say.
 MODES = {
@@ -63,11 +64,11 @@ class CorrectControls(QWidget):
         )
         self.tools = ToolForm({"other": others, "shapes": shapes})
         self.show_changes = CheckBox(text="Show what I changed", tooltip="Green: added; red: removed; yellow: another label.")
-        self.numbers = QLabel()
+        self.numbers = plain_label()
         self.give_back = PushButton(text="Give this slice back to the model", tooltip="The slice becomes what the model made of it.")
         self.undo = PushButton(text="Undo")
         self.redo = PushButton(text="Redo")
-        self._unit = QLabel()
+        self._unit = plain_label()
         self._named: dict[int, str] = {}
         self._lay_out()
         self.preset.changed.connect(self._take_preset)

@@ -8,11 +8,12 @@ from typing import Any, cast
 
 from magicgui.widgets import CheckBox, ComboBox, PushButton, create_widget
 from magicgui.widgets.bases import ValueWidget
-from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from napari_lungseg.widgets.correct.tool import SCOPES, Parameter, Tool
 from napari_lungseg.widgets.correct.tools import TOOLS
 from napari_lungseg.widgets.forms import emphasise, form, replace_choices, shorten
+from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
 
 #: Begins the value of an entry that is only a heading.
 HEADING = "heading: "
@@ -32,12 +33,12 @@ class ToolForm(QWidget):
         self._layers = layers
         self._pages: dict[str, tuple[QWidget, dict[str, ValueWidget]]] = {}
         self._parameters = QVBoxLayout()
-        self._what = QLabel()
+        self._what = plain_label()
         self.tool = ComboBox(label="Tool", choices=_choices(), value=next(iter(TOOLS)))
         self.where = ComboBox(label="Where", choices=list(SCOPES.items()), tooltip="The slice on the canvas, or all of them.")
         self.apply = PushButton(text="Apply")
         self.progress = QProgressBar()
-        self.status = QLabel()
+        self.status = plain_label()
         self._lay_out()
         self.tool.changed.connect(self._show_tool)
         self._show_tool()
@@ -64,7 +65,7 @@ class ToolForm(QWidget):
     def tell(self, text: str) -> None:
         """Show a line of status."""
         self.status.setText(text)
-        self.status.setToolTip(text)
+        set_plain_tooltip(self.status, text)
         self.status.setVisible(bool(text))
 
     def show_running(self, running: bool) -> None:

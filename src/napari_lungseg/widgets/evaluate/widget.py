@@ -11,10 +11,11 @@ from magicgui.widgets import ComboBox, FloatSpinBox
 from napari.layers import Labels
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.metrics import TOLERANCE_MM
 from napari_lungseg.volume import Array
+from napari_lungseg.widgets.appearance import label_names
 from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.evaluate.display import Display, slice_dice
 from napari_lungseg.widgets.evaluate.errors import show_errors
@@ -24,6 +25,7 @@ from napari_lungseg.widgets.layers import layer_geometry
 from napari_lungseg.widgets.lookup import is_mask, result_holding
 from napari_lungseg.widgets.results import RESULTS
 from napari_lungseg.widgets.saving.bar import MASK_FILES
+from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
 from napari_lungseg.widgets.view import displayed_step, displayed_voxel, show_slice
 from napari_lungseg.widgets.worker import Failed, attempt
 
@@ -55,7 +57,7 @@ class EvaluateWidget(QWidget):
         self.reference = ComboBox(label="Reference", choices=self._masks, tooltip="The mask that is taken as true.")
         self.open = QPushButton("Reference from a file …")
         self.run = QPushButton("Evaluate")
-        self.status = QLabel()
+        self.status = plain_label()
         self.display = Display()
         self.tolerance = FloatSpinBox(
             label="Tolerance (mm)",
@@ -153,12 +155,15 @@ class EvaluateWidget(QWidget):
         """Open a mask from a file, on the voxels of the prediction, and make it the reference."""
         layer = self.prediction.value
 
-        def opened(labels: Array | Failed) -> None:
-            if isinstance(labels, Failed):
-                show_error(labels.text)
+        def opened(read: tuple[Array, dict[int, str] | None] | Failed) -> None:
+            if isinstance(read, Failed):
+                show_error(read.text)
             elif layer in self.viewer.layers:
                 active = self.viewer.layers.selection.active
-                self.reference.value = self.viewer.add_labels(labels, name=path.name, opacity=0.5, **layer_geometry(layer))
+                labels, names = read
+                features = None if names is None else label_names(names)
+                options = {"name": path.name, "opacity": 0.5, "features": features}
+                self.reference.value = self.viewer.add_labels(labels, **options, **layer_geometry(layer))
                 self.viewer.layers.selection.active = active
 
         worker = create_worker(attempt, read_reference, path, layer, displayed_step(self.viewer, layer), what=f"Reading {path.name}")
@@ -246,7 +251,7 @@ class EvaluateWidget(QWidget):
 
     def _tell(self, text: str) -> None:
         self.status.setText(text)
-        self.status.setToolTip(text)
+        set_plain_tooltip(self.status, text)
         self.status.setVisible(bool(text))
 
 

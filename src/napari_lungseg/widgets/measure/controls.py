@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QGridLayout,
     QHeaderView,
-    QLabel,
     QProgressBar,
     QPushButton,
     QSizePolicy,
@@ -25,6 +24,7 @@ from qtpy.QtWidgets import (
 from napari_lungseg.measurement import HINTS, Measurements, summary
 from napari_lungseg.widgets.forms import emphasise, fill, folded, form, scrolled
 from napari_lungseg.widgets.measure.plots import Plot
+from napari_lungseg.widgets.texts import plain_label
 
 
 class MeasureControls(QWidget):
@@ -42,9 +42,9 @@ class MeasureControls(QWidget):
         self.image = ComboBox(label="Image", choices=images, nullable=True, tooltip="For densities and mass; the mask's own by itself.")
         self.run = QPushButton("Measure")
         self.progress = QProgressBar()
-        self.status = QLabel()
+        self.status = plain_label()
         self.table = QTableWidget()
-        self.notes = QLabel()
+        self.notes = plain_label()
         self.areas = Plot("height z (mm), towards the head", "area (cm²)")
         self.densities = Plot("density (HU)", "part of the voxels (%)")
         self.csv = QPushButton("Save as CSV …")

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QLabel, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.formats import scans_in
 from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.lookup import result_of
 from napari_lungseg.widgets.saving.session import Session
+from napari_lungseg.widgets.texts import plain_label
 from napari_lungseg.widgets.worker import Failed, sentence
 from napari_lungseg.workspace import CaseSummary
 
@@ -34,7 +35,7 @@ class Cases(QWidget):
         self.list = QListWidget()
         self.list.setMaximumHeight(130)
         self.choose = QPushButton("Open a folder …")
-        self._hint = QLabel(NO_FOLDER)
+        self._hint = plain_label(NO_FOLDER)
         self._hint.setWordWrap(True)
         self._session = session
         self._paths: list[Path] = []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from napari.utils.notifications import show_error
-from qtpy.QtWidgets import QLabel, QListWidget, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QListWidget, QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.saving.track import Track
+from napari_lungseg.widgets.texts import plain_label
 from napari_lungseg.widgets.worker import sentence
 from napari_lungseg.workspace import Revision
 
@@ -28,7 +29,7 @@ class Past(QWidget):
         self.list.setMaximumHeight(110)
         self.bring_back = QPushButton("Bring this state back")
         self.bring_back.setToolTip("The slice becomes what it was; undo takes that back.")
-        self._none = QLabel(NONE_YET)
+        self._none = plain_label(NONE_YET)
         self._none.setWordWrap(True)
         self._session = session
         self._track: Track | None = None

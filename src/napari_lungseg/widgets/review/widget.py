@@ -32,6 +32,7 @@ from napari_lungseg.widgets.review.strip import COLOURS, Strip
 from napari_lungseg.widgets.review.windows import FROM_DATA, WINDOWS, set_window
 from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.session import session_of
+from napari_lungseg.widgets.texts import plain_label
 from napari_lungseg.widgets.view import displayed_step, displayed_voxel, show_slice
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class ReviewWidget(QWidget):
         self.reviewing: Reviewing | None = None
         self.mask = ComboBox(label="Mask", choices=self._masks, tooltip="The mask to review; follows the layer that is selected.")
         self.strip = Strip(self._describe)
-        self.progress = QLabel()
+        self.progress = plain_label()
         self.accept = QPushButton("Accept, next slice")
         self.flag = QPushButton("Flag")
         self.skip = QPushButton("Skip")

@@ -11,7 +11,7 @@ from typing import Any
 from napari.layers import Labels, Layer
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.background import create_worker
@@ -22,6 +22,7 @@ from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.recognition import Offer, describe
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.saving.track import Track
+from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
 from napari_lungseg.widgets.view import displayed_step, voxel_shape
 from napari_lungseg.widgets.worker import Failed, attempt
 from napari_lungseg.widgets.writers import save_layer
@@ -47,8 +48,8 @@ class WorkspaceBar(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
-        self.status = QLabel()
-        self.offer_text = QLabel()
+        self.status = plain_label()
+        self.offer_text = plain_label()
         self.restore = QPushButton("Restore")
         self.leave = QPushButton("Not now")
         self.menu = QMenu(self)
@@ -97,7 +98,7 @@ class WorkspaceBar(QWidget):
 
     def _tell(self, status: Status) -> None:
         self.status.setText(status.text)
-        self.status.setToolTip(status.text)
+        set_plain_tooltip(self.status, status.text)
         self.status.setStyleSheet("" if status.safe else UNSAVED)
 
     def _show_offer(self) -> None:

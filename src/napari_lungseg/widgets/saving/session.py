@@ -22,6 +22,7 @@ from napari_lungseg.widgets.saving.autosave import SAVED_BY_ITSELF, Autosave, No
 from napari_lungseg.widgets.saving.preferences import user_name, workspace_folder
 from napari_lungseg.widgets.saving.recognition import Found, Offer, Search
 from napari_lungseg.widgets.saving.track import Track
+from napari_lungseg.widgets.texts import plain_box
 from napari_lungseg.widgets.view import displayed_step, voxel_shape
 from napari_lungseg.widgets.worker import Failed, sentence
 from napari_lungseg.workspace import Case, Saved, Workspace, damaged
@@ -145,7 +146,7 @@ class Session(QObject):
 
     def _ask(self) -> bool:
         """Ask what is to become of work that cannot be saved; tells whether the window may close."""
-        box = QMessageBox(self._parent())
+        box = plain_box(QMessageBox(self._parent()))
         box.setIcon(QMessageBox.Icon.Warning)
         box.setWindowTitle("Not saved")
         box.setText("Some of your corrections are not on disk.")

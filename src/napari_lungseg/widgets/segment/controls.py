@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidg
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.volume import Unit
 from napari_lungseg.widgets.forms import clock, emphasise, fill, folded, form, replace_choices, scrolled, shorten
+from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
 from napari_lungseg.widgets.worker import Look
 
 WIDTH = 350
@@ -63,7 +64,7 @@ class Controls(QWidget):
             label="Probability as", choices=["label layer", "image layer"], tooltip="What the next run shows the probability in."
         )
         self.progress = QProgressBar()
-        self.status = QLabel()
+        self.status = plain_label()
         self._lay_out()
 
     def mask_settings(self) -> MaskSettings:
@@ -95,7 +96,7 @@ class Controls(QWidget):
     def tell(self, text: str) -> None:
         """Show a line of status."""
         self.status.setText(text)
-        self.status.setToolTip(text)
+        set_plain_tooltip(self.status, text)
         self.status.setVisible(bool(text))
 
     def show_look(self, look: Look | None) -> None:

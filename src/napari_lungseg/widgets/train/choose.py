@@ -16,6 +16,7 @@ from napari_lungseg.widgets.forms import folded, form, shorten
 from napari_lungseg.widgets.lookup import is_image, is_mask, result_holding
 from napari_lungseg.widgets.results import RESULTS
 from napari_lungseg.widgets.saving.session import Session
+from napari_lungseg.widgets.texts import set_plain_tooltip
 from napari_lungseg.widgets.train.materials import FolderMaterials, LayerMaterials, Materials, WorkspaceMaterials
 from napari_lungseg.widgets.view import displayed_step
 
@@ -106,7 +107,7 @@ class ChooseForm(QWidget):
         """Learn from a data set folder."""
         self._path = folder
         self.folder.setText(self.folder.fontMetrics().elidedText(folder.name, Qt.TextElideMode.ElideMiddle, NAME_WIDTH))
-        self.folder.setToolTip(str(folder))
+        set_plain_tooltip(self.folder, str(folder))
         self.kind.value = "folder"
         self.changed.emit()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.architecture import PRESETS
@@ -42,6 +44,7 @@ class TrainControls(QWidget):
         self.preset = ComboBox(label="Architecture", choices=list(PRESETS), value="small", tooltip="Of a new model.")
         self.device = ComboBox(label="Device", choices=["auto"], tooltip="Where it is trained; auto takes a GPU if there is one.")
         self.overview = wrapped()
+        self.overview.setTextFormat(Qt.TextFormat.RichText)
         self.run = QPushButton("Train")
         self.run.setToolTip("Teach the model; the one in use stays until you have accepted the new one.")
         self.pause = QPushButton("Pause")
@@ -117,14 +120,14 @@ class TrainControls(QWidget):
 
     def show_overview(self, told: Overview, seconds: float | None) -> None:
         """Show what there is to learn from, and how long it will take."""
-        seen = ", ".join(f"{name} on {count}" for name, count in told.classes.items())
+        seen = ", ".join(f"{escape(name, quote=False)} on {count}" for name, count in told.classes.items())
         text = f"<b>{_count(told.cases, 'case')}, {_count(told.slices, 'slice')} judged</b> ({seen})"
         if told.unjudged:
             text += f", {told.unjudged} not judged"
-        text += f".<br>{told.split}"
+        text += f".<br>{escape(told.split, quote=False)}"
         if seconds is not None:
             text += f"<br>{_long(seconds)} of training here at most."
-        self.overview.setText(text + "".join(f"<br><b>Left out:</b> {problem}" for problem in told.problems))
+        self.overview.setText(text + "".join(f"<br><b>Left out:</b> {escape(problem, quote=False)}" for problem in told.problems))
 
     def show_stage(self, stage: Stage) -> None:
         """Show what is being done beside learning."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_lungseg.widgets.forms import emphasise, wrapped
+from napari_lungseg.widgets.texts import html_label
 from napari_lungseg.widgets.train.pictures import Picture, Pictures
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class VerdictBox(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.why = wrapped()
-        self.table = QLabel()
+        self.table = html_label()
         self.pictures = Pictures(columns=2)
         self.name = QLineEdit()
         self.name.setToolTip("What the new model is called; letters, digits, dots, dashes and underscores.")
@@ -123,7 +125,7 @@ def _rows(compared: Compared) -> str:
             colour = ""
             if before is not None and abs(after - before) >= CHANGE:
                 colour = f" style='color:{BETTER if after > before else WORSE}'"
-            label = f"{text}, {name}" if len(compared.after.dice) > 1 else text
+            label = f"{text}, {escape(name, quote=False)}" if len(compared.after.dice) > 1 else text
             rows += f"<tr><td>{label}</td><td align=right>{_number(before)}</td><td align=right{colour}>{_number(after)}</td></tr>"
     return rows
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,10 +132,10 @@ class TrainWidget(QWidget):
         controls = self.controls
         if isinstance(told, Stage):
             if told.total > 1:
-                controls.overview.setText(f"{told.text}: {told.done} of {told.total} …")
+                controls.overview.setText(f"{escape(told.text, quote=False)}: {told.done} of {told.total} …")
         elif isinstance(told, Failed):
             self.overview = None
-            controls.overview.setText(told.text)
+            controls.overview.setText(escape(told.text, quote=False))
             self.counted.emit()
         elif isinstance(told, Overview):
             self.overview = told

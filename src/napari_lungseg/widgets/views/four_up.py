@@ -13,8 +13,9 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.qt import QtViewer
 from qtpy.QtCore import QObject, Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QMainWindow, QPushButton, QSplitter, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QPushButton, QSplitter, QVBoxLayout, QWidget
 
+from napari_lungseg.widgets.texts import plain_label
 from napari_lungseg.widgets.views.anatomy import world_axes
 from napari_lungseg.widgets.views.compass import Compass, directions_in, known_directions_in
 from napari_lungseg.widgets.views.crosshair import Crosshair
@@ -51,7 +52,7 @@ class FourUp(QObject):
         self._lines: list[Crosshair] = []
         self._connections: list[tuple[Any, Callable[..., None]]] = []
         self.shown = False
-        self.told = QLabel()
+        self.told = plain_label()
         self.update = QPushButton()
         self.update.clicked.connect(self.wanted)
 

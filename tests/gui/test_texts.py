@@ -1,0 +1,52 @@
+"""Names from files are shown letter by letter, whatever HTML they hold."""
+
+from __future__ import annotations
+
+from html import unescape
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QTextDocument
+from qtpy.QtWidgets import QLabel
+
+from napari_lungseg.training.updates import Compared, Overview, Scores, Verdict
+from napari_lungseg.widgets.forms import wrapped
+from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
+from napari_lungseg.widgets.train.verdict import _table
+
+NAME = '<img src="file:///etc/hostname"><b>bold</b>'
+
+
+def shown(html: str) -> str:
+    document = QTextDocument()
+    document.setHtml(html)
+    return document.toPlainText()
+
+
+def test_labels_show_tags_as_text(qtbot) -> None:
+    for label in (plain_label(NAME), wrapped(NAME)):
+        qtbot.addWidget(label)
+        assert label.textFormat() == Qt.TextFormat.PlainText
+
+
+def test_tooltips_show_tags_as_text(qtbot) -> None:
+    label = QLabel()
+    qtbot.addWidget(label)
+    set_plain_tooltip(label, NAME)
+    assert shown(label.toolTip()) == NAME
+    set_plain_tooltip(label, "")
+    assert label.toolTip() == ""
+
+
+def test_what_there_is_to_learn_from_shows_names_as_text(open_desk) -> None:
+    controls = open_desk().dock.open("Train").controls
+    controls.show_overview(Overview(1, 1, 0, {NAME: 1}, 1, 0, NAME, (f"{NAME}: unreadable",)), None)
+    assert shown(controls.overview.text()).count(NAME) == 3
+    assert "<img" not in controls.overview.text()
+
+
+def test_the_verdict_shows_names_as_text() -> None:
+    values = {NAME: 0.5, "lung": 0.5}
+    scores = Scores(0.1, *(dict(values) for _ in range(4)))
+    table = _table(Verdict(True, "", Compared(1, None, scores), None, ()))
+    assert "<img" not in table
+    assert unescape(table).count(NAME) == 4
