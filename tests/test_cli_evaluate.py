@@ -71,12 +71,12 @@ def test_two_files_give_a_row_for_each_label(run, files):
     assert out[0].split()[:3] == ["case", "label", "dice"]
     expected = evaluate(*files)
     rows = table("s.csv")
-    assert [row["label"] for row in rows] == ["lungs", "right", "left"]
+    assert [row["label"] for row in rows] == ["lungs", "label 1", "label 2"]
     assert list(rows[0]) == ["case", "label", *SCORES]
     for row in rows:
         assert {name: float(row[name]) for name in SCORES} == pytest.approx(vars(expected[row["label"]]))
     document = json.loads(Path("s.json").read_text())
-    assert document["cases"][1]["dice"] == expected["right"].dice
+    assert document["cases"][1]["dice"] == expected["label 1"].dice
     assert document["summary"] == {}
     assert "slices" not in document
 
@@ -158,3 +158,14 @@ def test_other_grids_missing_files_and_wrong_values_are_refused_in_one_line(run,
     for arguments in (("b.nii.gz",), ("nowhere.nii.gz",), (".",), ("a.nii.gz", "--tolerance-mm", "-1"), ("a.nii.gz", "--csv", "no/s.csv")):
         status, out, err = run("a.nii.gz", *arguments)
         assert (status, out, len(err)) == (2, [], 1)
+
+
+def test_probabilities_beside_the_labels_that_segment_wrote_are_passed_over(run, files, tmp_path):
+    for folder, names in (("out", ("a_lungs.nii.gz", "a_probability.nii.gz", "b_probability.nii.gz")), ("known", ("a.nii.gz",))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            write(files[1], tmp_path / folder / name)
+    status, _, err = run("out", "known")
+    assert status == 1
+    assert len(err) == 1
+    assert "b_probability.nii.gz has no reference" in err[0]

@@ -1,6 +1,7 @@
 """``napari-lungseg measure``: the table, the files, and one clear line where something cannot be used."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 import trimesh
@@ -9,6 +10,9 @@ from napari_lungseg import cli
 from napari_lungseg.formats import write
 from napari_lungseg.sample import sample_ct, sample_lungs
 from napari_lungseg.volume import Volume
+
+#: What a plain file does not say.
+SIDES = ("--label", "1=right", "--label", "2=left")
 
 
 @pytest.fixture
@@ -28,13 +32,20 @@ def run(capsys, monkeypatch, tmp_path):
 
 
 def test_table_csv_report_and_mesh(run, tmp_path):
-    status, out, err = run("lungs.nii.gz", "--image", "ct.nii.gz", "--csv", "lungs.csv", "--report", "lungs.html", "--mesh", "lungs.stl")
+    status, out, err = run(
+        "lungs.nii.gz", "--image", "ct.nii.gz", "--csv", "lungs.csv", "--report", "lungs.html", "--mesh", "lungs.stl", *SIDES
+    )
     assert status == 0
     assert out.splitlines()[1].split() == ["Volume", "(mL)", "1245.5", "1606.8", "2852.3"]
     assert "Perc15 (HU)" in out
     assert err == ["Right: cut off by the border of the image (feet); all is of the part inside."]
     rows = list(csv.DictReader((tmp_path / "lungs.csv").open(encoding="utf-8")))
     assert [(row["case"], row["region"]) for row in rows] == [("lungs", "right"), ("lungs", "left"), ("lungs", "together")]
+    write(replace(sample_lungs(), names={1: "right lung", 2: "left lung"}), "lungs.seg.nrrd")
+    for file, names in (("lungs.nii.gz", ["label 1", "label 2"]), ("lungs.seg.nrrd", ["right lung", "left lung"])):
+        run(file, "--csv", "names.csv")
+        named = list(csv.DictReader((tmp_path / "names.csv").open(encoding="utf-8")))
+        assert [row["region"] for row in named] == [*names, "together"]
     assert "<svg" in (tmp_path / "lungs.html").read_text(encoding="utf-8")
     assert trimesh.load_mesh(tmp_path / "lungs.stl").volume / 1000 == pytest.approx(float(rows[2]["volume_ml"]), rel=0.01)
 

@@ -137,7 +137,7 @@ def test_the_bytes_of_an_stl_are_what_its_format_says(tmp_path):
 
 @pytest.mark.parametrize("ending", [".ply", ".glb"])
 def test_files_carry_the_colours_of_the_labels(ending, tmp_path):
-    path = write_surfaces(surfaces(lungs()), tmp_path / f"lungs{ending}")
+    path = write_surfaces(surfaces(lungs()), tmp_path / f"lungs{ending}", {1: "right", 2: "left"})
     scene = trimesh.load(path, force="scene")
     colours = {tuple(int(v) for v in row[:3]) for mesh in scene.geometry.values() for row in mesh.visual.vertex_colors}
     assert colours == {(0x3D, 0xDC, 0x97), (0x4A, 0xA8, 0xFF)}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.terminal import SOME_FAILED, UNUSABLE, complain, memory_sentence, say
+from napari_lungseg.terminal import SOME_FAILED, UNUSABLE, complain, memory_sentence, named_labels, say
 
 
 def evaluate(
@@ -32,7 +32,7 @@ def evaluate(
     from napari_lungseg.metrics import evaluate_slices
     from napari_lungseg.tables import Row
 
-    names = dict(map(_named, label)) if label else None
+    names = named_labels(label)
     for path in (csv, json, per_slice):
         if path is not None:
             new_path(path)
@@ -65,10 +65,3 @@ def evaluate(
     if json is not None:
         write_whole(json, as_json(rows, slices if per_slice is not None else None))
     return SOME_FAILED if failures else 0
-
-
-def _named(text: str) -> tuple[int, str]:
-    number, _, name = text.partition("=")
-    if not number.strip().isdecimal() or int(number) == 0 or not name.strip():
-        raise InputError(f"--label {text} cannot be understood; give a number above 0 and a name, such as 3=tumour.")
-    return int(number), name.strip()

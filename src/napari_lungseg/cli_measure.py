@@ -8,14 +8,15 @@ from typing import Annotated
 import typer
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.terminal import say
+from napari_lungseg.terminal import named_labels, say
 
 
 def measure(
-    labels: Annotated[Path, typer.Argument(help="Labels: 1 right lung, 2 left lung, or any above 0.")],
+    labels: Annotated[Path, typer.Argument(help="Labels: any numbers above 0; .seg.nrrd and DICOM-SEG say what they are.")],
     image: Annotated[Path | None, typer.Option(help="The CT on the same grid, for densities and mass.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write all measures to this CSV file.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a page with table, pictures and curves to this HTML file.")] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="NUMBER=NAME", help="What a label is; once for each.")] = None,
     mesh: Annotated[Path | None, typer.Option(help="Write the surfaces, in mm, to this .stl, .obj, .ply or .glb file.")] = None,
 ) -> None:
     """Measure a mask: volume, surface, place, area profile, and densities where there is a CT."""
@@ -35,7 +36,8 @@ def measure(
     mask, ct = read(labels), None if image is None else read(image)
     if mesh is not None and not mask.spacing_known:
         raise InputError(f"{labels} does not say how large its voxels are, so there is no surface in mm; give a mask with a geometry.")
-    measured = measure(mask, ct)
+    names = named_labels(label) or mask.names
+    measured = measure(mask, ct, names=names)
     table = summary(measured)
     say(aligned([["", *table.columns], *([title, *cells] for title, cells in table.lines)]))
     for note in (*mask.notes, *(ct.notes if ct is not None else ()), *measured.notes):
@@ -46,4 +48,4 @@ def measure(
     if report is not None:
         write_report(report, case, measured, mask, ct)
     if mesh is not None:
-        write_surfaces(surfaces(mask), mesh)
+        write_surfaces(surfaces(mask), mesh, names)

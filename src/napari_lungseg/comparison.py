@@ -15,7 +15,7 @@ from napari_lungseg.formats import READABLE
 from napari_lungseg.metrics import Scores, Statistics, describe
 from napari_lungseg.metrics.statistics import RESAMPLES, SEED
 from napari_lungseg.tables import Row, aligned
-from napari_lungseg.tasks import LABELS_SUFFIX, stem_of
+from napari_lungseg.tasks import LABELS_SUFFIX, PROBABILITY_SUFFIX, stem_of
 
 #: What statistics are made of.
 SCORES = tuple(field.name for field in fields(Scores) if field.name != "tolerance_mm")
@@ -126,6 +126,9 @@ def as_json(rows: list[Row], slices: list[Row] | None = None) -> str:
 
 def _cases(folder: Path) -> dict[str, Path]:
     files = [path for path in sorted(folder.iterdir()) if path.name.lower().endswith(READABLE) and not path.name.startswith(".")]
+    # "segment --save-probability" writes these beside its labels.
+    made = {stem_of(path).removesuffix(LABELS_SUFFIX) + PROBABILITY_SUFFIX for path in files if stem_of(path).endswith(LABELS_SUFFIX)}
+    files = [path for path in files if stem_of(path) not in made]
     cases: dict[str, Path] = {}
     for path in files:
         case = stem_of(path).removesuffix(LABELS_SUFFIX)

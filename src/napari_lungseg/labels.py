@@ -1,6 +1,8 @@
-"""Arrays of labels, whatever type their file had."""
+"""Arrays of labels, whatever type their file had, and what labels are called."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -31,3 +33,23 @@ def whole_labels(array: Array) -> Array | None:
         return None
     whole = np.rint(array)
     return whole.astype(np.int32) if np.abs(array - whole).max(initial=0.0) <= NEARLY else None
+
+
+def label_name(label: int, names: Mapping[int, str] | None) -> str:
+    """What a label is called: its name where there is one, else its number; a number alone never means a side."""
+    return (names or {}).get(label) or f"label {label}"
+
+
+def plain_name(name: str) -> str:
+    """A name by which structures of two files are matched: "Right lung", "lung_right" and "right" are one."""
+    words = name.lower().replace("_", " ").replace("-", " ").split()
+    side = [word for word in words if word not in ("lung", "lungs")]
+    if side in (["right"], ["left"]):
+        return side[0]
+    return " ".join(words) if side else "lungs"
+
+
+def lung_labels(names: Mapping[int, str] | None) -> dict[int, str]:
+    """Those labels that are a lung by their names, each as "right", "left" or "lungs"."""
+    plain = {label: plain_name(name) for label, name in (names or {}).items()}
+    return {label: name for label, name in plain.items() if name in ("right", "left", "lungs")}

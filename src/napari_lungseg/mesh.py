@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import new_path, write_whole
 from napari_lungseg.grid import upright
+from napari_lungseg.labels import label_name
 from napari_lungseg.volume import Affine, Volume, bounding_box, labels_in
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def enclosed_mm3(made: Trimesh) -> float:
     return float(np.einsum("ij,ij->", a, np.cross(b, c))) / 6.0
 
 
-def write_surfaces(made: Mapping[int, Trimesh], path: str | Path) -> Path:
+def write_surfaces(made: Mapping[int, Trimesh], path: str | Path, names: Mapping[int, str] | None = None) -> Path:
     """Write the surfaces of labels to one file; the ending decides the format.
 
     Coordinates are LPS mm, as 3D Slicer takes them. GLB, OBJ and PLY carry the colours of the labels, GLB and OBJ their names too;
@@ -179,6 +180,8 @@ def write_surfaces(made: Mapping[int, Trimesh], path: str | Path) -> Path:
         Surfaces by label, as of :func:`surfaces`.
     path : path
         A file name, in an existing folder, that ends in one of ``MESH_ENDINGS``.
+    names : mapping of int to str, optional
+        What the labels are; else they are called by their numbers.
 
     Returns
     -------
@@ -198,7 +201,7 @@ def write_surfaces(made: Mapping[int, Trimesh], path: str | Path) -> Path:
     for label, mesh in made.items():
         colour = trimesh.visual.color.hex_to_rgba(COLOURS.get(label, OTHER_COLOUR))
         coloured = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=np.tile(colour, (len(mesh.vertices), 1)), process=False)
-        scene.add_geometry(coloured, geom_name=label_name(label, made), node_name=label_name(label, made))
+        scene.add_geometry(coloured, geom_name=label_name(label, names), node_name=label_name(label, names))
     whole = scene.to_mesh() if kind in ("stl", "ply") else scene
     write_whole(path, whole.export(file_type=kind))
     return path
@@ -210,8 +213,3 @@ def check_mesh_path(path: str | Path) -> Path:
     if path.suffix.lower() not in MESH_ENDINGS:
         raise InputError(f"{path} does not end in a format for surfaces; use {', '.join(MESH_ENDINGS[:-1])} or {MESH_ENDINGS[-1]}.")
     return path
-
-
-def label_name(label: int, labels: Collection[int]) -> str:
-    """What a label is called among others: 1 and 2 are sides only where both meanings are in use, that is where there is a 2."""
-    return {1: "right", 2: "left"}.get(label, f"label {label}") if 2 in labels else f"label {label}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import as_file, files
 
+from napari_lungseg.classes import LEFT, RIGHT
 from napari_lungseg.formats import read
 from napari_lungseg.volume import Volume
 
@@ -19,7 +21,7 @@ def sample_ct() -> Volume:
 
 def sample_lungs() -> Volume:
     """The lungs on the grid of :func:`sample_ct`: uint8, 1 right, 2 left."""
-    return _read("lungs.nii.gz")
+    return replace(_read("lungs.nii.gz"), names={RIGHT: "right", LEFT: "left"})
 
 
 def _read(name: str) -> Volume:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -119,11 +119,12 @@ def segment(
     labels = make_mask(probability, mask, classes, likeliest)
     if not labels.array.any():
         notices.append(f"No {' or '.join(classes.names)} was found.")
+    names = classes.names_by_label(split_sides=mask.split_sides)
     return Segmentation(
-        labels=labels,
+        labels=replace(labels, names=names),
         probability=probability,
         likeliest=None if likeliest is None else volume.with_array(likeliest),
-        names=classes.names_by_label(split_sides=mask.split_sides),
+        names=names,
         model=model.card.name,
         weights_sha256=model.card.weights_sha256,
         device=used,

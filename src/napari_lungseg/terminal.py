@@ -7,6 +7,8 @@ import unicodedata
 
 import typer
 
+from napari_lungseg.errors import InputError
+
 #: Exit statuses; 0 is success.
 SOME_FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 
@@ -38,3 +40,15 @@ def memory_sentence(error: MemoryError) -> str:
     """What to say where memory is short; readers name the file themselves."""
     said = str(error)
     return said if said.startswith("There is not") else "There is not enough memory; close other programs, or run fewer jobs."
+
+
+def named_labels(given: list[str] | None) -> dict[int, str] | None:
+    """Names of labels, given as NUMBER=NAME each; None where none were given (InputError where one cannot be understood)."""
+    return dict(map(_named, given)) if given else None
+
+
+def _named(text: str) -> tuple[int, str]:
+    number, _, name = text.partition("=")
+    if not number.strip().isdecimal() or int(number) == 0 or not name.strip():
+        raise InputError(f"--label {text} cannot be understood; give a number above 0 and a name, such as 3=tumour.")
+    return int(number), name.strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -37,6 +38,8 @@ class Volume:
         like those of an upright axial image.
     notes : tuple of str
         What reading decided or left out, each a sentence for a person.
+    names : mapping of int to str, or None
+        What each label is, where the voxels are labels and their file or their maker says so; None where nothing is known.
 
     Raises
     ------
@@ -50,6 +53,7 @@ class Volume:
     spacing_known: bool = True
     oriented: bool = True
     notes: tuple[str, ...] = ()
+    names: Mapping[int, str] | None = None
 
     def __post_init__(self) -> None:
         if self.array.ndim not in (2, 3):

@@ -66,7 +66,7 @@ def test_the_table_holds_the_scores_of_the_core(judge):
     assert judge.evaluate() == ""
     expected = evaluate(CT.with_array(GUESS), CT.with_array(TRUTH))
     rows = judge.rows()
-    assert list(rows) == ["lungs", "right", "left"]
+    assert list(rows) == ["lungs", "label 1", "label 2"]
     for label, cells in rows.items():
         score = expected[label]
         assert cells[:3] == [f"{score.dice:.4f}", f"{score.nsd:.4f}", f"{score.hd95_mm:.2f}"]
@@ -105,9 +105,9 @@ def test_a_click_on_the_curve_goes_to_the_slice_and_the_line_follows(open_desk):
 def test_the_row_that_is_chosen_is_the_one_drawn(judge):
     judge.evaluate()
     judge.widget.display.table.selectRow(2)
-    left = evaluate_slices(CT.with_array(GUESS), CT.with_array(TRUTH))["left"]
+    left = evaluate_slices(CT.with_array(GUESS), CT.with_array(TRUTH))["label 2"]
     np.testing.assert_allclose(judge.widget.display.plot.values[1:], [score.dice for score in left][1:])
-    assert "left" in judge.widget.display.plot.getAxis("left").labelText
+    assert "label 2" in judge.widget.display.plot.getAxis("left").labelText
 
 
 def test_errors_are_shown_where_they_are(judge):
@@ -132,8 +132,8 @@ def test_masks_stored_in_another_order_are_compared_and_shown_in_place(open_desk
     truth = Volume(np.ascontiguousarray(TRUTH), affine)
     judge = Judge(open_desk(), Volume(*stored_otherwise(GUESS, affine, (2, 0, 1), (1,))), truth)
     assert judge.evaluate() == ""
-    expected = evaluate(Volume(GUESS, affine), truth)["left"]
-    assert judge.rows()["left"][0] == f"{expected.dice:.4f}"
+    expected = evaluate(Volume(GUESS, affine), truth)["label 2"]
+    assert judge.rows()["label 2"][0] == f"{expected.dice:.4f}"
     errors, known = judge.viewer.layers[NAME], judge.truth
     np.testing.assert_array_equal(errors.data[known.data == 0] > 0, (volume_to_layer(Volume(GUESS, affine))[0] > 0)[known.data == 0])
     for index in (3, WORST):
@@ -151,8 +151,8 @@ def test_scores_are_saved_as_csv_and_json(judge, tmp_path, monkeypatch, messages
     expected = evaluate(CT.with_array(GUESS), CT.with_array(TRUTH))
     with (tmp_path / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["label"] for row in rows] == ["lungs", "right", "left"]
-    assert float(rows[1]["assd_mm"]) == expected["right"].assd_mm
+    assert [row["label"] for row in rows] == ["lungs", "label 1", "label 2"]
+    assert float(rows[1]["assd_mm"]) == expected["label 1"].assd_mm
     document = json.loads((tmp_path / "scores.json").read_text())
     assert document["cases"][0]["case"] == "guess"
     assert len(document["slices"]) == 3 * len(TRUTH)

@@ -103,6 +103,7 @@ def test_it_measures_what_the_segment_module_made(open_desk):
     assert [region.voxels for region in widget.measured.regions] == [region.voxels for region in expected.regions]
     # The names that the mask had are still there, beside the measures.
     assert list(desk.lungs.features["lung"])[1:] == ["right", "left"]
+    assert [region.name for region in widget.measured.regions] == ["right", "left", "together"]
     assert list(desk.lungs.features["index"]) == [0, 1, 2]
     # A threshold makes the table old.
     desk.probability.data[2, 10:20, 20:30] = 30
@@ -129,7 +130,7 @@ def test_the_table_the_features_and_the_curves_hold_the_measures(place):
     inside = np.argwhere(SIDES == 2)[np.count_nonzero(SIDES[:4] == 2)]  # in the displayed slice
     assert f"region: {expected.regions[1].name}" in mask.get_status(mask.data_to_world(inside), world=True)["value"]
     areas, densities = (plot.plot.listDataItems() for plot in (place.controls.areas, place.controls.densities))
-    assert [curve.name() for curve in areas] == [curve.name() for curve in densities] == ["right", "left"]
+    assert [curve.name() for curve in areas] == [curve.name() for curve in densities] == ["label 1", "label 2"]
     np.testing.assert_allclose(areas[1].getData()[1], expected.regions[1].profile.area_cm2)
 
 

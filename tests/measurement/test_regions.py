@@ -126,9 +126,24 @@ def test_right_and_left_have_names_and_a_ratio_where_the_mask_tells_them_apart()
     assert measured.left_right_ratio == pytest.approx(left.volume_ml / right.volume_ml)
     assert both.volume_ml == pytest.approx(right.volume_ml + left.volume_ml)
     assert right.centroid_mm[0] < left.centroid_mm[0]
-    one = measure(replace(sample_lungs(), array=(sample_lungs().array > 0).astype(np.uint8)))
-    assert [region.name for region in one.regions] == ["label 1"]
-    assert one.left_right_ratio is None
+    plain = measure(replace(sample_lungs(), names=None))
+    assert [region.name for region in plain.regions] == ["label 1", "label 2", "together"]
+    assert plain.left_right_ratio is None
+
+
+def test_names_tell_the_sides_and_not_the_numbers():
+    right, left, _ = measure(sample_lungs()).regions
+    swapped = np.choose(sample_lungs().array, [0, 2, 1]).astype(np.uint8)
+    names = {1: "Left lung", 2: "right_lung", 3: "tumour"}
+    for measured in (
+        measure(replace(sample_lungs(), array=swapped, names=names)),
+        measure(sample_lungs().with_array(swapped), names=names),
+    ):
+        assert [(region.name, region.voxels) for region in measured.regions[:2]] == [
+            ("Left lung", left.voxels),
+            ("right_lung", right.voxels),
+        ]
+        assert measured.left_right_ratio == pytest.approx(left.voxels / right.voxels)
 
 
 def test_a_mask_at_the_border_is_measured_and_marked():

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +40,7 @@ def test_scores_equal_a_direct_computation(seed: int, shape: tuple[int, ...]) ->
     expected = np.roll(expected, 1, axis=-1)
     expected[..., 3, :] = 0
     spacing = SPACING[-len(shape) :]
-    scores = evaluate(volume(predicted), volume(expected))
+    scores = evaluate(volume(predicted), volume(expected), names={1: "right", 2: "left"})
     assert list(scores) == ["lungs", "right", "left"]
     for name, one, other in (
         ("lungs", predicted > 0, expected > 0),
@@ -112,8 +113,8 @@ def test_sides_are_scored_only_where_the_reference_tells_them_apart() -> None:
     assert list(evaluate(volume(blobs(0)), volume((blobs(0) > 0).astype(np.uint8)))) == ["lungs"]
     unsplit = evaluate(volume((blobs(0) > 0).astype(np.uint8)), volume(blobs(0)))
     assert unsplit["lungs"].dice == 1
-    assert unsplit["left"].dice == 0
-    assert unsplit["left"].hd95_mm == math.inf
+    assert unsplit["label 2"].dice == 0
+    assert unsplit["label 2"].hd95_mm == math.inf
 
 
 def test_empty_masks_are_scored_by_the_stated_rules() -> None:
@@ -161,11 +162,56 @@ def test_any_other_labels_go_by_their_numbers() -> None:
     predicted, expected = np.roll(lobes(0), 1, axis=-1), lobes(0)
     predicted[0, 0, 0] = 9
     scores = evaluate(volume(predicted), volume(expected))
-    assert list(scores) == ["lungs", "3", "4", "5", "6", "9"]
+    assert list(scores) == ["lungs", "label 3", "label 4", "label 5", "label 6", "label 9"]
     for label in (3, 4, 5, 6):
         one, other = predicted == label, expected == label
-        assert scores[str(label)].dice == pytest.approx(2 * (one & other).sum() / (one.sum() + other.sum()))
-    assert scores["9"].hd95_mm == math.inf
+        assert scores[f"label {label}"].dice == pytest.approx(2 * (one & other).sum() / (one.sum() + other.sum()))
+    assert scores["label 9"].hd95_mm == math.inf
+
+
+LUNGS = {1: "right lung", 2: "left lung"}
+
+
+def called(array: npt.NDArray[np.uint8], names: dict[int, str]) -> Volume:
+    return replace(volume(array), names=names)
+
+
+def test_a_number_alone_is_no_side() -> None:
+    assert list(evaluate(volume(blobs(0)), volume(blobs(0)))) == ["lungs", "label 1", "label 2"]
+
+
+def test_labels_of_two_files_are_matched_by_their_names() -> None:
+    ours, theirs = blobs(0), np.choose(blobs(0), [0, 6, 5]).astype(np.uint8)
+    theirs[:, :2] = 1
+    ours[:, :2] = 0
+    reference = called(theirs, {1: "ribs", 5: "Left_Lung", 6: "lung right"})
+    scores = evaluate(called(ours, LUNGS), reference)
+    assert list(scores) == ["lungs", "ribs", "left", "right"]
+    assert (scores["lungs"].dice, scores["left"].dice, scores["right"].dice) == (1, 1, 1)
+    assert scores["ribs"].volume_ml == 0
+    assert not (disagreement(called(ours, LUNGS), reference).array == 3).any()
+    slices = evaluate_slices(called(ours, LUNGS), reference)
+    assert all(score.dice == 1 or math.isnan(score.dice) or score.reference_ml == 0 for score in slices["left"])
+
+
+def test_a_label_that_one_file_alone_has_does_not_stand_for_anothers() -> None:
+    scores = evaluate(called(blobs(0), {1: "spine", 2: "left"}), called(blobs(0), LUNGS))
+    assert scores["left"].dice == 1
+    assert scores["right"].volume_ml == scores["spine"].reference_ml == 0
+
+
+def test_names_of_one_side_name_the_other_where_the_numbers_can_be_the_same() -> None:
+    assert list(evaluate(volume(blobs(0)), called(blobs(0), LUNGS))) == ["lungs", "right", "left"]
+    assert list(evaluate(called(blobs(0), {1: "liver", 2: "spleen"}), volume(blobs(0)))) == ["lungs", "liver", "spleen"]
+
+
+def test_numbers_that_cannot_mean_the_same_are_refused_with_what_to_do() -> None:
+    reference = np.choose(blobs(0), [0, 5, 6]).astype(np.uint8)
+    reference[:, :2] = 1
+    names = {1: "ribs", 5: "right lung", 6: "left lung"}
+    with pytest.raises(InputError, match=r"\(1 ribs, 5 right lung, 6 left lung\).*--label"):
+        evaluate(volume(blobs(0)), called(reference, names))
+    assert "tumour" in evaluate(volume(blobs(0)), called(reference, names), names={1: "tumour"})
 
 
 def test_labels_are_called_as_they_are_named_whether_they_occur_or_not() -> None:
@@ -195,7 +241,7 @@ def test_slices_score_as_pictures_of_their_own_in_the_references_order(affine: n
     other = np.roll(blobs(1), 1, axis=-1)
     # The prediction is stored in another order and direction.
     prediction = Volume(*stored_otherwise(other, affine, (2, 0, 1), (1,)))
-    scores = evaluate_slices(prediction, reference)
+    scores = evaluate_slices(prediction, reference, names={1: "right", 2: "left"})
     axis = reference.axial_axis
     assert list(scores) == ["lungs", "right", "left"]
     assert len(scores["left"]) == reference.shape[axis]
@@ -249,7 +295,7 @@ def test_the_same_grid_stored_another_way_round_is_brought_together() -> None:
     turn[2, 2], turn[2, 3] = -1, reference.shape[2] - 1
     stored = Volume(np.flip(reference.array.transpose(1, 0, 2), 2), reference.affine @ turn)
     assert evaluate(stored, reference)["lungs"].dice == 1
-    assert evaluate(stored, reference)["left"].dice == 1
+    assert evaluate(stored, reference)["label 2"].dice == 1
 
 
 def test_rounding_of_the_geometry_in_files_is_no_difference() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+from napari_lungseg.classes import spelled_out
 from napari_lungseg.errors import InputError, reading
 from napari_lungseg.files import given_path, new_path, whole_file, whole_folder
 from napari_lungseg.formats import dicom, dicomseg, meta, nifti, nrrd, picture, segnrrd, tiff
@@ -13,7 +15,7 @@ from napari_lungseg.volume import Volume
 
 #: Files with one image, and with one or several.
 _READERS: dict[str, Callable[[Path], Volume]] = {
-    ".seg.nrrd": lambda path: segnrrd.read_segmentation(path)[0],
+    ".seg.nrrd": lambda path: _named(*segnrrd.read_segmentation(path)),
     ".png": picture.read_picture,
     ".jpg": picture.read_picture,
     ".jpeg": picture.read_picture,
@@ -114,7 +116,7 @@ def read(path: str | Path, *, series: str | None = None, fill_gaps: bool = False
             return _READERS[ending](path)
         if dicom.is_dicom(path):
             if dicomseg.is_dicom_seg(path):
-                return dicomseg.read_dicom_seg(path)[0]
+                return _named(*dicomseg.read_dicom_seg(path))
             return dicom.read_dicom(path, series, fill_gaps=fill_gaps)
         raise InputError(f"{path} is of no known format; give a folder of DICOM files or a file that ends in {_list(READABLE)}.")
 
@@ -140,6 +142,10 @@ def read_stack(paths: Sequence[Path], *, series: str | None = None, fill_gaps: b
         if _ending(paths[0], READABLE) not in _SLICES:
             return dicom.read_dicom(folder, series, fill_gaps=fill_gaps, files=sorted(paths))
         return picture.read_numbered(picture.in_order(paths), read)
+
+
+def _named(labels: Volume, names: Mapping[int, str]) -> Volume:
+    return replace(labels, names=dict(names))
 
 
 def read_segments(path: str | Path) -> tuple[Volume, dict[int, str]] | None:
@@ -185,8 +191,8 @@ def write(
         A file name in an existing folder. ``.png`` for a volume of several slices makes a folder of that name without the
         ending, which must not be there yet, with a picture for each slice along the first axis.
     names : mapping, optional
-        What the labels are, for ``.seg.nrrd`` and ``.dcm``; by default 1 is the right lung and 2 the left. Those called "right lung",
-        "left lung" and "lungs" get their codes.
+        What the labels are, for ``.seg.nrrd`` and ``.dcm``; by default the volume's own names, else 1 is the right lung and 2 the left.
+        Those called "right lung", "left lung" and "lungs" get their codes.
     source : path, optional
         For ``.dcm`` (DICOM-SEG, labels only): file or folder of the DICOM series that was segmented.
     series : str, optional
@@ -204,6 +210,7 @@ def write(
     """
     path = new_path(path)
     source = None if source is None else given_path(source)
+    names = spelled_out(volume.names) if names is None and volume.names is not None else names
     ending = check_target(path, volume.shape, source)
     if _is_numbered_target(ending, volume.shape):
         return _write_numbered(volume, path.with_suffix(""))

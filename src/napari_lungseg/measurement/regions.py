@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.grid import on_same_grid, upright, with_geometry
-from napari_lungseg.labels import NEARLY, whole_labels
+from napari_lungseg.labels import NEARLY, label_name, lung_labels, whole_labels
 from napari_lungseg.measurement.density import density
 from napari_lungseg.measurement.shape import extremes, feret, hull_corners, oriented_box, placed, point
 from napari_lungseg.measurement.values import Density, Measurements, Profile, Region
-from napari_lungseg.mesh import MeshSettings, label_name, mask_surface
+from napari_lungseg.mesh import MeshSettings, mask_surface
 from napari_lungseg.volume import Array, Volume, bounding_box, labels_in
 
 TOGETHER = "together"
@@ -24,17 +24,25 @@ MOST_LABELS = 255
 _BORDERS = (("feet", "head"), ("front", "back"), ("right", "left"))
 
 
-def measure(labels: Volume, image: Volume | None = None, progress: Callable[[int, int], None] | None = None) -> Measurements:
+def measure(
+    labels: Volume,
+    image: Volume | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    names: Mapping[int, str] | None = None,
+) -> Measurements:
     """Measure every label of a mask, and all together.
 
     Parameters
     ----------
     labels : Volume
-        (Z, Y, X) or (Y, X): 1 right lung, 2 left lung, or any labels above 0.
+        (Z, Y, X) or (Y, X): any labels above 0.
     image : Volume, optional
         The image on the same grid; where its unit is HU, densities are measured too.
     progress : callable, optional
         Called with regions done and regions in all.
+    names : mapping of int to str, optional
+        What the labels are; by default the volume's own names. A label without a name is called by its number.
 
     Returns
     -------
@@ -46,6 +54,7 @@ def measure(labels: Volume, image: Volume | None = None, progress: Callable[[int
     InputError
         When the labels are empty or no labels, or lie on another grid than the image.
     """
+    names = labels.names if names is None else names
     given = with_geometry(labels, image)
     if image is None:
         turned, values = upright(given), None
@@ -69,13 +78,21 @@ def measure(labels: Volume, image: Volume | None = None, progress: Callable[[int
         within = bounding_box(mask)
         assert within is not None
         place = tuple(slice(outer.start + part.start, outer.start + part.stop) for outer, part in zip(box, within))
-        name = TOGETHER if label is None else label_name(label, found)
+        name = TOGETHER if label is None else label_name(label, names)
         regions.append(_Region(mask[within], place, turned, given, None if values is None else values[place]).measured(label, name))
         if progress is not None:
             progress(done, len(wanted))
-    sizes = {region.label: region.voxels for region in regions}
-    ratio = sizes[2] / sizes[1] if 1 in sizes and 2 in sizes else None
-    return Measurements(tuple(regions), ratio, _notes(regions, turned, image))
+    return Measurements(tuple(regions), _left_right_ratio(regions, lung_labels(names)), _notes(regions, turned, image))
+
+
+def _left_right_ratio(regions: list[Region], lungs: Mapping[int, str]) -> float | None:
+    """Volume of the left lung by that of the right one, where the names tell which they are."""
+    sizes: dict[str, int] = {}
+    for region in regions:
+        if region.label is not None and region.label in lungs:
+            side = lungs[region.label]
+            sizes[side] = sizes.get(side, 0) + region.voxels
+    return sizes["left"] / sizes["right"] if {"left", "right"} <= sizes.keys() else None
 
 
 @dataclass(frozen=True, eq=False)

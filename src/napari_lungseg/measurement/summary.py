@@ -107,7 +107,7 @@ def _number(value: float | None, digits: int) -> str:
 def _row(region: Region, ratio: float | None) -> Row:
     density, box = region.density, region.oriented_box
     low, high = region.box_mm or (None, None)
-    row: Row = {"label": region.label, "region": region.name, "voxels": region.voxels, "volume_ml": region.volume_ml}
+    row: Row = {"label": region.label, "region": region.name, "name": region.name, "voxels": region.voxels, "volume_ml": region.volume_ml}
     row |= {"surface_cm2": region.surface_cm2, "largest_area_cm2": _largest_area_cm2(region), "feret_mm": region.feret_mm}
     row |= _named("centroid_{}_mm", "xyz", region.centroid_mm)
     row |= _named("centroid_index_{}", "zyx"[-len(region.centroid_index) :], region.centroid_index)

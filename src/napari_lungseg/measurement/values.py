@@ -114,7 +114,7 @@ class Region:
     label : int or None
         None for all together.
     name : str
-        "right" and "left" where the mask tells the sides apart (holds a 2), "label 3" for others, "together" for all.
+        What the label is where that is known, such as "right" or "left lung"; else "label 3"; "together" for all.
     voxels : int
         How many it has.
     volume_ml : float or None

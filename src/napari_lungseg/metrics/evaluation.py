@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.labels import label_name, lung_labels
 from napari_lungseg.metrics.grid import Pair, bring_together
 from napari_lungseg.metrics.scores import Scores, joint, score
 from napari_lungseg.metrics.surface import TOLERANCE_MM, Mask, check_tolerance
 from napari_lungseg.volume import Array, Volume
 
-#: Name of everything above 0, and of the labels that this package gives.
+#: Name of all labels that are lung by their names, and of everything above 0 where no name says so.
 WHOLE = "lungs"
-SIDES = {1: "right", 2: "left"}
 #: What :func:`disagreement` holds.
 FALSE_POSITIVE, FALSE_NEGATIVE, OTHER_LABEL = 1, 2, 3
 #: An image with more labels than this is taken for one that is no label image.
@@ -29,26 +29,28 @@ def evaluate(
     Parameters
     ----------
     prediction, reference : Volume
-        Labels, (Z, Y, X) or (Y, X): 1 right lung, 2 left lung; or any other numbers; or anything above 0 for lung. Axes stored in another
-        order or direction are brought together by the geometry.
+        Labels, (Z, Y, X) or (Y, X). Axes stored in another order or direction are brought together by the geometry. Where both have
+        names, labels are matched by these, whatever their numbers; else by their numbers.
     tolerance_mm : float
         Distance in mm up to which two surfaces count as one in the surface Dice.
     names : mapping of int to str, optional
-        Labels to score, whether they occur or not, and what to call them. By default those that occur.
+        Labels of both to score, whether they occur or not, and what to call them. By default those that occur, under the volumes' names.
 
     Returns
     -------
     dict
-        Under "lungs" the scores of everything above 0. Where the reference tells parts apart also those of each label: under "right" and
-        "left" where it holds a 2 and nothing but 1 and 2; under its number where it holds several others.
+        Under "lungs" the scores of all labels that are a lung by their names; of everything above 0 where there are no such names. Then
+        those of each label under its name, a lung's under "right" or "left". Where nothing has names, and the reference tells parts apart,
+        under "label 1" and so on.
 
     Raises
     ------
     InputError
-        When the two do not lie on the same grid, one of them does not hold labels, or the tolerance is negative.
+        When the two do not lie on the same grid, one of them does not hold labels, the tolerance is negative, or the names of one put
+        the lungs into other labels than this package does while the other has no names.
     """
     check_tolerance(tolerance_mm)
-    pair = bring_together(prediction, reference)
+    pair = bring_together(prediction, reference, by_name=names is None)
     structures = _structures(pair, names)
     both = joint(pair.predicted, pair.expected)
     return {
@@ -79,7 +81,7 @@ def evaluate_slices(
         As :func:`evaluate`.
     """
     check_tolerance(tolerance_mm)
-    pair = bring_together(prediction, reference)
+    pair = bring_together(prediction, reference, by_name=names is None)
     structures = _structures(pair, names)
     cut = pair.slices()
     return {
@@ -114,14 +116,23 @@ def disagreement(prediction: Volume, reference: Volume) -> Volume:
     return reference.with_array(np.ascontiguousarray(pair.on_reference(errors)))
 
 
-def _structures(pair: Pair, names: Mapping[int, str] | None) -> dict[str, int | None]:
+def _structures(pair: Pair, names: Mapping[int, str] | None) -> dict[str, Collection[int] | None]:
     """Labels to score by their names; None stands for everything above 0."""
     found, known = _labels(pair.predicted, "prediction"), _labels(pair.expected, "reference")
-    if names is None:
-        several = known and (2 in known if known <= set(SIDES) else len(known) > 1)
-        called = SIDES if known <= set(SIDES) else {}
-        names = {label: called.get(label, str(label)) for label in sorted(known | found | set(called))} if several else {}
-    return {WHOLE: None, **{name: label for label, name in names.items()}}
+    if names is not None:
+        return {WHOLE: None, **{name: [label] for label, name in names.items()}}
+    lungs = lung_labels(pair.names)
+    parts: dict[str, list[int]] = {}
+    if pair.names is not None:
+        for label in sorted(known | found | lungs.keys()):
+            parts.setdefault(lungs.get(label) or label_name(label, pair.names), []).append(label)
+        if known == {1} and lungs in ({1: "right", 2: "left"}, {1: "lungs"}):
+            # The reference does not tell the lungs apart.
+            parts = {}
+    elif 2 in known if known <= {1, 2} else len(known) > 1:
+        parts = {label_name(label, None): [label] for label in sorted(known | found)}
+    parts.pop(WHOLE, None)
+    return {WHOLE: list(lungs) or None, **parts}
 
 
 def _labels(array: Array, which: str) -> set[int]:
@@ -132,5 +143,7 @@ def _labels(array: Array, which: str) -> set[int]:
     return {int(value) for value in values}
 
 
-def _mask(array: Array, label: int | None) -> Mask:
-    return np.asarray(array > 0 if label is None else array == label)
+def _mask(array: Array, labels: Collection[int] | None) -> Mask:
+    if labels is None:
+        return np.asarray(array > 0)
+    return np.asarray(array == next(iter(labels)) if len(labels) == 1 else np.isin(array, list(labels)))

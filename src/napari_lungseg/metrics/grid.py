@@ -9,6 +9,7 @@ import numpy as np
 from napari_lungseg.errors import InputError
 from napari_lungseg.grid import on_same_grid, orientation_of, solid
 from napari_lungseg.labels import whole_labels
+from napari_lungseg.metrics.naming import Names, match
 from napari_lungseg.volume import Array, Orientation, Volume
 
 
@@ -20,6 +21,8 @@ class Pair:
     ----------
     predicted, expected : array
         Labels of prediction and reference, of the same shape.
+    names : mapping of int to str, or None
+        What the labels of both are; None where nothing is known.
     spacing : tuple of float
         In mm, for each axis.
     voxel_ml : float
@@ -32,6 +35,7 @@ class Pair:
 
     predicted: Array
     expected: Array
+    names: Names
     spacing: tuple[float, ...]
     voxel_ml: float
     reference: Volume
@@ -54,12 +58,15 @@ class Pair:
         return stored[0] if self.reference.ndim == 2 else stored
 
 
-def bring_together(prediction: Volume, reference: Volume) -> Pair:
-    """Both upright, after making sure that they agree (else InputError)."""
+def bring_together(prediction: Volume, reference: Volume, *, by_name: bool = True) -> Pair:
+    """Both upright and, where they have names, in one numbering, after making sure that they agree (else InputError)."""
     advice = "give the mask that was made on the reference's own image, or resample it first."
     one, other = on_same_grid(prediction, reference, ("prediction", "reference"), advice)
     predicted, expected = _labels(one.array, "prediction"), _labels(other.array, "reference")
-    return Pair(predicted, expected, other.spacing, other.voxel_ml, reference, orientation_of(reference, prediction))
+    names: Names = None
+    if by_name:
+        predicted, names = match(predicted, prediction.names, expected, reference.names)
+    return Pair(predicted, expected, names, other.spacing, other.voxel_ml, reference, orientation_of(reference, prediction))
 
 
 def _labels(array: Array, which: str) -> Array:

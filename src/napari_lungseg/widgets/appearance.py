@@ -43,7 +43,8 @@ def names_on(layer: Labels) -> dict[int, str] | None:
     kind = next((kind for kind in ("lung", "class") if kind in features and "index" in features), None)
     if kind is None:
         return None
-    return {int(label): name for label, name in zip(features["index"], features[kind]) if isinstance(name, str)}
+    names = {int(label): name for label, name in zip(features["index"], features[kind]) if isinstance(name, str)}
+    return names or None
 
 
 def add_probability_labels(viewer: napari.viewer.Viewer, percent: Array, name: str, geometry: dict[str, Any]) -> Labels:

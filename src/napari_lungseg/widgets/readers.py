@@ -119,8 +119,10 @@ def sample_ct_layers() -> list[LayerData]:
 
 def sample_ct_with_mask_layers() -> list[LayerData]:
     """A chest CT and its lungs."""
-    data, keywords = volume_to_layer(sample_lungs())
-    return [*sample_ct_layers(), (data, keywords | {"name": "lungs", "opacity": 0.5}, "labels")]
+    lungs = sample_lungs()
+    data, keywords = volume_to_layer(lungs)
+    keywords |= {"name": "lungs", "opacity": 0.5, "features": label_names(lungs.names or {})}
+    return [*sample_ct_layers(), (data, keywords, "labels")]
 
 
 def image_layer(volume: Volume, name: str) -> LayerData:

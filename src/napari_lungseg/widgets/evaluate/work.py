@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 from napari.layers import Labels
 
+from napari_lungseg.formats import read_segments
 from napari_lungseg.metrics import Scores, disagreement, evaluate, evaluate_slices
 from napari_lungseg.volume import Array, Volume
+from napari_lungseg.widgets.appearance import names_on
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.view import voxel_shape
 from napari_lungseg.workspace import import_mask
@@ -66,15 +68,16 @@ def compare(prediction: tuple[Labels, Step], reference: tuple[Labels, Step], tol
     )
 
 
-def read_reference(path: Path, layer: Labels, step: Step) -> Array:
-    """A mask in a file, on the voxels of a layer; 0 at its other steps (InputError where it lies on other voxels)."""
+def read_reference(path: Path, layer: Labels, step: Step) -> tuple[Array, dict[int, str] | None]:
+    """Read a mask onto the voxels of a layer, 0 at its other steps, and what its labels are (InputError where it lies on other voxels)."""
     labels = import_mask(path, volume_from_layer(layer, step, "arbitrary"), exact=True)
     whole = np.zeros(voxel_shape(layer), labels.dtype)
     whole[step] = labels
-    return whole
+    segments = read_segments(path)
+    return whole, None if segments is None else segments[1]
 
 
 def _volume(layer: Labels, step: Step) -> Volume:
     volume = volume_from_layer(layer, step, "arbitrary")
     # As it is now: the person may paint meanwhile.
-    return volume.with_array(np.array(volume.array))
+    return replace(volume, array=np.array(volume.array), names=names_on(layer))

@@ -241,7 +241,9 @@ def _set_features(mask: Labels, measured: Measurements) -> None:
     import pandas as pd
 
     rows = [row for row in as_rows(measured, mask.name) if row["label"] is not None]
-    found = pd.DataFrame(rows).drop(columns=["case"]).rename(columns={"label": "index"}).dropna(axis=1, how="all").set_index("index")
+    found = (
+        pd.DataFrame(rows).drop(columns=["case", "name"]).rename(columns={"label": "index"}).dropna(axis=1, how="all").set_index("index")
+    )
     before = mask.features
     if "index" in before:
         kept = before.set_index("index")

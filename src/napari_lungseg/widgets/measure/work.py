@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.measurement import Measurements, measure, write_report
 from napari_lungseg.mesh import surfaces, write_surfaces
 from napari_lungseg.volume import Volume
+from napari_lungseg.widgets.appearance import names_on
 from napari_lungseg.widgets.layers import labels_now, volume_from_layer
 from napari_lungseg.widgets.worker import Failed, sentence
 
@@ -39,7 +40,7 @@ class Chosen:
 
     def labels(self) -> Volume:
         """The labels as they are now."""
-        return labels_now(self.mask, self.step)
+        return replace(labels_now(self.mask, self.step), names=names_on(self.mask))
 
     def values(self) -> Volume | None:
         """The image."""
@@ -73,6 +74,6 @@ def saving(chosen: Chosen, path: Path) -> Path | Failed:
         labels = chosen.labels()
         if not labels.spacing_known:
             raise InputError(f"The voxels of '{chosen.mask.name}' have no known size, so there is no surface in mm; set the layer's scale.")
-        return write_surfaces(surfaces(labels), path)
+        return write_surfaces(surfaces(labels), path, labels.names)
     except Exception as error:
         return Failed(sentence(error, "Writing the surface"))

@@ -10,8 +10,10 @@ import numpy.typing as npt
 from napari.layers import Labels, Layer, Surface
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.mesh import label_name, surfaces
+from napari_lungseg.labels import label_name
+from napari_lungseg.mesh import surfaces
 from napari_lungseg.volume import Affine
+from napari_lungseg.widgets.appearance import names_on
 from napari_lungseg.widgets.layers import labels_now, world_from_lps
 from napari_lungseg.widgets.worker import Failed, sentence
 
@@ -67,11 +69,10 @@ class Surfaces:
     def take(self, mask: Labels, shapes: list[Shape]) -> None:
         """Show these shapes of a mask; a label keeps its layer, and with it what the person made of its looks."""
         before = {layer.metadata["label"]: layer for layer in self.layers} if mask == self._mask else {}
-        labels = [shape.label for shape in shapes]
-        self._mask, self.layers = mask, [_layer(mask, shape, labels, before.get(shape.label)) for shape in shapes]
+        self._mask, self.layers = mask, [_layer(mask, shape, before.get(shape.label)) for shape in shapes]
 
 
-def _layer(mask: Labels, shape: Shape, labels: list[int], before: Surface | None) -> Surface:
+def _layer(mask: Labels, shape: Shape, before: Surface | None) -> Surface:
     data = shape.vertices, shape.faces
     colours = np.tile(mask.get_color(shape.label), (len(shape.vertices), 1))
     colours[:, :3] *= shape.light[:, None]
@@ -83,7 +84,7 @@ def _layer(mask: Labels, shape: Shape, labels: list[int], before: Surface | None
         return before
     return Surface(
         data,
-        name=f"{mask.name} surface {label_name(shape.label, labels)}",
+        name=f"{mask.name} surface {label_name(shape.label, names_on(mask))}",
         vertex_colors=colours,
         # napari's own light (0.9) comes from behind where the camera's depth is turned over, as it must be for LPS.
         shading="none",

@@ -1,0 +1,62 @@
+"""Labels of a prediction and a reference brought to one numbering, by what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from napari_lungseg.classes import LEFT, RIGHT
+from napari_lungseg.errors import InputError
+from napari_lungseg.labels import lung_labels, plain_name
+from napari_lungseg.volume import Array, labels_in
+
+Names = Mapping[int, str] | None
+#: Labels of lungs, as this package writes them into files that hold no names.
+_OWN = ({RIGHT: "right"}, {LEFT: "left"}, {RIGHT: "right", LEFT: "left"}, {RIGHT: "lungs"})
+
+
+def match(predicted: Array, predicted_names: Names, expected: Array, expected_names: Names) -> tuple[Array, Names]:
+    """Bring a prediction to the reference's numbers, and say what the labels of both are called.
+
+    Parameters
+    ----------
+    predicted, expected : array of int
+        Labels.
+    predicted_names, expected_names : mapping of int to str, or None
+        What each label is; None where nothing is known.
+
+    Raises
+    ------
+    InputError
+        When one has names that put lungs into labels of other numbers than this package does, and the other has none.
+    """
+    if predicted_names is None or expected_names is None:
+        names = expected_names if predicted_names is None else predicted_names
+        if names is not None:
+            _check_numbers(names, predicted, expected)
+        return predicted, names
+    names = dict(expected_names)
+    numbers = {plain_name(name): label for label, name in reversed(list(names.items()))}
+    found = labels_in(predicted)
+    free = max((*names, *predicted_names, *found, *labels_in(expected)), default=0) + 1
+    renumbered = np.zeros(predicted.shape, np.min_scalar_type(free + len(found)))
+    for label in found:
+        name = predicted_names.get(label)
+        number = numbers.get(plain_name(name)) if name is not None else None
+        if number is None:
+            number, free = free, free + 1
+            names[number] = name or f"label {label}"
+        renumbered[predicted == label] = number
+    return renumbered, names
+
+
+def _check_numbers(names: Mapping[int, str], predicted: Array, expected: Array) -> None:
+    """Refuse to go by numbers where they cannot mean the same on both sides (InputError)."""
+    lungs = lung_labels(names)
+    if lungs and lungs not in _OWN and set(labels_in(predicted)) != set(labels_in(expected)):
+        told = ", ".join(f"{label} {name}" for label, name in list(names.items())[:8])
+        raise InputError(
+            f"One of the two names its labels ({told}) and the other does not, so it cannot be told which labels belong together; "
+            "give both with names (.seg.nrrd), or renumber one and say what the labels are (--label NUMBER=NAME, or names in Python)."
+        )
