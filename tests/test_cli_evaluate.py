@@ -104,20 +104,20 @@ def test_a_folder_gives_its_statistics_printed_and_in_both_files(run, folders):
     assert told["mean_low"] < told["mean"] < told["mean_high"]
     assert document["bootstrap"] == {"of": "mean", "interval_percent": 95, "resamples": 10_000, "seed": 0}
     # The missed case is not hidden: no mean distance, and why.
-    assert document["summary"]["left"]["hd95_mm"]["mean"] is None
-    assert document["summary"]["left"]["hd95_mm"]["infinite"] == 1
-    assert document["summary"]["left"]["hd95_mm"]["median"] == pytest.approx(4.0)
+    assert document["summary"]["label 2"]["hd95_mm"]["mean"] is None
+    assert document["summary"]["label 2"]["hd95_mm"]["infinite"] == 1
+    assert document["summary"]["label 2"]["hd95_mm"]["median"] == pytest.approx(4.0)
 
     rows = {(row["case"], row["label"]): row for row in table("s.csv")}
     assert float(rows["sd", "lungs"]["dice"]) == pytest.approx(told["sd"])
-    assert float(rows["mean", "left"]["hd95_mm"]) == math.inf
-    assert rows["mean", "left"]["tolerance_mm"] == ""
+    assert float(rows["mean", "label 2"]["hd95_mm"]) == math.inf
+    assert rows["mean", "label 2"]["tolerance_mm"] == ""
 
 
 def test_slices_go_into_a_file_of_their_own_and_into_the_json(run, files):
     guess, truth = files
     assert run("guess.nii.gz", "truth.nii.gz", "--per-slice", "slices.csv", "--json", "s.json")[0] == 0
-    rows = [row for row in table("slices.csv") if row["label"] == "left"]
+    rows = [row for row in table("slices.csv") if row["label"] == "label 2"]
     assert [int(row["slice"]) for row in rows] == [0, 1, 2, 3]
     assert [float(row["dice"]) for row in rows] == pytest.approx(
         [dice(one == 2, other == 2) for one, other in zip(guess.array, truth.array)]
@@ -139,7 +139,7 @@ def test_the_tolerance_of_the_surface_dice_is_stated_with_it(run, files):
 def test_labels_are_chosen_and_named(run, files):
     run("guess.nii.gz", "truth.nii.gz", "--label", "2=left lung", "--label", "3=tumour", "--csv", "s.csv")
     assert [row["label"] for row in table("s.csv")] == ["lungs", "left lung", "tumour"]
-    for wrong in ("left", "0=air", "2=", "-1=x"):
+    for wrong in ("label 2", "0=air", "2=", "-1=x"):
         status, out, err = run("guess.nii.gz", "truth.nii.gz", f"--label={wrong}")
         assert (status, out, len(err)) == (2, [], 1)
 
