@@ -244,6 +244,19 @@ def test_weights_that_are_not_finite_are_refused(folder: Path):
         load_model(folder)
 
 
+@pytest.mark.parametrize("kind", [torch.int8, torch.int16, torch.bool, torch.complex64, torch.float8_e4m3fn], ids=str)
+def test_weights_of_a_type_that_cannot_be_used_are_refused(folder: Path, kind: torch.dtype):
+    rewrite_weights(folder, {name: tensor.to(kind) for name, tensor in tensors_of(folder).items()})
+    with pytest.raises(InputError, match="type that cannot be used"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_weights_of_other_precisions_are_read(folder: Path, kind: torch.dtype):
+    rewrite_weights(folder, {name: t.to(kind) if t.is_floating_point() else t for name, t in tensors_of(folder).items()})
+    assert all(p.dtype == torch.float32 for p in load_model(folder).network.parameters())
+
+
 def test_import_list_load_remove(folder: Path, library: Path):
     imported = import_model(folder)
     assert imported == library / "tiny"

@@ -149,6 +149,7 @@ def load_model(model: str | os.PathLike[str]) -> Model:
     with torch.random.fork_rng(devices=[]):  # the network's own random weights are of no use here
         network = UNet(card.architecture)
     _check_fit(tensors, network, folder)
+    _check_types(tensors, network, folder)
     _check_finite(tensors, f"The model in {folder}")
     network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, assign=True)
     return Model(network.eval(), card)
@@ -298,7 +299,7 @@ def _read_weights(path: Path, card: Card) -> dict[str, torch.Tensor]:
         raise InputError(f"The weights {path} are not those that the card names (SHA-256 differs); copy the model's folder again.")
     try:
         return safetensors.torch.load(data)
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(f"The weights {path} are not a safetensors file ({error}).") from error
 
 
@@ -312,6 +313,17 @@ def _check_fit(tensors: dict[str, torch.Tensor], network: UNet, folder: Path) ->
         f"The weights in {folder} do not fit the card's architecture: {name} is "
         f"{given.get(name, 'missing')} in the weights and {wanted.get(name, 'missing')} in the architecture."
     )
+
+
+def _check_types(tensors: dict[str, torch.Tensor], network: UNet, folder: Path) -> None:
+    """Refuse weights that are no plain real numbers where the network wants such (InputError)."""
+    import torch
+
+    plain = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    for name, wanted in network.state_dict().items():
+        kind = tensors[name].dtype
+        if kind not in plain if wanted.is_floating_point() else kind != wanted.dtype:
+            raise InputError(f"The weights in {folder} are of a type that cannot be used ({name} is {str(kind).removeprefix('torch.')}).")
 
 
 def _check_finite(tensors: dict[str, torch.Tensor], what: str) -> None:
