@@ -5,13 +5,15 @@ changed threshold or another run of the network changes the first, an edit the s
 follow: the person's where there is one, else the model's. As the two never write into each other, any order of edits,
 undo and redo leaves both right.
 
+A person may also accept a part as it is: its voxels are then a person's too, but those that were the model's can be opened
+again. Accepting and opening again are steps as edits are.
+
 Edits are found by comparing the labels with how they were last seen, so that it does not matter which tool made them.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,14 +21,16 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.steps import Box, Labels, Patch, Step
+from napari_lungseg.steps import LIMIT, Box, History, Labels, Patch, Step
 from napari_lungseg.volume import bounding_box
 
 #: Bit of :attr:`Corrections.origin` that says a person set the voxel; the others are the model's own label.
 PERSON = 0x80
 MODEL = 0x7F
-#: How many steps can be undone; as many as napari keeps.
-LIMIT = 100
+#: In a patch, beside :data:`PERSON`: the voxel is a person's only because it was accepted.
+_ACCEPTED = 0x01
+
+__all__ = ["LIMIT", "MODEL", "PERSON", "Corrections", "as_box"]
 
 Origin = npt.NDArray[np.uint8]
 #: Tells, for a part of the labels, where edits are allowed.
@@ -52,7 +56,9 @@ class Corrections:
     Attributes
     ----------
     origin : array of uint8
-        The model's own label (low 7 bits), and :data:`PERSON` where a person set the voxel.
+        The model's own label (low 7 bits), and :data:`PERSON` where a person set or accepted the voxel.
+    accepted : array of bool
+        Voxels that are a person's only because they were accepted as the model left them; :meth:`reopen` gives them back.
     likeliest : array of uint8 or None
         Label of each voxel's most likely class, changed and restored with the probability; may be given later too.
     changed : callable or None
@@ -77,30 +83,36 @@ class Corrections:
         if origin.shape != labels.shape:
             raise InputError(f"Labels of shape {labels.shape} cannot have their origin in an array of shape {origin.shape}.")
         self.origin = origin
+        # Takes no memory before something is accepted, as no page of it is touched.
+        self.accepted = np.zeros(labels.shape, bool)
         self.changed: Callable[[Box, str], None] | None = None
-        self._done: deque[Step] = deque(maxlen=LIMIT)
-        self._undone: list[Step] = []
+        self._history = History()
         self._stroke: Step | None = None
 
     @property
     def steps(self) -> int:
         """How many steps can be undone."""
-        return len(self._done)
+        return len(self._history.done)
+
+    @property
+    def newest(self) -> Step | None:
+        """The step that :meth:`undo` would take back."""
+        return self._history.done[-1] if self._history.done else None
 
     @property
     def undo_cause(self) -> str | None:
         """What :meth:`undo` would take back."""
-        return self._done[-1].cause if self._done else None
+        return self.newest.cause if self.newest else None
 
     @property
     def redo_cause(self) -> str | None:
         """What :meth:`redo` would do again."""
-        return self._undone[-1].cause if self._undone else None
+        return self._history.undone[-1].cause if self._history.undone else None
 
     @property
     def nbytes(self) -> int:
         """Memory that undo and redo take."""
-        return sum(step.nbytes for step in (*self._done, *self._undone))
+        return self._history.nbytes
 
     # ---- a person's edits
 
@@ -131,7 +143,7 @@ class Corrections:
             self._seen = self._seen.astype(labels.dtype)
         touched = []
         for part in self._differing(labels, box):
-            now, seen, origin = labels[part], self._seen[part], self.origin[part]
+            now, seen = labels[part], self._seen[part]
             changed = now != seen
             touched.append(part)
             if allowed is not None:
@@ -140,13 +152,11 @@ class Corrections:
                 changed &= ~refused
                 if not changed.any():
                     continue
-            person = origin & PERSON
-            patch = Patch.between(part, changed, [(seen, now), (person, np.full_like(person, PERSON))], by_person=True)
+            patch = self._by_person(part, changed, seen, now)
             if self._stroke is None:
                 self._stroke = Step(cause)
-            self._add(self._stroke, patch)
+            self._history.add(self._stroke, patch)
             self._stroke.cause = cause
-            origin[changed] |= PERSON
             seen[...] = now
             self._tell(patch.box, cause)
         if ended:
@@ -178,16 +188,15 @@ class Corrections:
         self.sync(labels, box, ended=False)
         for part in _slabs(box, labels.ndim):
             here = tuple(slice(one.start - all_.start, one.stop - all_.start) for one, all_ in zip(part, box, strict=True))
-            now, origin, old, new = labels[part], self.origin[part], before[here], after[here]
+            now, old, new = labels[part], before[here], after[here]
             changed = (old != new) & (now == old)
             if not changed.any():
                 continue
-            person, then = origin & PERSON, now.copy()
+            then = now.copy()
             now[changed] = new[changed]
-            patch = Patch.between(part, changed, [(then, now), (person, np.full_like(person, PERSON))], by_person=True)
-            origin[changed] |= PERSON
+            patch = self._by_person(part, changed, then, now)
             self._seen[part] = now
-            self._add(step, patch)
+            self._history.add(step, patch)
             self._tell(patch.box, step.cause)
 
     def give_back(self, labels: Labels, box: Box | None = None, cause: str = "give back to the model") -> bool:
@@ -195,17 +204,7 @@ class Corrections:
         self.sync(labels, box)
         step = Step(cause)
         for part in _slabs(box or _whole(labels), labels.ndim):
-            now, origin = labels[part], self.origin[part]
-            theirs = (origin & PERSON) != 0
-            if not theirs.any():
-                continue
-            before, person = now.copy(), origin & PERSON
-            now[theirs] = (origin & MODEL)[theirs]
-            patch = Patch.between(part, theirs, [(before, now), (person, np.zeros_like(person))], by_person=True)
-            origin &= MODEL
-            self._seen[part] = now
-            self._add(step, patch)
-            self._tell(patch.box, cause)
+            self._release(labels, part, (self.origin[part] & PERSON) != 0, step)
         return bool(step.patches)
 
     def replace(self, labels: Labels, box: Box, after: Labels, origin: Origin) -> None:
@@ -230,17 +229,56 @@ class Corrections:
         # A voxel that is not the model's is a person's, also where it was saved before it was marked.
         foreign = labels[box] != (origin.reshape(shape) & MODEL)
         self.origin[box] = origin.reshape(shape) | np.where(foreign, np.uint8(PERSON), np.uint8(0))
+        self.accepted[box] = False
         self._seen[box] = labels[box]
-        for step in (*self._done, *self._undone):
-            step.patches = [patch for patch in step.patches if not _overlap(patch.box, box)]
-        self._done = deque((step for step in self._done if step.patches), LIMIT)
-        self._undone = [step for step in self._undone if step.patches]
+        self._history.forget(box)
         self._tell(box, "restored")
 
-    def accept(self, box: Box) -> None:
-        """Let a person stand for all voxels of a box as they are: no model changes them from now on."""
-        self.origin[box] |= PERSON
-        self._tell(box, "accept")
+    def accept(self, box: Box, step: Step | None = None) -> None:
+        """Let a person stand for all voxels of a box as they are: no model changes them from now on.
+
+        Parameters
+        ----------
+        box : tuple of slice
+            Where.
+        step : Step, optional
+            To what this belongs; one of its own by default.
+        """
+        step = step or Step("accept")
+        # A stroke that goes on after this is another one.
+        self._stroke = None
+        for part in _slabs(box, self.origin.ndim):
+            free = (self.origin[part] & PERSON) == 0
+            if free.any():
+                seen = self._seen[part]
+                patch = self._by_person(part, free, seen, seen, PERSON | _ACCEPTED)
+                self._history.add(step, patch)
+        self._tell(box, step.cause)
+
+    def reopen(self, labels: Labels, box: Box, step: Step | None = None) -> None:
+        """Make what was accepted in a box the model's again, as its mask is now; what a person set stays.
+
+        Parameters
+        ----------
+        labels : array of int
+            The labels; changed in place.
+        box : tuple of slice
+            Where.
+        step : Step, optional
+            To what this belongs; one of its own by default.
+        """
+        self.sync(labels, box)
+        step = step or Step("open again")
+        for part in _slabs(box, labels.ndim):
+            self._release(labels, part, (self._whose(part) & _ACCEPTED) != 0, step)
+
+    def know_accepted(self, box: Box, which: npt.NDArray[np.bool_]) -> None:
+        """Tell which of a person's voxels in a box were only accepted, as it is known from an earlier session."""
+        self.accepted[box] = which & ((self.origin[box] & PERSON) != 0)
+
+    def record(self, step: Step) -> None:
+        """Make something a step that may change no voxel, such as what a person says of a slice."""
+        self._history.add(step)
 
     def is_touched(self, box: Box) -> bool:
         """Whether a person set any voxel in a box."""
@@ -294,7 +332,7 @@ class Corrections:
         if (tight := bounding_box(changed)) is None:
             return
         if step is not None:
-            self._add(step, Patch.between(box, changed, pairs, by_person=False))
+            self._history.add(step, Patch.between(box, changed, pairs, by_person=False))
         origin, now, new = origin[tight], now[tight], mask[tight]
         person = origin & PERSON
         np.bitwise_or(person, new, out=origin)
@@ -307,42 +345,62 @@ class Corrections:
     def undo(self, labels: Labels) -> Step | None:
         """Take back the last step; None if there is none."""
         self.sync(labels)
-        if not self._done:
+        if not self._history.done:
             return None
-        step = self._done.pop()
+        step = self._history.done.pop()
         self._apply(step, labels, forward=False)
-        self._undone.append(step)
+        self._history.undone.append(step)
         return step
 
     def redo(self, labels: Labels) -> Step | None:
         """Do again what was undone last; None if there is nothing, or an edit was made since."""
         self.sync(labels)
-        if not self._undone:
+        if not self._history.undone:
             return None
-        step = self._undone.pop()
+        step = self._history.undone.pop()
         self._apply(step, labels, forward=True)
-        self._done.append(step)
+        self._history.done.append(step)
         return step
 
     def forget_undone(self) -> None:
         """There is nothing to redo any more."""
-        self._undone.clear()
+        self._history.undone.clear()
 
-    def _add(self, step: Step, patch: Patch) -> None:
-        if step not in self._done:
-            self._done.append(step)
-        step.patches.append(patch)
-        self._undone.clear()
+    def _whose(self, box: Box) -> Origin:
+        """Who set each voxel, as it lies in a patch: 0 the model, :data:`PERSON`, or that with :data:`_ACCEPTED`."""
+        person = self.origin[box] & PERSON
+        return person | (self.accepted[box] & (person != 0))
+
+    def _by_person(self, part: Box, which: npt.NDArray[np.bool_], before: Labels, after: Labels, whose: int = PERSON) -> Patch:
+        """Note that voxels have changed hands, and give the patch of it."""
+        then = self._whose(part)
+        patch = Patch.between(part, which, [(before, after), (then, np.full_like(then, whose))], by_person=True)
+        self.origin[part][which] = (self.origin[part][which] & MODEL) | (whose & PERSON)
+        self.accepted[part][which] = bool(whose & _ACCEPTED)
+        return patch
+
+    def _release(self, labels: Labels, part: Box, which: npt.NDArray[np.bool_], step: Step) -> None:
+        """Make some of a person's voxels the model's again."""
+        if not which.any():
+            return
+        now = labels[part]
+        before = now.copy()
+        now[which] = (self.origin[part] & MODEL)[which]
+        patch = self._by_person(part, which, before, now, 0)
+        self._seen[part] = now
+        self._history.add(step, patch)
+        self._tell(patch.box, step.cause)
 
     def _apply(self, step: Step, labels: Labels, *, forward: bool) -> None:
         for patch in step.patches if forward else reversed(step.patches):
             changed, now, origin = patch.changed(), labels[patch.box], self.origin[patch.box]
             if patch.by_person:
-                person = patch.after(1, forward)
+                whose = patch.after(1, forward)
                 model = origin[changed] & MODEL
-                origin[changed] = model | person
+                origin[changed] = model | (whose & PERSON)
+                self.accepted[patch.box][changed] = (whose & _ACCEPTED) != 0
                 # What was not a person's follows the model, whose mask may be another one by now.
-                now[changed] = np.where(person != 0, patch.after(0, forward), model)
+                now[changed] = np.where(whose != 0, patch.after(0, forward), model)
             else:
                 model = patch.after(0, forward)
                 person = origin[changed] & PERSON
@@ -372,10 +430,6 @@ def as_box(index: tuple[Any, ...], shape: tuple[int, ...]) -> Box:
     full = (*index, *(slice(None),) * (len(shape) - len(index)))
     spans = (part if isinstance(part, slice) else slice(int(part), int(part) + 1) for part in full)
     return tuple(slice(*span.indices(size)[:2]) for span, size in zip(spans, shape, strict=True))
-
-
-def _overlap(one: Box, other: Box) -> bool:
-    return all(max(a.start, b.start) < min(a.stop, b.stop) for a, b in zip(one, other, strict=True))
 
 
 def _whole(labels: Labels) -> Box:

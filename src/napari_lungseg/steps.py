@@ -1,9 +1,10 @@
-"""What one undo takes back: changes of arrays, kept small."""
+"""What undo takes back: changes of arrays, kept small, and the history of them."""
 
 from __future__ import annotations
 
 import math
 import zlib
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.volume import bounding_box
+
+#: How many steps can be undone; as many as napari keeps.
+LIMIT = 100
+#: Memory that all steps together may take. Masks of a large CT made anew take some MB each as steps, so a hundred of them fit; painting by
+#: scripts, with noise that cannot be compressed, would otherwise fill the memory of a common computer.
+LIMIT_BYTES = 512 * 2**20
 
 Box = tuple[slice, ...]
 Labels = npt.NDArray[Any]
@@ -30,7 +37,7 @@ class Patch:
     values : tuple of (bytes, bytes, dtype)
         Of each array, the values of those voxels before and after.
     by_person : bool
-        Whether the arrays are (labels, person's bit), or else (model's label, percent, label of the likeliest class), or the first
+        Whether the arrays are (labels, who set them), or else (model's label, percent, label of the likeliest class), or the first
         of these.
     """
 
@@ -76,17 +83,76 @@ class Step:
         What was done, for a person to read.
     before, after : object
         What the caller wants to have again with the labels, such as the settings of the mask.
+    patches : list of Patch
+        The changes, in their order.
+    nbytes : int
+        Memory that these take.
+    dropped : bool
+        Whether it cannot be undone any more.
     """
 
     cause: str
     before: Any = None
     after: Any = None
     patches: list[Patch] = field(default_factory=list)
+    nbytes: int = field(default=0, init=False)
+    dropped: bool = field(default=False, init=False)
+
+    def add(self, patch: Patch) -> None:
+        """Make a change part of this."""
+        self.patches.append(patch)
+        self.nbytes += patch.nbytes
+
+
+class History:
+    """Steps that can be undone, and those that can be done again: no more than :data:`LIMIT`, in no more than :data:`LIMIT_BYTES`.
+
+    The oldest are dropped first. The newest always stays, whatever it takes.
+
+    Attributes
+    ----------
+    done : deque of Step
+        What can be undone, the newest last.
+    undone : list of Step
+        What can be done again, the next one last.
+    """
+
+    def __init__(self) -> None:
+        self.done: deque[Step] = deque()
+        self.undone: list[Step] = []
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes."""
-        return sum(patch.nbytes for patch in self.patches)
+        """Memory that all of it takes."""
+        return sum(step.nbytes for step in (*self.done, *self.undone))
+
+    def add(self, step: Step, patch: Patch | None = None) -> None:
+        """Make a change part of a step, which becomes the newest if it is not known yet; nothing can be done again then."""
+        self.undone.clear()
+        if step.dropped:
+            # Without its beginning, the rest of it cannot be undone either.
+            return
+        if step not in self.done:
+            self.done.append(step)
+        if patch is not None:
+            step.add(patch)
+        while len(self.done) > LIMIT or (len(self.done) > 1 and self.nbytes > LIMIT_BYTES):
+            oldest = self.done.popleft()
+            oldest.dropped = True
+            oldest.patches.clear()
+
+    def forget(self, box: Box) -> None:
+        """Nothing in a box can be undone or done again any more."""
+        for step in (*self.done, *self.undone):
+            kept = [patch for patch in step.patches if not _overlap(patch.box, box)]
+            step.dropped = step.dropped or bool(step.patches and not kept)
+            step.patches, step.nbytes = kept, sum(patch.nbytes for patch in kept)
+        self.done = deque(step for step in self.done if not step.dropped)
+        self.undone = [step for step in self.undone if not step.dropped]
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return all(max(a.start, b.start) < min(a.stop, b.stop) for a, b in zip(one, other, strict=True))
 
 
 def _squeeze(array: Labels) -> bytes:
