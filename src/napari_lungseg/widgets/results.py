@@ -319,8 +319,25 @@ class Result:
         self.refresh()
         return given
 
+    def accept(self, box: Box, step: Step) -> None:
+        """Let a person stand for all voxels of a box as they are."""
+        self._finish_edits()
+        self.corrections.accept(box, step)
+
+    def reopen(self, box: Box, step: Step) -> None:
+        """Make what was accepted in a box the model's again; what a person set stays."""
+        self._finish_edits()
+        if self.lungs is not None and self._fits():
+            self.corrections.reopen(self.lungs.data, box, step)
+            self.refresh()
+
+    def _finish_edits(self) -> None:
+        """Take up all that was done, and write the rest of a tool's work, so that what comes now is a later step."""
+        self._editing.finish()
+        self.sync()
+
     def undo(self) -> None:
-        """Take back the last edit, threshold or run."""
+        """Take back the last edit, threshold, run, or what was said of a slice."""
         self._step(forward=False)
 
     def redo(self) -> None:

@@ -45,9 +45,13 @@ class Stretches(QObject):
         failed : callable, optional
             Called with the error instead, where a bit fails; the rest is then left undone. By default the person is told.
         """
-        self._go_on(math.inf)
+        self.finish()
         self._work, self._done, self._failed = work, done, failed or _tell
         self._timer.start()
+
+    def finish(self) -> None:
+        """Do the rest at once."""
+        self._go_on(math.inf)
 
     def stop(self) -> bool:
         """Leave the rest undone; tells whether there was any."""

@@ -1,5 +1,6 @@
 """The annotator's folder: a journal of every correction, review and mask, and its exports."""
 
+from napari_lungseg.workspace.acceptance import Accepted
 from napari_lungseg.workspace.content import content_hash
 from napari_lungseg.workspace.damage import damaged
 from napari_lungseg.workspace.journal import JOURNAL
@@ -25,6 +26,7 @@ from napari_lungseg.workspace.workspace import FOLDER_VARIABLE, Workspace, defau
 __all__ = [
     "FOLDER_VARIABLE",
     "JOURNAL",
+    "Accepted",
     "Case",
     "CaseSummary",
     "Damage",

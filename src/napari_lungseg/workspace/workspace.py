@@ -20,6 +20,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.home import user_data
 from napari_lungseg.volume import Affine, Array, Unit
 from napari_lungseg.workspace import connection, damage, rows, stored, trouble
+from napari_lungseg.workspace.acceptance import Accepted, accepted_in
 from napari_lungseg.workspace.content import pack
 from napari_lungseg.workspace.journal import Journal
 from napari_lungseg.workspace.prune import prune
@@ -383,6 +384,14 @@ class Workspace:
         """States of the slices that were saved or given one; all others are "unseen"."""
         with self._journal.reading() as db:
             return rows.states(db, rows.case_id(db, case))
+
+    def accepted(self, case: Case) -> dict[int, Accepted]:
+        """What of the reviewed slices was accepted as the model had left it, as far as their revisions tell."""
+        with self._journal.reading() as db:
+            number = rows.case_id(db, case)
+            reviewed = [index for index, known in rows.states(db, number).items() if known.state == "reviewed"]
+            found = {index: accepted_in(db, number, case, index) for index in reviewed}
+        return {index: known for index, known in found.items() if known is not None}
 
     def record(self, case: Case | None = None) -> list[Event]:
         """All that was done, in order; of one case or, by default, of all with the beginnings and ends of sessions."""

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QPushButto
 
 from napari_lungseg.formats import scans_in
 from napari_lungseg.widgets.background import create_worker
+from napari_lungseg.widgets.latest import LatestWins
 from napari_lungseg.widgets.lookup import result_of
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.texts import plain_label
@@ -40,6 +41,9 @@ class Cases(QWidget):
         self._session = session
         self._paths: list[Path] = []
         self._open: Path | None = None
+        self._known: dict[Path | None, CaseSummary] = {}
+        self._going_on = False
+        self._reading = LatestWins(self, "Reading the workspace", self._arrived)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (self._hint, self.list, self.choose):
@@ -48,7 +52,7 @@ class Cases(QWidget):
         self._later = QTimer(self)
         self._later.setSingleShot(True)
         self._later.setInterval(REFRESH_MS)
-        self._later.timeout.connect(self._show)
+        self._later.timeout.connect(self._read)
         session.saved.connect(self._saved)
         self.choose.clicked.connect(self._choose)
         self.list.itemActivated.connect(lambda item: self.go(self.list.row(item)))
@@ -75,17 +79,34 @@ class Cases(QWidget):
         self._paths, self._open = paths, None
         self.next()
 
-    def next(self) -> bool:
-        """Open the first scan after this one that is not wholly reviewed; tells whether there is one."""
-        done = [_done(summary) for summary in self._summaries()]
+    def next(self) -> None:
+        """Open the first scan after this one that is not wholly reviewed, if there is one."""
+        if self._paths:
+            self._going_on = True
+            self._read()
+
+    def _read(self) -> None:
+        """Ask the workspace how far the cases have come."""
+        workspace = self._session.workspace
+        if workspace is None:
+            self._arrived([])
+        else:
+            self._reading.ask(workspace.cases)
+
+    def _arrived(self, summaries: list[CaseSummary] | Failed) -> None:
+        going_on, self._going_on = self._going_on, False
+        if isinstance(summaries, Failed):
+            if going_on:
+                show_error(summaries.text)
+            return
+        self._known = {summary.case.path: summary for summary in summaries}
         start = self._paths.index(self._open) + 1 if self._open in self._paths else 0
         order = [*range(start, len(self._paths)), *range(start)]
-        waiting = next((index for index in order if not done[index] and self._paths[index] != self._open), None)
-        if waiting is None:
+        waiting = (index for index in order if not _done(self._known.get(self._paths[index])) and self._paths[index] != self._open)
+        if going_on and (index := next(waiting, None)) is not None:
+            self.go(index)
+        else:
             self._show()
-            return False
-        self.go(waiting)
-        return True
 
     def go(self, index: int) -> None:
         """Put the open case away, which is saved, and open another one."""
@@ -103,16 +124,12 @@ class Cases(QWidget):
                 if layer in layers:
                     layers.remove(layer)
 
-    def _summaries(self) -> list[CaseSummary | None]:
-        workspace = self._session.workspace
-        known = {summary.case.path: summary for summary in (workspace.cases() if workspace is not None else [])}
-        return [known.get(path) for path in self._paths]
-
     def _show(self) -> None:
         self._hint.setVisible(not self._paths)
         self.list.setVisible(bool(self._paths))
         self.list.clear()
-        for path, summary in zip(self._paths, self._summaries(), strict=True):
+        for path in self._paths:
+            summary = self._known.get(path)
             far = "not begun" if summary is None else f"{summary.reviewed} of {summary.case.slices} reviewed"
             mark = "✓ " if _done(summary) else ""
             item = QListWidgetItem(f"{mark}{path.name}: {far}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QListWidget, QPushButton, QVBoxLayout, QWidget
 
+from napari_lungseg.widgets.latest import LatestWins
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.saving.track import Track
 from napari_lungseg.widgets.texts import plain_label
-from napari_lungseg.widgets.worker import sentence
-from napari_lungseg.workspace import Revision
+from napari_lungseg.widgets.worker import Failed
+from napari_lungseg.workspace import Labelled, Revision
 
 NONE_YET = "None yet: a state is kept whenever the slice changes."
 
@@ -35,6 +36,8 @@ class Past(QWidget):
         self._track: Track | None = None
         self._index = 0
         self._revisions: list[Revision] = []
+        self._reading = LatestWins(self, "Reading the earlier states", self._arrived)
+        self._fetching = LatestWins(self, "Bringing the state back", self._fetched)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (self._none, self.list, self.bring_back):
@@ -42,12 +45,14 @@ class Past(QWidget):
         self.bring_back.clicked.connect(self._bring_back)
         self.list.currentRowChanged.connect(lambda row: self.bring_back.setEnabled(row >= 0))
         session.saved.connect(self._saved)
-        self._read()
+        self._show([], NONE_YET)
 
     def show_slice(self, track: Track | None, index: int) -> None:
         """List the states of a slice; of none where there is no track."""
         if (track, index) != (self._track, self._index):
             self._track, self._index = track, index
+            self._fetching.forget()
+            self._show([], NONE_YET)
             self._read()
 
     def _saved(self, track: Track, indices: list[int]) -> None:
@@ -56,26 +61,42 @@ class Past(QWidget):
 
     def _read(self) -> None:
         workspace, track = self._session.workspace, self._track
-        self._revisions = []
         if workspace is not None and track is not None and track.case is not None:
-            self._revisions = workspace.revisions(track.case, self._index)[::-1]
+            self._reading.ask(workspace.revisions, track.case, self._index)
+        else:
+            self._reading.forget()
+
+    def _arrived(self, found: list[Revision] | Failed) -> None:
+        if isinstance(found, Failed):
+            self._show([], found.text)
+        else:
+            self._show(found[::-1], NONE_YET)
+
+    def _show(self, revisions: list[Revision], otherwise: str) -> None:
+        row = self.list.currentRow()
+        chosen = self._revisions[row].id if row >= 0 else None
+        self._revisions = revisions
         self.list.clear()
-        for revision in self._revisions:
+        for revision in revisions:
             self.list.addItem(f"{revision.at.astimezone():%d %b %H:%M:%S}  {revision.cause}  ({revision.user})")
         for widget in (self.list, self.bring_back):
-            widget.setVisible(bool(self._revisions))
-        self._none.setVisible(not self._revisions)
+            widget.setVisible(bool(revisions))
+        self._none.setText(otherwise)
+        self._none.setVisible(not revisions)
         self.bring_back.setEnabled(False)
+        # A state that was chosen stays so when another one is added.
+        self.list.setCurrentRow(next((row for row, revision in enumerate(revisions) if revision.id == chosen), -1))
 
     def _bring_back(self) -> None:
-        workspace, track, row = self._session.workspace, self._track, self.list.currentRow()
-        if workspace is None or track is None or row < 0:
-            return
-        try:
-            labels, _ = workspace.slice_at(self._revisions[row].id)
-        except Exception as error:
-            show_error(sentence(error, "Bringing the state back"))
-            return
-        box = track.box(self._index)
-        before = track.lungs.data[box].copy()
-        track.result.edit(box, before, labels.astype(before.dtype).reshape(before.shape), "brought back", lambda: None)
+        workspace, row = self._session.workspace, self.list.currentRow()
+        if workspace is not None and row >= 0:
+            self._fetching.ask(workspace.slice_at, self._revisions[row].id)
+
+    def _fetched(self, found: Labelled | Failed) -> None:
+        track = self._track
+        if isinstance(found, Failed):
+            show_error(found.text)
+        elif track is not None:
+            box = track.box(self._index)
+            before = track.lungs.data[box].copy()
+            track.result.edit(box, before, found.labels.astype(before.dtype).reshape(before.shape), "brought back", lambda: None)

@@ -322,8 +322,8 @@ def _progress(reviewing: Reviewing) -> str:
     text = f"{done} of {count} slices reviewed"
     if flagged:
         text += f", {flagged} flagged"
-    if done and reviewing.spent_s >= 1:
-        each = reviewing.spent_s / done
+    if done and reviewing.slices.spent_s >= 1:
+        each = reviewing.slices.spent_s / done
         left = each * (count - done) / 60
         text += f" · {each:.0f} s a slice" + (f" · about {left:.0f} min left" if left >= 1 else "")
     return text + ("." if done < count else ": all done.")

@@ -21,6 +21,7 @@ from napari_lungseg.widgets.results import KEY, RESULTS, Result
 from napari_lungseg.widgets.saving.autosave import SAVED_BY_ITSELF, Autosave, Note, Status
 from napari_lungseg.widgets.saving.preferences import user_name, workspace_folder
 from napari_lungseg.widgets.saving.recognition import Found, Offer, Search
+from napari_lungseg.widgets.saving.states import SliceStates
 from napari_lungseg.widgets.saving.track import Track
 from napari_lungseg.widgets.texts import plain_box
 from napari_lungseg.widgets.view import displayed_step, voxel_shape
@@ -72,6 +73,7 @@ class Session(QObject):
         #: Results with the ends of what this hears of them.
         self._watched: dict[Result, Callable[[], None]] = {}
         self._tracks: dict[tuple[Result, tuple[int, ...]], Track] = {}
+        self._states: dict[Track, SliceStates] = {}
         #: Cases of masks that are coming back, as :attr:`_tracks`.
         self._found: dict[tuple[Result, tuple[int, ...]], Case] = {}
         self._silence = QTimer(self)
@@ -111,7 +113,9 @@ class Session(QObject):
             track.case = None
             self._autosave.watch(track)
             self._autosave.put(track, range(track.slices), "another workspace")
-            if track not in tracks:
+            if track in tracks:
+                self._states[track].tell_again()
+            else:
                 self._autosave.forget(track)
 
     def close(self) -> bool:
@@ -223,11 +227,20 @@ class Session(QObject):
             return before
         track = self._tracks[key] = Track.of(result, step)
         if before is not None:
-            self._autosave.forget(before)
+            self._forget(before)
         if key in self._found:
             track.belong(self._found[key])
         self._autosave.watch(track)
+        self._states[track] = SliceStates(self, track)
         return track
+
+    def states(self, track: Track) -> SliceStates:
+        """How far the work on the slices of a track has come."""
+        return self._states[track]
+
+    def _forget(self, track: Track) -> None:
+        self._autosave.forget(track)
+        self._states.pop(track).end()
 
     def note(self, track: Track, note: Note) -> None:
         """Write something about a case down, in the background."""
@@ -259,7 +272,7 @@ class Session(QObject):
             self._watched.pop(result)()
         for key, track in list(self._tracks.items()):
             if track.result is result:
-                self._autosave.forget(track)
+                self._forget(track)
                 del self._tracks[key]
 
     def _changed(self, result: Result, box: Box, cause: str) -> None:
@@ -283,7 +296,7 @@ class Session(QObject):
                 continue
             if self._autosave.pending(track):
                 track.freeze()
-            self._autosave.forget(track)
+            self._forget(track)
             del self._tracks[key]
             track = self.track(result, track.step)
             self._autosave.put(track, range(track.slices), "image replaced")
