@@ -10,8 +10,8 @@ from phantom import chest
 from qtpy.QtCore import QPoint, Qt
 
 from napari_lungseg.formats import write
-from napari_lungseg.widgets.review import reviewing
 from napari_lungseg.widgets.review.windows import FROM_DATA
+from napari_lungseg.widgets.saving import states as slice_states
 from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.workspace import Workspace
@@ -105,7 +105,7 @@ def test_back_skip_and_a_click_on_the_strip_go_where_they_say(review, qtbot):
 
 def test_states_notes_and_times_are_in_the_workspace_and_come_back(review, desk, open_desk, monkeypatch):
     now = 100.0
-    monkeypatch.setattr(reviewing, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(slice_states, "time", SimpleNamespace(monotonic=lambda: now))
     review.go(3)  # it may be at 4 since before
     review.go(4)
     now += 42.0

@@ -1,4 +1,4 @@
-"""The window waits for no disk: what Review asks of a workspace that does not answer is asked in the background, and only the last of it."""
+"""The window waits for no disk: what Review asks of a workspace that does not answer is asked in the background, the last of it only."""
 
 from __future__ import annotations
 

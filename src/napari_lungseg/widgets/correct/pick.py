@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Labels
@@ -14,9 +15,12 @@ if TYPE_CHECKING:
 #: Pixels of the screen by which the mouse may move during a click; further, it moves the image.
 JITTER = 4
 
+#: Who waits for a click on a layer; two modules that work on one mask would both take it, and only one hear of Escape.
+_waiting: WeakKeyDictionary[Labels, Picker] = WeakKeyDictionary()
+
 
 class Picker:
-    """Waits for a click on a layer's slice; meanwhile the brush is put down.
+    """Waits for a click on a layer's slice; meanwhile the brush is put down. One that waited for a click on that layer before ends.
 
     Parameters
     ----------
@@ -29,7 +33,10 @@ class Picker:
     """
 
     def __init__(self, viewer: napari.viewer.Viewer, layer: Labels, picked: Callable[[tuple[int, ...] | None], None]) -> None:
+        if (other := _waiting.get(layer)) is not None:
+            other._end(None)
         self._viewer, self._layer, self._picked = viewer, layer, picked
+        _waiting[layer] = self
         self._mode = layer.mode
         viewer.layers.selection.active = layer
         layer.mode = "pan_zoom"
@@ -40,6 +47,7 @@ class Picker:
 
     def close(self) -> None:
         """Wait no longer, and take the brush up again."""
+        del _waiting[self._layer]
         self._layer.events.mode.disconnect(self._give_up)
         self._layer.bind_key("Escape", None)
         self._viewer.mouse_drag_callbacks.remove(self._click)

@@ -8,21 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from magicgui.widgets import ComboBox
 from qtpy.QtCore import Signal
-from qtpy.QtGui import QHideEvent, QKeySequence, QShortcut, QShowEvent
-from qtpy.QtWidgets import (
-    QAbstractSpinBox,
-    QApplication,
-    QComboBox,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtGui import QHideEvent, QShortcut, QShowEvent
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, scrolled
+from napari_lungseg.widgets.keys import ModuleKeys
 from napari_lungseg.widgets.lookup import is_image, results_in
 from napari_lungseg.widgets.results import RESULTS, Result
 from napari_lungseg.widgets.review.cases import Cases
@@ -77,7 +67,8 @@ class ReviewWidget(QWidget):
         self.windows = {name: QPushButton(name) for name in (*WINDOWS, FROM_DATA)}
         self.past = Past(self.session)
         self.cases = Cases(self.session)
-        self.shortcuts: dict[str, QShortcut] = {}
+        actions = {"accept": self.accept_slice, "flag": self.flag_slice, "previous": self.go_back, "skip": self.skip_slice}
+        self._keys = ModuleKeys(self, actions, {"flag": self.note})
         self._been: list[int] = []
         self._key_list = QLabel()
         self._key_list.setWordWrap(True)
@@ -121,6 +112,8 @@ class ReviewWidget(QWidget):
             (self.reopen, self.reopen_slice),
         ):
             button.clicked.connect(slot)
+            button.clicked.connect(self._keys.take)
+        self.strip.clicked.connect(self._keys.take)
         for name, button in self.windows.items():
             button.clicked.connect(partial(self._set_window, name))
         layers = self.viewer.layers
@@ -133,10 +126,7 @@ class ReviewWidget(QWidget):
             event.connect(callback)
         RESULTS.begun.connect(self._layers_changed)
         self.destroyed.connect(partial(_release, self))
-        actions = {"accept": self.accept_slice, "flag": self.flag_slice, "previous": self.go_back, "skip": self.skip_slice}
-        for name, slot in actions.items():
-            shortcut = self.shortcuts[name] = QShortcut(self)
-            shortcut.activated.connect(partial(self._pressed, slot))
+        for name in SHORTCUTS:
             getattr(preferences().review.events, name).connect(self._set_keys)
         self._set_keys()
 
@@ -230,11 +220,6 @@ class ReviewWidget(QWidget):
         track = self.reviewing.track
         show_slice(self.viewer, track.lungs, track.axis, index)
 
-    def _pressed(self, slot: Any) -> None:
-        # While a person writes a note, the key belongs to the note.
-        if not isinstance(QApplication.focusWidget(), QLineEdit | QAbstractSpinBox):
-            slot()
-
     def _set_window(self, name: str) -> None:
         image = self.mask.value.image if self.mask.value is not None else self.viewer.layers.selection.active
         if image is not None and is_image(image):
@@ -283,26 +268,27 @@ class ReviewWidget(QWidget):
 
     # ---- keys
 
+    @property
+    def shortcuts(self) -> dict[str, QShortcut]:
+        """By what they do."""
+        return self._keys.shortcuts
+
     def _set_keys(self, _: Any = None) -> None:
         keys = preferences().review
-        for name, shortcut in self.shortcuts.items():
-            shortcut.setKey(QKeySequence(getattr(keys, name)))
+        for name in self.shortcuts:
+            self._keys.set_key(name, getattr(keys, name))
         rows = "".join(f"<tr><td><b>{getattr(keys, name)}</b>&nbsp;&nbsp;</td><td>{text}</td></tr>" for name, text in SHORTCUTS.items())
         self._key_list.setText(f"<table>{rows}</table>Change them in Preferences, under Lung segmentation.")
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """The keys work while the module is seen."""
         super().showEvent(event)
-        for shortcut in self.shortcuts.values():
-            # Also over the canvas, whose window this is.
-            shortcut.setParent(self.window())
-            shortcut.setEnabled(True)
+        self._keys.shown()
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
         """And no longer."""
         super().hideEvent(event)
-        for shortcut in self.shortcuts.values():
-            shortcut.setEnabled(False)
+        self._keys.hidden()
 
 
 def _row(*buttons: QPushButton) -> QHBoxLayout:
