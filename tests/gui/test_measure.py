@@ -202,7 +202,7 @@ def test_surfaces_lie_where_the_mask_is_shown(place, affine):
     colours = [mask.get_color(label)[:3] for label in (1, 2)]
     assert place.press(place.controls.show_surfaces) == ""
     found = place.surfaces()
-    assert [layer.name for layer in found] == ["lungs surface right", "lungs surface left"]
+    assert [layer.name for layer in found] == ["lungs surface label 1", "lungs surface label 2"]
     for label, layer, colour in zip((1, 2), found, colours):
         index = np.argwhere(mask.data == label)
         centre = mask.data_to_world(index.mean(axis=0))

@@ -127,5 +127,5 @@ def test_surfaces_are_made_anew_only_when_the_mask_has_changed(room):
     mask.brush_size = 9
     mask.paint((4, 36, 48), 1)
     room.press(View.SURFACES)
-    changed = next(layer for layer in room.viewer.layers if layer.name == "lungs surface right")
-    assert len(changed.data[0]) != len(first["lungs surface right"][0])
+    changed = next(layer for layer in room.viewer.layers if layer.name == "lungs surface label 1")
+    assert len(changed.data[0]) != len(first["lungs surface label 1"][0])
