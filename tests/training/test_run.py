@@ -162,7 +162,7 @@ def test_what_cannot_be_learnt_from_is_told_and_nothing_is_left_behind(chests, b
     elif what == "nothing labelled":
         known = np.zeros_like(known)
     other = Volume(known[:1], image.affine) if what == "sizes differ" else image.with_array(known)
-    told = {"nothing judged": "nobody has judged", "nothing labelled": "no judged slice holds a label", "sizes differ": "has shape"}
+    told = {"nothing judged": "nobody has judged", "nothing labelled": "no judged slice holds a label", "sizes differ": "different grids"}
     with pytest.raises(InputError, match=told[what]):
         list(prepare(CasesSource([TrainingCase("b", "b", image, other)]), tmp_path / "new", base=str(blank), settings=quick()))
     assert not (tmp_path / "new").exists()
