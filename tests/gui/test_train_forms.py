@@ -108,11 +108,11 @@ def test_labels_and_image_of_different_sizes_are_refused(layers):
 
 
 def test_a_full_disk_says_to_make_room(tmp_path):
-    assert "make room there" in why(OSError(28, "No space left on device"))
+    assert "make room there" in why(OSError(28, "No space left on device"), "training")
     with pytest.raises(InputError) as refused, whole_file(tmp_path / "last.pt"):
         raise OSError(28, "No space left on device")
-    assert "make room there" in why(refused.value)
-    assert "smaller batch" in why(MemoryError())
+    assert "make room there" in why(refused.value, "training")
+    assert "smaller batch" in why(MemoryError(), "training")
 
 
 def test_names_of_new_models_are_free(tmp_path, monkeypatch):
