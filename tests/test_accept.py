@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from undo_oracle import UndoOracle, boxes_in
 
 from napari_lungseg import steps
 from napari_lungseg.corrections import PERSON, Corrections, as_box
@@ -123,36 +124,19 @@ def test_a_run_that_was_dropped_while_it_went_on_does_not_come_back_by_half(labe
 
 
 @dataclass
-class Oracle:
+class Oracle(UndoOracle):
     """The same by whole copies: the model's mask, and what a person set and accepted (-1 where nothing)."""
 
     model: np.ndarray
     person: tuple[np.ndarray, np.ndarray]
-    done: list = field(default_factory=list)
-    undone: list = field(default_factory=list)
 
     @property
     def shown(self) -> np.ndarray:
         painted, accepted = self.person
         return np.where(painted >= 0, painted, np.where(accepted >= 0, accepted, self.model))
 
-    def put(self, layer: str, new: object) -> None:
-        before = getattr(self, layer)
-        if not np.array_equal(before, new):
-            self.done.append((layer, before, new))
-            self.undone.clear()
-        setattr(self, layer, new)
 
-    def move(self, source: list, target: list, which: int) -> None:
-        if source:
-            step = source.pop()
-            setattr(self, step[0], step[which])
-            target.append(step)
-
-
-boxes = st.tuples(
-    *(st.integers(0, size - 1).flatmap(lambda low, size=size: st.tuples(st.just(low), st.integers(low + 1, size))) for size in SHAPE)
-)
+boxes = boxes_in(SHAPE)
 operations = st.one_of(
     st.tuples(st.sampled_from(["paint", "unseen"]), boxes, st.integers(0, 5)),
     st.tuples(st.just("model"), boxes, st.integers(0, 50)),
@@ -172,7 +156,7 @@ def test_no_order_of_edits_accepting_opening_undo_and_redo_goes_wrong(sequence):
         painted, accepted = (layer.copy() for layer in oracle.person)
         if kind in ("undo", "redo"):
             getattr(corrections, kind)(labels)
-            oracle.move(*((oracle.done, oracle.undone, 1) if kind == "undo" else (oracle.undone, oracle.done, 2)))
+            getattr(oracle, kind)()
         elif kind == "model":
             model = oracle.model.copy()
             model[box] = masks(number)[box]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from undo_oracle import UndoOracle, boxes_in
 
 from napari_lungseg.corrections import LIMIT, PERSON, Corrections, as_box
 from napari_lungseg.steps import Step
@@ -199,35 +200,18 @@ def test_no_more_is_kept_than_can_be_undone(labels):
 
 
 @dataclass
-class Oracle:
+class Oracle(UndoOracle):
     """The same by whole copies: what the model says, and what a person set (-1 where nothing)."""
 
     model: np.ndarray
     person: np.ndarray
-    done: list[tuple[str, np.ndarray, np.ndarray]] = field(default_factory=list)
-    undone: list[tuple[str, np.ndarray, np.ndarray]] = field(default_factory=list)
 
     @property
     def shown(self) -> np.ndarray:
         return np.where(self.person >= 0, self.person, self.model)
 
-    def put(self, layer: str, new: np.ndarray) -> None:
-        before = getattr(self, layer)
-        if not np.array_equal(before, new):
-            self.done.append((layer, before, new))
-            self.undone.clear()
-        setattr(self, layer, new)
 
-    def move(self, source: list, target: list, which: int) -> None:
-        if source:
-            step = source.pop()
-            setattr(self, step[0], step[which])
-            target.append(step)
-
-
-boxes = st.tuples(
-    *(st.integers(0, size - 1).flatmap(lambda low, size=size: st.tuples(st.just(low), st.integers(low + 1, size))) for size in SHAPE)
-)
+boxes = boxes_in(SHAPE)
 operations = st.one_of(
     st.tuples(st.just("paint"), boxes, st.integers(0, 5)),
     st.tuples(st.just("unseen"), boxes, st.integers(0, 5)),
@@ -247,7 +231,7 @@ def test_no_order_of_edits_undo_and_redo_goes_wrong(sequence):
     for kind, spans, number in [*sequence, ("redo", boxes, 0)]:
         if kind in ("undo", "redo"):
             getattr(corrections, kind)(labels)
-            oracle.move(*((oracle.done, oracle.undone, 1) if kind == "undo" else (oracle.undone, oracle.done, 2)))
+            getattr(oracle, kind)()
         else:
             box = tuple(slice(*span) for span in spans)
             if kind == "model":
