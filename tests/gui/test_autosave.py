@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from threading import Event
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from waiting import SOON, settle
 
 from napari_lungseg.formats import write
 from napari_lungseg.volume import Volume
+from napari_lungseg.widgets.saving import autosave
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.workspace import Workspace, content_hash
 
@@ -55,6 +57,23 @@ def test_a_stroke_is_on_disk_without_anybody_saving_it(segmented):
         with saving(segmented, number):
             segmented.lungs.paint((number, *PLACE[1:]), 2)
         np.testing.assert_array_equal(saved(segmented), segmented.lungs.data)
+
+
+def test_a_window_without_work_closes_while_its_workspace_is_still_being_opened(tmp_path, monkeypatch):
+    disk_answers = Event()
+
+    def open_slowly(*arguments, **keywords) -> Workspace:
+        disk_answers.wait()
+        return Workspace(*arguments, **keywords)
+
+    monkeypatch.setattr(autosave, "Workspace", open_slowly)
+    saving = autosave.Autosave(tmp_path / "slow")
+    saving.start()
+    try:
+        assert saving.flush(0.0)
+    finally:
+        disk_answers.set()
+        assert saving.close()
 
 
 def test_a_stroke_is_saved_while_the_network_runs(open_desk):

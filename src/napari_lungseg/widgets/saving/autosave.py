@@ -229,10 +229,12 @@ class Autosave(QObject):
         if not self._thread.is_alive():
             return not self._waiting
         with self._lock:
+            if not self._waiting:
+                # Also while the workspace is still being opened.
+                return True
             for waiting in self._waiting.values():
                 waiting.due, waiting.failure = 0.0, ""
-            if self._waiting:
-                self._idle.clear()
+            self._idle.clear()
         self._wake.set()
         return self._idle.wait(timeout_s) and not self._waiting
 
