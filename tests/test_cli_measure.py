@@ -11,7 +11,7 @@ from napari_lungseg.formats import write
 from napari_lungseg.sample import sample_ct, sample_lungs
 from napari_lungseg.volume import Volume
 
-#: What a plain file does not say.
+#: Names instead of the file's own.
 SIDES = ("--label", "1=right", "--label", "2=left")
 
 
@@ -42,7 +42,9 @@ def test_table_csv_report_and_mesh(run, tmp_path):
     rows = list(csv.DictReader((tmp_path / "lungs.csv").open(encoding="utf-8")))
     assert [(row["case"], row["region"]) for row in rows] == [("lungs", "right"), ("lungs", "left"), ("lungs", "together")]
     write(replace(sample_lungs(), names={1: "right lung", 2: "left lung"}), "lungs.seg.nrrd")
-    for file, names in (("lungs.nii.gz", ["label 1", "label 2"]), ("lungs.seg.nrrd", ["right lung", "left lung"])):
+    write(replace(sample_lungs(), names=None), "plain.nii.gz")
+    sides, numbers = ["right lung", "left lung"], ["label 1", "label 2"]
+    for file, names in (("lungs.nii.gz", sides), ("plain.nii.gz", numbers), ("lungs.seg.nrrd", sides)):
         run(file, "--csv", "names.csv")
         named = list(csv.DictReader((tmp_path / "names.csv").open(encoding="utf-8")))
         assert [row["region"] for row in named] == [*names, "together"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,6 +11,8 @@ from napari_lungseg.volume import Array
 
 #: Files that scale whole numbers by a float give them back this near, as nibabel writes float labels into integers.
 NEARLY = 1e-3
+#: How a description begins that tells the names of labels, and how long it may be.
+_NAMES, _LONGEST = "napari-lungseg labels ", 100_000
 
 
 def whole_labels(array: Array) -> Array | None:
@@ -53,3 +56,19 @@ def lung_labels(names: Mapping[int, str] | None) -> dict[int, str]:
     """Those labels that are a lung by their names, each as "right", "left" or "lungs"."""
     plain = {label: plain_name(name) for label, name in (names or {}).items()}
     return {label: name for label, name in plain.items() if name in ("right", "left", "lungs")}
+
+
+def names_as_text(names: Mapping[int, str]) -> str:
+    """Write names as one line of ASCII, for formats that have room for a description; :func:`names_in_text` reads it."""
+    return _NAMES + json.dumps({str(label): name for label, name in names.items()}, separators=(",", ":"))
+
+
+def names_in_text(text: str) -> dict[int, str] | None:
+    """Read what :func:`names_as_text` wrote; None for any other text."""
+    if not text.startswith(_NAMES) or len(text) > _LONGEST:
+        return None
+    try:
+        found = {int(label): name for label, name in json.loads(text[len(_NAMES) :]).items()}
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return found if found and all(isinstance(name, str) for name in found.values()) else None

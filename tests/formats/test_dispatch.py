@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import napari_lungseg
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import read, scans_in, write
+from napari_lungseg.labels import names_in_text
 from napari_lungseg.volume import Volume, scaling
 
 MASK = Volume(np.ones((2, 3, 4), np.uint8), scaling((1.0, 1.0, 1.0)))
@@ -74,3 +76,22 @@ def test_a_folder_without_images_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "none"):
         with pytest.raises(InputError, match=re.escape(str(path))):
             scans_in(path)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_labels_keep_their_names_in_plain_files(tmp_path, ending):
+    labels = Volume(np.arange(8, dtype=np.uint8).reshape(2, 2, 2) % 3, scaling((1, 1, 1)), names={1: "liver", 2: "groß"})
+    again = read(write(labels, tmp_path / f"labels{ending}"))
+    assert again.names == labels.names
+    np.testing.assert_array_equal(again.array, labels.array)
+    assert read(write(replace(labels, names=None), tmp_path / f"plain{ending}")).names is None
+
+
+def test_names_that_do_not_fit_into_nifti_are_left_out(tmp_path):
+    labels = Volume(np.eye(3, dtype=np.uint8)[None], scaling((1, 1, 1)), names={1: "a name " * 20})
+    assert read(write(labels, tmp_path / "labels.nii.gz")).names is None
+
+
+@pytest.mark.parametrize("text", ["made by hand", "napari-lungseg labels", "napari-lungseg labels [1]", 'napari-lungseg labels {"1":2}'])
+def test_other_descriptions_are_no_names(text):
+    assert names_in_text(text) is None

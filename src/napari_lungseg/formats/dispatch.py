@@ -191,8 +191,9 @@ def write(
         A file name in an existing folder. ``.png`` for a volume of several slices makes a folder of that name without the
         ending, which must not be there yet, with a picture for each slice along the first axis.
     names : mapping, optional
-        What the labels are, for ``.seg.nrrd`` and ``.dcm``; by default the volume's own names, else 1 is the right lung and 2 the left.
-        Those called "right lung", "left lung" and "lungs" get their codes.
+        What the labels are; by default the volume's own names. NIfTI (if they fit into its 80 characters), NRRD and MetaImage keep them
+        in their description. For ``.seg.nrrd`` and ``.dcm`` without any, 1 is the right lung and 2 the left, and those called "right lung",
+        "left lung" and "lungs" get their codes.
     source : path, optional
         For ``.dcm`` (DICOM-SEG, labels only): file or folder of the DICOM series that was segmented.
     series : str, optional
@@ -220,7 +221,7 @@ def write(
         elif ending == ".seg.nrrd":
             segnrrd.write_segmentation(volume, temporary, names)
         else:
-            _WRITERS[ending](volume, temporary)
+            _WRITERS[ending](replace(volume, names=names), temporary)
     return path
 
 

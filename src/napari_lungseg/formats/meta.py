@@ -14,6 +14,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.formats.beside import data_file, numbered_files
 from napari_lungseg.formats.nifti import is_flat
 from napari_lungseg.formats.voxels import Layout, Part, damaged, image_of, numbers_in, storable, text_of, write_packed
+from napari_lungseg.labels import names_as_text, names_in_text
 from napari_lungseg.volume import Array, Volume
 
 _MOST_HEADER = 1 << 20
@@ -75,7 +76,19 @@ def _layout(path: Path, fields: Mapping[str, str], listed: list[str], end: int) 
     linear, origin, known = _geometry(path, fields, axes)
     spatial = range(axes)
     parts = _data(path, fields, listed, end, sizes, dtype)
-    return Layout(path, sizes, dtype, parts, linear, origin, tuple(spatial[:3]), tuple(spatial[3:]), None, known)
+    return Layout(
+        path,
+        sizes,
+        dtype,
+        parts,
+        linear,
+        origin,
+        tuple(spatial[:3]),
+        tuple(spatial[3:]),
+        None,
+        known,
+        names=names_in_text(fields.get("Comment", "")),
+    )
 
 
 def _is_true(word: str) -> bool:
@@ -170,6 +183,7 @@ def write_meta(volume: Volume, path: Path) -> None:
         f"CenterOfRotation = {_text(np.zeros(axes))}",
         f"ElementSpacing = {_text(steps)}",
         f"DimSize = {' '.join(str(size) for size in array.shape[::-1])}",
+        *([f"Comment = {names_as_text(volume.names)}"] if volume.names else []),
         f"ElementType = {kind}",
         "ElementDataFile = LOCAL",
     ]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats.voxels import Layout, Part, damaged, image_of, storable, unpacked, write_packed
+from napari_lungseg.labels import names_as_text, names_in_text
 from napari_lungseg.volume import Volume
 
 Matrix = npt.NDArray[np.float64]
@@ -21,17 +22,17 @@ Matrix = npt.NDArray[np.float64]
 _FIELDS = ["datatype", "bitpix", "dim", "intent", "pixdim", "offset", "slope", "inter", "units", "qform", "sform", "quatern", "srow"]
 _ONE = np.dtype(
     {
-        "names": [*_FIELDS, "magic"],
-        "formats": ["i2", "i2", "8i2", "i2", "8f4", "f4", "f4", "f4", "u1", "i2", "i2", "6f4", "(3,4)f4", "S4"],
-        "offsets": [70, 72, 40, 68, 76, 108, 112, 116, 123, 252, 254, 256, 280, 344],
+        "names": [*_FIELDS, "magic", "description"],
+        "formats": ["i2", "i2", "8i2", "i2", "8f4", "f4", "f4", "f4", "u1", "i2", "i2", "6f4", "(3,4)f4", "S4", "S80"],
+        "offsets": [70, 72, 40, 68, 76, 108, 112, 116, 123, 252, 254, 256, 280, 344, 148],
         "itemsize": 348,
     }
 )
 _TWO = np.dtype(
     {
-        "names": [*_FIELDS, "magic"],
-        "formats": ["i2", "i2", "8i8", "i4", "8f8", "i8", "f8", "f8", "i4", "i4", "i4", "6f8", "(3,4)f8", "S8"],
-        "offsets": [12, 14, 16, 504, 104, 168, 176, 184, 500, 344, 348, 352, 400, 4],
+        "names": [*_FIELDS, "magic", "description"],
+        "formats": ["i2", "i2", "8i8", "i4", "8f8", "i8", "f8", "f8", "i4", "i4", "i4", "6f8", "(3,4)f8", "S8", "S80"],
+        "offsets": [12, 14, 16, 504, 104, 168, 176, 184, 500, 344, 348, 352, 400, 4, 240],
         "itemsize": 540,
     }
 )
@@ -83,6 +84,7 @@ def read_nifti(path: Path, series: str | None = None) -> Volume:
         known,
         oriented,
         notes,
+        names_in_text(bytes(header["description"]).decode("ascii", "replace")),
     )
     return image_of(layout, series)
 
@@ -254,6 +256,8 @@ def write_nifti(volume: Volume, path: Path) -> None:
     header["slope"], header["units"], header["qform"], header["sform"] = 1, 2 | 8, 1, 1
     header["quatern"] = [*_quaternion(rotation * [1, 1, qfac]), *(affine[:3, 3] * _TO_LPS)]
     header["srow"] = np.column_stack([linear, affine[:3, 3] * _TO_LPS])
+    if volume.names and len(text := names_as_text(volume.names)) <= 80:
+        header["description"] = text.encode()
     head = bytearray(header.tobytes() + bytes(4))
     head[:4] = struct.pack("<i", 348)
     head[38] = ord("r")  # "regular", which old readers look at

@@ -15,6 +15,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.formats.beside import data_file, numbered_files
 from napari_lungseg.formats.nifti import is_flat
 from napari_lungseg.formats.voxels import Layout, Packing, Part, damaged, image_of, numbers_in, storable, text_of, write_packed
+from napari_lungseg.labels import names_as_text, names_in_text
 from napari_lungseg.volume import Array, Volume
 
 #: Headers are shorter than this, with hundreds of segments as well.
@@ -124,7 +125,20 @@ def _layout(path: Path, fields: Mapping[str, str], listed: list[str], end: int) 
     linear, origin, known = _geometry(fields, spatial)
     count = math.prod(sizes)
     parts = _data(path, fields, listed, end, encoding, count, dtype)
-    return Layout(path, sizes, dtype, parts, linear, origin, spatial, points, None, known, "space" in fields)
+    return Layout(
+        path,
+        sizes,
+        dtype,
+        parts,
+        linear,
+        origin,
+        spatial,
+        points,
+        None,
+        known,
+        "space" in fields,
+        names=names_in_text(fields.get("content", "")),
+    )
 
 
 def _roles(path: Path, fields: Mapping[str, str], sizes: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -254,6 +268,7 @@ def write_nrrd(volume: Volume, path: Path, keys: Mapping[str, str] | None = None
         "endian: little",
         "encoding: gzip",
         f"space origin: {_vector(affine[:axes, 3])}",
+        *([f"content: {names_as_text(volume.names)}"] if volume.names else []),
         *(f"{key}:={_escaped(value)}" for key, value in (keys or {}).items()),
     ]
     with path.open("wb") as file:

@@ -6,7 +6,7 @@ import bz2
 import math
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -93,6 +93,8 @@ class Layout:
         Slope and intercept to be applied to the numbers.
     spacing_known, oriented : bool
         As of :class:`~napari_lungseg.volume.Volume`.
+    names : mapping of int to str, or None
+        As of :class:`~napari_lungseg.volume.Volume`.
     """
 
     path: Path
@@ -107,6 +109,7 @@ class Layout:
     spacing_known: bool = True
     oriented: bool = True
     notes: tuple[str, ...] = ()
+    names: Mapping[int, str] | None = None
 
 
 def damaged(path: Path, name: str) -> InputError:
@@ -150,7 +153,7 @@ def image_of(layout: Layout, series: str | None) -> Volume:
     affine[:3, 3] = layout.origin
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
         raise InputError(f"{layout.path} has a geometry that is not usable: its axes do not span a space; export it again.")
-    return Volume(array, affine, guess_unit(array), layout.spacing_known, layout.oriented, layout.notes)
+    return Volume(array, affine, guess_unit(array), layout.spacing_known, layout.oriented, layout.notes, layout.names)
 
 
 def arranged(layout: Layout) -> Array:
