@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from html import unescape
 
+import pytest
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QTextDocument
 from qtpy.QtWidgets import QLabel
+from superqt import QElidingLabel
 
+from napari_lungseg.errors import InputError
 from napari_lungseg.training.updates import Compared, Overview, Scores, Verdict
 from napari_lungseg.widgets.forms import wrapped
+from napari_lungseg.widgets.notices import as_text, show_error, show_info, show_warning
+from napari_lungseg.widgets.readers import read_layers
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
 from napari_lungseg.widgets.train.verdict import _table
 
@@ -50,3 +56,28 @@ def test_the_verdict_shows_names_as_text() -> None:
     table = _table(Verdict(True, "", Compared(1, None, scores), None, ()))
     assert "<img" not in table
     assert unescape(table).count(NAME) == 4
+
+
+@pytest.mark.parametrize("name", [NAME, "<b>", "</b>", "<!--", "<?xml", "a < b", "x<1>", "&lt;b>", "line\n<b>"])
+def test_notices_show_tags_as_text(qtbot, name: str) -> None:
+    label = QElidingLabel(as_text(f"Saving {name} failed."))
+    qtbot.addWidget(label)
+    text = shown(label.text()) if Qt.mightBeRichText(label.text()) else label.text()
+    assert text.replace("\u200b", "") in (f"Saving {name} failed.", f"Saving {name} failed.".replace("&lt;", "<"))
+
+
+@pytest.mark.parametrize("show", [show_info, show_warning, show_error])
+def test_all_notices_are_made_text(show) -> None:
+    told: list[str] = []
+    heard = notification_manager.notification_ready.connect(lambda notification: told.append(notification.message))
+    show(f"Saving {NAME} failed.")
+    notification_manager.notification_ready.disconnect(heard)
+    assert [Qt.mightBeRichText(message) for message in told] == [False]
+
+
+def test_a_file_that_cannot_be_opened_is_told_as_text(tmp_path) -> None:
+    path = tmp_path / "<img src=x>.nii.gz"
+    path.write_bytes(b"damaged")
+    with pytest.raises(InputError, match="damaged") as told:
+        read_layers(str(path))
+    assert not Qt.mightBeRichText(str(told.value))

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
-from napari.utils.notifications import show_info
 
+from napari_lungseg.errors import InputError
 from napari_lungseg.formats import (
     SeriesChoiceError,
     UnevenSlicesError,
@@ -25,6 +25,7 @@ from napari_lungseg.sample import SAMPLE_LICENCE, sample_ct, sample_lungs
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.appearance import LABEL_COLOURS, label_names
 from napari_lungseg.widgets.layers import SOURCE, volume_to_layer, volumes_to_layer
+from napari_lungseg.widgets.notices import as_text, show_info
 from napari_lungseg.widgets.questions import ask_fill_gaps, ask_series
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -49,9 +50,16 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
     InputError
         When a file cannot be read; the message says why.
     """
-    paths = _paths(path)
+    try:
+        return _layers(_paths(path)) or _NOTHING
+    except InputError as error:
+        # napari shows it as a notification.
+        raise InputError(as_text(str(error))) from error
+
+
+def _layers(paths: list[Path]) -> list[LayerData]:
     if is_stack(paths):
-        return _opened(paths[0].parent, partial(read_stack, paths)) or _NOTHING
+        return _opened(paths[0].parent, partial(read_stack, paths))
     layers: list[LayerData] = []
     for one in paths:
         segments = read_segments(one)
@@ -59,7 +67,7 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
             layers.append(_segments(*segments, one))
         else:
             layers += _opened(one, partial(read, one))
-    return layers or _NOTHING
+    return layers
 
 
 def _segments(labels: Volume, names: dict[int, str], path: Path) -> LayerData:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Labels, Layer
-from napari.utils.notifications import show_error
 from psygnal import Signal
 
 from napari_lungseg.classes import ClassLabels
@@ -20,6 +19,7 @@ from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.appearance import add_probability_image, add_probability_labels, label_names, make_lungs
 from napari_lungseg.widgets.frames import Frame, Making, from_settings, label_if_above, to_settings, told_by_mask
 from napari_lungseg.widgets.layers import layer_geometry
+from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.remask import Remasker
 from napari_lungseg.widgets.stretches import Stretches
 from napari_lungseg.widgets.worker import sentence

@@ -6,9 +6,9 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
-from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer
 
+from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.worker import sentence
 
 #: Seconds that such work may take from the GUI thread at a time.

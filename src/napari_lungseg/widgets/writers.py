@@ -12,6 +12,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.formats import write
 from napari_lungseg.widgets.appearance import names_on
 from napari_lungseg.widgets.layers import dicom_source, volume_from_layer
+from napari_lungseg.widgets.notices import as_text
 
 
 class NotSavedError(OSError):
@@ -32,7 +33,7 @@ def _saved(layer: Image | Labels, path: str) -> list[str]:
     try:
         return [str(save_layer(layer, Path(path)))]
     except InputError as error:
-        raise NotSavedError(str(error)) from error
+        raise NotSavedError(as_text(str(error))) from error
 
 
 def save_layer(layer: Image | Labels, path: Path, step: tuple[int, ...] = ()) -> Path:

@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, Signal
 
 from napari_lungseg.errors import InputError
@@ -16,6 +15,7 @@ from napari_lungseg.widgets.correct.pick import Picker
 from napari_lungseg.widgets.correct.run import ToolRun
 from napari_lungseg.widgets.correct.tool import Change, Tool, carry_out
 from napari_lungseg.widgets.correct.work import gather
+from napari_lungseg.widgets.notices import show_warning
 from napari_lungseg.widgets.results import Result
 from napari_lungseg.widgets.worker import Failed, sentence
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
@@ -19,6 +18,7 @@ from napari_lungseg.widgets.evaluate.errors import COLOURS, MEANINGS
 from napari_lungseg.widgets.evaluate.table import ScoreTable
 from napari_lungseg.widgets.evaluate.work import Comparison
 from napari_lungseg.widgets.forms import NO_CURVES, wrapped
+from napari_lungseg.widgets.notices import show_error, show_info
 from napari_lungseg.widgets.worker import Failed, attempt
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from magicgui.widgets import ComboBox, FloatSpinBox
 from napari.layers import Labels
-from napari.utils.notifications import show_error
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QVBoxLayout, QWidget
 
@@ -23,6 +22,7 @@ from napari_lungseg.widgets.evaluate.work import Comparison, compare, read_refer
 from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, scrolled
 from napari_lungseg.widgets.layers import layer_geometry
 from napari_lungseg.widgets.lookup import is_mask, result_holding
+from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.results import RESULTS
 from napari_lungseg.widgets.saving.bar import MASK_FILES
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip

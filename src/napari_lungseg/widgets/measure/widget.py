@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels, Layer
-from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
@@ -21,6 +20,7 @@ from napari_lungseg.widgets.lookup import image_of, is_image, is_mask
 from napari_lungseg.widgets.measure.controls import MeasureControls
 from napari_lungseg.widgets.measure.plots import area_curves, density_curves
 from napari_lungseg.widgets.measure.work import Chosen, measuring, reporting, saving
+from napari_lungseg.widgets.notices import show_error, show_info
 from napari_lungseg.widgets.results import RESULTS
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.view import displayed_step

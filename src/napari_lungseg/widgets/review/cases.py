@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
 
@@ -12,6 +11,7 @@ from napari_lungseg.formats import scans_in
 from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.latest import LatestWins
 from napari_lungseg.widgets.lookup import result_of
+from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.texts import plain_label
 from napari_lungseg.widgets.worker import Failed, sentence

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QListWidget, QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.widgets.latest import LatestWins
+from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.saving.track import Track
 from napari_lungseg.widgets.texts import plain_label

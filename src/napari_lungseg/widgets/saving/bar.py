@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from napari.layers import Labels, Layer
-from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
@@ -17,6 +16,7 @@ from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.lookup import is_image, result_for, result_of, results_in
+from napari_lungseg.widgets.notices import show_error, show_info, show_warning
 from napari_lungseg.widgets.saving.autosave import Status
 from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.recognition import Offer, describe

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
 from napari.layers import Layer
-from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
 
 from napari_lungseg.steps import Box
 from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.lookup import is_image, result_for, result_of, viewer_key
+from napari_lungseg.widgets.notices import show_error, show_info, show_warning
 from napari_lungseg.widgets.results import KEY, RESULTS, Result
 from napari_lungseg.widgets.saving.autosave import SAVED_BY_ITSELF, Autosave, Note, Status
 from napari_lungseg.widgets.saving.preferences import user_name, workspace_folder

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
-from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
@@ -20,6 +19,7 @@ from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.frames import Frame
 from napari_lungseg.widgets.library import ModelChoice
 from napari_lungseg.widgets.lookup import is_image, result_of
+from napari_lungseg.widgets.notices import show_error, show_warning
 from napari_lungseg.widgets.remask import Wish
 from napari_lungseg.widgets.results import RESULTS, Result
 from napari_lungseg.widgets.saving.session import session_of

@@ -8,7 +8,6 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QWidget
@@ -19,6 +18,7 @@ from napari_lungseg.training.updates import EpochDone, Finished, Notice, Overvie
 from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.library import LIBRARY, ModelChoice
+from napari_lungseg.widgets.notices import show_error, show_warning
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.train.choose import ChooseForm
 from napari_lungseg.widgets.train.controls import NEW, NEW_CHOICE, TrainControls

@@ -7,10 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels, Layer
-from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_lungseg.widgets.background import create_worker
+from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.view import displayed_step
 from napari_lungseg.widgets.views.compass import known_directions_in
 from napari_lungseg.widgets.views.surfaces import Shape, Surfaces, shaping

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
 from napari.layers import Labels
-from napari.utils.notifications import show_info
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import QMainWindow, QWidget
 
 from napari_lungseg.widgets.lookup import is_mask, viewer_key
+from napari_lungseg.widgets.notices import show_info
 from napari_lungseg.widgets.stretches import Stretches
 from napari_lungseg.widgets.views.anatomy import plane_through, world_axes
 from napari_lungseg.widgets.views.compass import Compass, directions_in, known_directions_in
