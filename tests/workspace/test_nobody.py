@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ os.setgroups([]); os.setgid(43210); os.setuid(43210)
 def make_open(folder: Path, mode: int) -> Path:
     """Let everyone reach a temporary folder, and do there what the mode says."""
     folder.chmod(mode)
-    for parent in folder.parents[:2]:
+    # pytest makes two folders around it that are its user's alone, and one more where tests run in several processes.
+    for parent in takewhile(lambda parent: not parent.stat().st_mode & 0o001, folder.parents):
         parent.chmod(parent.stat().st_mode | 0o111)
     return folder
 
