@@ -9,7 +9,6 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from napari_lungseg.architecture import UNetConfig
 from napari_lungseg.cores import available_cores
 from napari_lungseg.errors import InputError
+from napari_lungseg.predicted import Notice
 from napari_lungseg.unet import fold_batch_norm, probabilities
 
 #: Larger batches gain nothing measurable and make cancelling slower.
@@ -36,22 +36,6 @@ def fit_threads() -> None:
 
 # Whatever computes imports this first.
 fit_threads()
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Something the person should know, but that stops nothing.
-
-    Attributes
-    ----------
-    text : str
-        One sentence.
-    device : str
-        Where the work goes on, if that changed; else empty.
-    """
-
-    text: str
-    device: str = ""
 
 
 def check_device_name(name: str) -> None:

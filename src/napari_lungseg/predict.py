@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_lungseg.architecture import UNetConfig
-from napari_lungseg.device import Notice, Runner, batch_size, check_device_name, choose_device, list_devices
+from napari_lungseg.device import Runner, batch_size, check_device_name, choose_device, list_devices
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import Model
+from napari_lungseg.predicted import Notice, PredictedSlice
 from napari_lungseg.preprocess import Box, assumed_spacing, body_box, normalise
 from napari_lungseg.volume import Array, Orientation, Volume, axis_order
 
@@ -60,30 +61,6 @@ class PredictSettings:
         first = start if self.first is None else min(max(self.first, start), stop - 1)
         # On a tie, the later slice comes first.
         return sorted(range(start, stop), key=lambda index: (abs(index - first), -index))
-
-
-@dataclass(frozen=True, eq=False)
-class PredictedSlice:
-    """What a model makes of one slice.
-
-    Attributes
-    ----------
-    axis, index : int
-        Which slice: ``volume.array.take(index, axis)``; 0 and 0 for a two-dimensional image.
-    probability : array of uint8
-        That a pixel belongs to any class: percent, 0 to 100, of the shape and orientation of that slice.
-    done, total : int
-        Slices finished, this one included, and slices in all.
-    classes : array of uint8 or None
-        Which class is the most likely one, as an index into ``card.classes``, on the same pixels; None where the model has one class.
-    """
-
-    axis: int
-    index: int
-    probability: npt.NDArray[np.uint8]
-    done: int
-    total: int
-    classes: npt.NDArray[np.uint8] | None = None
 
 
 def predict(volume: Volume, model: Model, settings: PredictSettings | None = None) -> Generator[PredictedSlice | Notice]:

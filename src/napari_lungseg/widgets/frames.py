@@ -8,17 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from skimage.segmentation import expand_labels
 
 from napari_lungseg.classes import LEFT, RIGHT, ClassLabels
-from napari_lungseg.mask import MaskSettings, apply_threshold
+from napari_lungseg.likeliest import nearest_labels, usual_label
+from napari_lungseg.mask import MaskSettings
 from napari_lungseg.volume import Volume
 from napari_lungseg.workspace import Source
-
-#: How far, in pixels, labels are carried over to voxels that a lower threshold adds; and by how much the slice is thinned for it,
-#: as this must not be felt while the slider is dragged.
-NEIGHBOUR = 60
-THIN = 4
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -90,34 +85,9 @@ def label_if_above(model: Bytes, likeliest: Bytes | None, classes: ClassLabels) 
         What the model tells apart.
     """
     if likeliest is None:
-        return _nearest(model, classes.labels[0])
-    label = _nearest(likeliest, _usual(classes))
+        return nearest_labels(model, classes.labels[0])
+    label = nearest_labels(likeliest, usual_label(classes))
     if not classes.sides:
         return label
-    side = _nearest(np.where(model <= LEFT, model, np.uint8(0)), RIGHT)
+    side = nearest_labels(np.where(model <= LEFT, model, np.uint8(0)), RIGHT)
     return np.where(label == RIGHT, side, label)
-
-
-def completed(likeliest: Bytes, percent: Bytes, threshold: float, classes: ClassLabels) -> Bytes:
-    """The label of the most likely class also of voxels above the threshold of which it is not known: that of the nearest one.
-
-    All arrays are (Z, Y, X) or (Y, X). Neighbours are looked for in the plane of the last two axes.
-    """
-    planes, above = likeliest.reshape(-1, *likeliest.shape[-2:]), percent.reshape(-1, *percent.shape[-2:])
-    own = planes
-    for index, plane in enumerate(planes):
-        if ((plane == 0) & apply_threshold(above[index], threshold)).any():
-            own = planes.copy() if own is planes else own
-            own[index] = _nearest(plane, _usual(classes))
-    return own.reshape(likeliest.shape)
-
-
-def _usual(classes: ClassLabels) -> int:
-    return classes.labels[classes.lung or 0]
-
-
-def _nearest(labels: Bytes, default: int) -> Bytes:
-    near = expand_labels(labels[::THIN, ::THIN], NEIGHBOUR / THIN)
-    near[near == 0] = default
-    rows, columns = labels.shape
-    return np.where(labels > 0, labels, near.repeat(THIN, 0).repeat(THIN, 1)[:rows, :columns]).astype(np.uint8)

@@ -16,9 +16,9 @@ from psygnal import EmitLoopError
 from napari_lungseg.classes import ClassLabels
 from napari_lungseg.corrections import MODEL
 from napari_lungseg.errors import InputError
+from napari_lungseg.likeliest import completed
 from napari_lungseg.mask import MaskSettings, make_mask
 from napari_lungseg.volume import Array, Unit, Volume
-from napari_lungseg.widgets.frames import completed
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.workspace import Source
 

@@ -1,0 +1,44 @@
+"""Jobs of an engine: predict the slices of a volume, and make the mask of a probability."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_lungseg.classes import ClassLabels
+from napari_lungseg.engine.control import Control
+from napari_lungseg.likeliest import completed
+from napari_lungseg.mask import MaskSettings, make_mask
+from napari_lungseg.model import load_model
+from napari_lungseg.predict import PredictSettings, predict
+from napari_lungseg.predicted import Notice, PredictedSlice
+from napari_lungseg.volume import Array, Volume
+
+
+def predict_slices(
+    control: Control,
+    volume: Volume,
+    model: Path,
+    device: str,
+    axis: int | None,
+    first: int,
+    start: int | None,
+    stop: int | None,
+) -> Generator[PredictedSlice | Notice]:
+    """Predict slice by slice; the arguments are as in :class:`~napari_lungseg.predict.PredictSettings`."""
+    settings = PredictSettings(device=device, axis=axis, first=first, start=start, stop=stop)
+    return predict(control.open(volume), load_model(model), settings)
+
+
+def make_whole_mask(
+    control: Control, probability: Volume, settings: MaskSettings, classes: ClassLabels, likeliest: npt.NDArray[np.uint8] | None
+) -> tuple[Array, int]:
+    """The mask of a volume, and its number of labelled voxels."""
+    if likeliest is not None:
+        likeliest = completed(likeliest, probability.array, settings.threshold, classes)
+    control.check()
+    mask = make_mask(probability, settings, classes, likeliest).array
+    return mask, int(np.count_nonzero(mask))
