@@ -15,9 +15,10 @@ from napari_lungseg import native
 if TYPE_CHECKING:
     from napari_lungseg.errors import InputError
     from napari_lungseg.formats import SeriesChoiceError, SeriesInfo, UnevenSlicesError, read, write
+    from napari_lungseg.library import list_models
     from napari_lungseg.measurement import measure
     from napari_lungseg.metrics import evaluate
-    from napari_lungseg.model import list_models, load_model
+    from napari_lungseg.model import load_model
     from napari_lungseg.segmentation import segment
     from napari_lungseg.training.train import train
     from napari_lungseg.volume import Volume
@@ -37,7 +38,7 @@ _HOME = {
     "UnevenSlicesError": "formats",
     "Volume": "volume",
     "evaluate": "metrics",
-    "list_models": "model",
+    "list_models": "library",
     "load_model": "model",
     "measure": "measurement",
     "read": "formats",

@@ -143,7 +143,7 @@ def _summary(record: dict[str, Any]) -> str:
 @models.command("list")
 def list_them() -> None:
     """List the models that can be used by name."""
-    from napari_lungseg.model import list_models
+    from napari_lungseg.library import list_models
 
     for entry in list_models(candidates=True):
         about = entry.card.description.partition("\n")[0] if entry.card else entry.problem
@@ -155,7 +155,7 @@ def list_them() -> None:
 def show(name: Annotated[str, typer.Argument(help="Name or folder of a model.")]) -> None:
     """Print a model's card."""
     from napari_lungseg.card import read_card
-    from napari_lungseg.model import CARD_FILE, find_model
+    from napari_lungseg.library import CARD_FILE, find_model
 
     typer.echo(read_card(find_model(name) / CARD_FILE).to_json(), nl=False)
 
@@ -174,7 +174,7 @@ def import_(
 @models.command()
 def accept(name: Annotated[str, typer.Argument(help="Name of a candidate in your library.")]) -> None:
     """Make a candidate, a model not shown to be better than its base, one that is offered like the others."""
-    from napari_lungseg.model import accept_model
+    from napari_lungseg.library import accept_model
 
     accept_model(name)
     say(f"Accepted {name}")
@@ -183,7 +183,7 @@ def accept(name: Annotated[str, typer.Argument(help="Name of a candidate in your
 @models.command()
 def remove(name: Annotated[str, typer.Argument(help="Name of a model in your library.")]) -> None:
     """Remove a model from your library."""
-    from napari_lungseg.model import remove_model
+    from napari_lungseg.library import remove_model
 
     remove_model(name)
     say(f"Removed {name}")

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from napari_lungseg.card import Card, read_card
 from napari_lungseg.errors import InputError
-from napari_lungseg.model import CARD_FILE, find_model
+from napari_lungseg.library import CARD_FILE, find_model
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.run_files import FOLDER, PLAN, SAMPLES, remove_empty, remove_files
 from napari_lungseg.training.classes import Classes, choose_classes

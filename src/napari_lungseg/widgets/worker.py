@@ -147,7 +147,7 @@ def list_choices() -> Choices | Failed:
     """List the library of models and the devices of this machine."""
     try:
         from napari_lungseg.device import list_devices
-        from napari_lungseg.model import list_models
+        from napari_lungseg.library import list_models
 
         return Choices([(entry.name, entry.name) for entry in list_models()], list_devices())
     except Exception as error:

@@ -116,7 +116,7 @@ def _views(
 def _example(materials: Materials, base: str | None) -> Example:
     """The judged slice of the first case on which most is labelled."""
     from napari_lungseg.card import read_card
-    from napari_lungseg.model import CARD_FILE, find_model
+    from napari_lungseg.library import CARD_FILE, find_model
     from napari_lungseg.preprocess import Preprocessing
     from napari_lungseg.training.classes import choose_classes
     from napari_lungseg.training.samples import IGNORE, slices_of

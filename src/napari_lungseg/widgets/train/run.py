@@ -16,7 +16,7 @@ from napari.qt.threading import GeneratorWorker
 from qtpy.QtCore import QObject, Signal
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.model import CARD_FILE, list_models, user_folder
+from napari_lungseg.library import CARD_FILE, list_models, user_folder
 from napari_lungseg.run_files import remove_files, remove_run
 from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.train.materials import Materials

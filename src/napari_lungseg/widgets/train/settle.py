@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from napari_lungseg.model import accept_model, import_model, remove_model, user_folder
+from napari_lungseg.library import accept_model, remove_model, user_folder
+from napari_lungseg.model import import_model
 from napari_lungseg.widgets.train.run import why
 from napari_lungseg.widgets.worker import Failed
 

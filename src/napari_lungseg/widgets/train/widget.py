@@ -13,7 +13,7 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QWidget
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.model import user_folder
+from napari_lungseg.library import user_folder
 from napari_lungseg.training.updates import EpochDone, Finished, Notice, Overview, Stage, StepDone
 from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.forms import fill_module

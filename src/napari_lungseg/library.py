@@ -1,0 +1,152 @@
+"""The library of models: folders with ``card.json`` and ``weights.safetensors``, of this package and of the user.
+
+Cards alone are read here, so that listing the library needs no torch; :mod:`~napari_lungseg.model` reads and writes weights.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from napari_lungseg.architecture import DEFAULT_MODEL
+from napari_lungseg.card import Card, read_card
+from napari_lungseg.errors import InputError
+from napari_lungseg.files import make_folder, whole_folder, write_whole
+from napari_lungseg.home import user_data
+from napari_lungseg.run_files import remove_run
+
+CARD_FILE = "card.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+#: Environment variable that moves the per-user library, for shared disks and for tests.
+FOLDER_VARIABLE = "NAPARI_LUNGSEG_MODELS"
+BUNDLED = Path(__file__).parent / "models"
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model of the library.
+
+    Attributes
+    ----------
+    name : str
+        Name by which :func:`load_model` finds it.
+    folder : Path
+        Where it lies.
+    place : {"bundled", "user"}
+        Part of the package, or of the per-user library.
+    card : Card or None
+        Its card; None where that cannot be read.
+    problem : str
+        Why the card cannot be read, else empty.
+    """
+
+    name: str
+    folder: Path
+    place: Literal["bundled", "user"]
+    card: Card | None
+    problem: str = ""
+
+
+def find_model(model: str | os.PathLike[str]) -> Path:
+    """Folder of a model given by name or by folder (InputError where there is none)."""
+    if isinstance(model, str):
+        for library in (user_folder(), BUNDLED):
+            if (library / model / CARD_FILE).is_file() and Path(model).name == model:
+                return library / model
+    folder = Path(model)
+    if (folder / CARD_FILE).is_file():
+        return folder
+    if folder.exists():
+        raise InputError(f"{folder} is not a model: it has no {CARD_FILE}; give a model's name or its folder.")
+    names = ", ".join(entry.name for entry in list_models()) or "none"
+    raise InputError(f"There is no model {os.fspath(model)!r}; known models: {names}; a model's folder can be given as well.")
+
+
+def list_models(*, candidates: bool = False) -> list[ModelEntry]:
+    """Models that can be loaded by name, the default one first. Only cards are read, not weights.
+
+    Parameters
+    ----------
+    candidates : bool
+        List those too that are not :attr:`~napari_lungseg.card.Card.accepted`.
+    """
+    entries: dict[str, ModelEntry] = {}
+    places: tuple[tuple[Literal["bundled", "user"], Path], ...] = (("bundled", BUNDLED), ("user", user_folder()))
+    for place, library in places:
+        for path in sorted(library.glob(f"*/{CARD_FILE}")):
+            if path.parent.name.startswith("."):
+                continue
+            try:
+                entry = ModelEntry(path.parent.name, path.parent, place, read_card(path))
+            except InputError as error:
+                entry = ModelEntry(path.parent.name, path.parent, place, None, str(error))
+            if candidates or entry.card is None or entry.card.accepted:
+                entries[entry.name] = entry
+    return sorted(entries.values(), key=lambda entry: (entry.name != DEFAULT_MODEL, entry.name))
+
+
+def accept_model(name: str) -> None:
+    """Make a candidate of the per-user library a model like the others.
+
+    Raises
+    ------
+    InputError
+        When there is no such model, it is bundled, or its card cannot be read or written.
+    """
+    folder = _own_folder(name, "accepted")
+    card = replace(read_card(folder / CARD_FILE), accepted=True)
+    place_model({CARD_FILE: card.to_json().encode()}, folder)
+
+
+def remove_model(name: str) -> None:
+    """Remove a model from the per-user library, with what is left of its training; other files in its folder stay.
+
+    Raises
+    ------
+    InputError
+        When it is bundled, or a file cannot be removed.
+    """
+    folder = _own_folder(name, "removed")
+    try:
+        # The card first: without it the library knows no model here, also if the rest is interrupted.
+        for file in (CARD_FILE, WEIGHTS_FILE):
+            (folder / file).unlink(missing_ok=True)
+        remove_run(folder)
+    except OSError as error:
+        raise InputError(f"The model {name!r} could not be removed ({error}); remove {folder} yourself.") from error
+
+
+def bundled_folder(name: str) -> Path:
+    """Where a model of that name would lie, were it part of the package."""
+    return BUNDLED / name
+
+
+def user_folder() -> Path:
+    """Folder of the per-user library; it need not exist."""
+    moved = os.environ.get(FOLDER_VARIABLE)
+    return Path(moved) if moved else user_data() / "models"
+
+
+def _own_folder(name: str, what: str) -> Path:
+    """Folder of a model of the per-user library, which is to be accepted or removed (InputError where it is not there)."""
+    folder = user_folder() / name
+    if Path(name).name == name and (folder / CARD_FILE).is_file():
+        return folder
+    if name in {entry.name for entry in list_models()}:
+        raise InputError(f"The model {name!r} is part of the package and cannot be {what}.")
+    raise InputError(f"There is no model {name!r} in {user_folder()}.")
+
+
+def place_model(files: dict[str, bytes], folder: Path) -> None:
+    """Write the files of a model (InputError where that is not possible); in a new folder all of them or none."""
+    if folder.is_dir():
+        for name, data in files.items():
+            write_whole(folder / name, data)
+        return
+    make_folder(folder.parent)
+    with whole_folder(folder) as temporary:
+        for name, data in files.items():
+            (temporary / name).write_bytes(data)
