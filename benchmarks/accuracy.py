@@ -18,7 +18,7 @@ from skimage.io import imsave
 from napari_lungseg.model import Model, load_model
 from napari_lungseg.segmentation import segment
 from napari_lungseg.training.dataset import Dataset, open_dataset
-from napari_lungseg.training.holdout import CaseScore, score_case, summarise
+from napari_lungseg.training.judge import CaseScore, score_case, summarise
 from napari_lungseg.volume import Volume
 
 #: Window of the pictures, HU.

@@ -32,7 +32,7 @@ from napari_lungseg.review import APART_MM, ONE_OPINION, TWO_OPINIONS, SliceMeas
 from napari_lungseg.segmentation import segment
 from napari_lungseg.training.dataset import Dataset, open_dataset
 from napari_lungseg.training.fit import TrainSettings
-from napari_lungseg.training.run import train
+from napari_lungseg.training.train import train
 
 #: Epochs of 100 steps for which the weak model of each seed is trained.
 EPOCHS = (3, 3, 2)

@@ -18,15 +18,13 @@ import torch
 
 from napari_lungseg.device import choose_device
 from napari_lungseg.model import load_model
-from napari_lungseg.training.base_cases import base_cases
-from napari_lungseg.training.batches import Batches, Mix
-from napari_lungseg.training.distributed import World
+from napari_lungseg.training.batches import Batches, SliceSampler, ViewSamplers
+from napari_lungseg.training.distributed import ProcessGroup
+from napari_lungseg.training.judge import Confusion
 from napari_lungseg.training.losses import LOSSES
-from napari_lungseg.training.optimize import make_optimizer
-from napari_lungseg.training.sampling import SliceSampler
-from napari_lungseg.training.scoring import Tally
+from napari_lungseg.training.samples import base_cases
 from napari_lungseg.training.settings import TrainSettings
-from napari_lungseg.training.step import Learner
+from napari_lungseg.training.step import Learner, make_optimizer
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -45,7 +43,7 @@ def main() -> None:
     device = choose_device(given.device)
     cases = base_cases(load_model("lung-ct").card)
     assert cases is not None
-    mix = Mix(SliceSampler(cases.replay, {}), None, None, 1, 0.75)
+    mix = ViewSamplers(SliceSampler(cases.replay, {}), None, None, 1, 0.75)
     print(f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}; views a second")
     print("| view | batch | plain | what ships | ratio | drawing alone |\n|---|---|---|---|---|---|")
     for view_px, count in ((320, 4), (448, 6)):
@@ -54,7 +52,7 @@ def main() -> None:
         plain, shipped = (load_model("lung-ct").network.to(device).train() for _ in range(2))
         shipped.to(memory_format=torch.channels_last)
         optimizers = [make_optimizer(network, settings) for network in (plain, shipped)]
-        learner = Learner(shipped, settings.loss, World(0, 1, device))
+        learner = Learner(shipped, settings.loss, ProcessGroup(0, 1, device))
         times: dict[str, list[float]] = {"plain": [], "ships": [], "draw": []}
 
         def plain_step(batch, network=plain, optimizer=optimizers[0], loss=LOSSES[settings.loss]) -> None:
@@ -64,7 +62,7 @@ def main() -> None:
 
         def shipped_step(batch, learner=learner, optimizer=optimizers[1], count=count) -> None:
             optimizer.zero_grad(set_to_none=True)
-            learner.learn(batch, count, Tally(("lung",)))
+            learner.learn(batch, count, Confusion(("lung",)))
             optimizer.step()
 
         for step in range(given.steps + 2):

@@ -20,9 +20,8 @@ from PIL import Image
 
 from napari_lungseg.card import read_card
 from napari_lungseg.model import bundled_folder
-from napari_lungseg.training.base_cases import CASES
 from napari_lungseg.training.dataset import Dataset, open_dataset
-from napari_lungseg.training.samples import LabelledSlice, slices_of
+from napari_lungseg.training.samples import CASES, LabelledSlice, slices_of
 
 #: The patient's origin is not documented: to train and test with, not to ship.
 NOT_SHIPPED = ("pyradiomics",)

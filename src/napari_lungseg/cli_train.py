@@ -16,8 +16,8 @@ from napari_lungseg.terminal import say
 if TYPE_CHECKING:
     from napari_lungseg.card import Card
     from napari_lungseg.training.settings import TrainSettings
-    from napari_lungseg.training.sweep import Trial
-    from napari_lungseg.training.updates import Scores, Update
+    from napari_lungseg.training.train import Trial
+    from napari_lungseg.training.updates import PooledScores, Update
 
 
 def train(
@@ -144,17 +144,18 @@ class _Bar:
         self._bar.close()
 
     def show(self, update: Update | Trial) -> None:
+        from napari_lungseg.predicted import Notice
         from napari_lungseg.training import updates
-        from napari_lungseg.training.sweep import Trial
+        from napari_lungseg.training.train import Trial
 
         match update:
             case updates.Overview():
                 self._say(f"{update.slices} judged slices of {update.cases} cases. {update.split}")
                 for problem in update.problems:
                     self._say(f"Left out: {problem}")
-            case updates.Notice():
+            case Notice():
                 self._say(update.text)
-            case updates.Stage():
+            case updates.Progress():
                 done = f" ({update.done} of {update.total})" if update.total else ""
                 self._bar.set_postfix_str(f"{update.text}{done}")
             case updates.StepDone():
@@ -173,7 +174,7 @@ class _Bar:
         self._bar.write(text, file=sys.stderr)
 
 
-def _line(scores: Scores) -> str:
+def _line(scores: PooledScores) -> str:
     return f"loss {scores.loss:.4f}, Dice {scores.mean_dice:.4f}"
 
 

@@ -1,11 +1,16 @@
-"""The files of a training run in its model's folder, and their removal; nothing else in that folder is ever removed."""
+"""Name, lock and remove the files of a training run in its model's folder; nothing else in that folder is ever removed."""
 
 from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from napari_lungseg.errors import InputError
 
 #: In the folder of the model that is to come.
 FOLDER = Path("training")
@@ -66,3 +71,32 @@ def _unlink(folder: Path, names: Iterable[str]) -> None:
         return
     for path in [*(folder / name for name in names), *(path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name))]:
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of the run in a model's folder; the operating system takes it back however the process ends.
+
+    Raises
+    ------
+    InputError
+        When another window or process has it.
+    """
+    if not (folder / LOCK).parent.is_dir():
+        # There is no run, which whoever wants to go on with it will tell; a lock would make the folder.
+        yield
+        return
+    # A run may end in another thread than it began in.
+    lock = FileLock(folder / LOCK, blocking=False, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(f"The training in {folder} goes on in another window or process; wait until that has ended.") from error
+    except (OSError, NotImplementedError):
+        # A file system that knows no locks, or cannot be written, which the run itself will tell.
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release(force=True)

@@ -18,9 +18,9 @@ from napari_lungseg.card import Card
 from napari_lungseg.formats import write
 from napari_lungseg.model import Model, list_models, save_model
 from napari_lungseg.preprocess import Preprocessing
+from napari_lungseg.run_files import run_lock
 from napari_lungseg.sample import sample_ct, sample_lungs
 from napari_lungseg.training.augmentation import AugmentSettings
-from napari_lungseg.training.lock import run_lock
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.sources import CasesSource, TrainingCase
 from napari_lungseg.training.train import train

@@ -17,19 +17,18 @@ from napari_lungseg.training.augmentation import AugmentSettings
 from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.sources import TrainingCase
-from napari_lungseg.training.updates import Compared, Finished, Overview, Picture, Scores, Verdict
+from napari_lungseg.training.updates import Comparison, Finished, Overview, PooledScores, SlicePicture, Verdict
 from napari_lungseg.widgets.layers import volume_to_layer
 from napari_lungseg.widgets.train.augment_form import AugmentForm
 from napari_lungseg.widgets.train.curves import Curves
 from napari_lungseg.widgets.train.materials import LayerMaterials
-from napari_lungseg.widgets.train.pictures import Picture as Shown
-from napari_lungseg.widgets.train.pictures import Pictures, coloured
+from napari_lungseg.widgets.train.pictures import Picture, Pictures, coloured
 from napari_lungseg.widgets.train.run import free_name, why
 from napari_lungseg.widgets.train.settings_form import SettingsForm
 from napari_lungseg.widgets.train.verdict import VerdictBox
 
 CT, LUNGS = chest()
-SCORES = Scores(0.1, {"lung": 0.9}, {"lung": 0.8}, {"lung": 0.7}, {"lung": float("nan")})
+SCORES = PooledScores(0.1, {"lung": 0.9}, {"lung": 0.8}, {"lung": 0.7}, {"lung": float("nan")})
 
 
 @pytest.fixture
@@ -131,7 +130,7 @@ def test_pictures_show_classes_what_was_not_judged_and_the_outline():
     labels[:2], labels[6:] = 1, IGNORE
     outline = np.zeros((8, 8), np.uint8)
     outline[3:5, 3:5] = 1
-    shown = coloured(Shown("", image, labels, outline))
+    shown = coloured(Picture("", image, labels, outline))
     assert shown[0, 0, 1] > shown[0, 0, 0]
     assert (shown[7, 7] < 100).all()
     assert (shown[5, 0] == 100).all()
@@ -141,7 +140,7 @@ def test_pictures_show_classes_what_was_not_judged_and_the_outline():
 def test_pictures_keep_their_shape_however_wide_the_dock_is(qtbot):
     pictures = Pictures(columns=2)
     qtbot.addWidget(pictures)
-    pictures.show_pictures([Shown("one", np.zeros((50, 100), np.uint8), np.zeros((50, 100), np.uint8))] * 2)
+    pictures.show_pictures([Picture("one", np.zeros((50, 100), np.uint8), np.zeros((50, 100), np.uint8))] * 2)
     heights = []
     for width in (200, 320):
         pictures.resize(width, 400)
@@ -153,8 +152,10 @@ def test_the_table_shows_before_and_after_of_new_and_old_slices(qtbot):
     box = VerdictBox()
     qtbot.addWidget(box)
     better = replace(SCORES, dice={"lung": 0.95})
-    picture = Picture("case slice 3", *(np.zeros((9, 9), np.uint8) for _ in range(3)), 0.95)
-    verdict = Verdict(True, "Accepted.", Compared(3, SCORES, better), Compared(24, SCORES, SCORES), ((None, picture), (picture, picture)))
+    picture = SlicePicture("case slice 3", *(np.zeros((9, 9), np.uint8) for _ in range(3)), 0.95)
+    verdict = Verdict(
+        True, "Accepted.", Comparison(3, SCORES, better), Comparison(24, SCORES, SCORES), ((None, picture), (picture, picture))
+    )
     box.show_end(Finished("folder", "lung-ct-tuned", verdict, 60.0))
     table = box.table.text()
     assert all(text in table for text in ("New slices (3)", "Old slices (24)", "0.900", "0.950"))
@@ -202,8 +203,8 @@ def test_the_module_fits_a_small_screen_at_every_stage(open_desk):
     for fold in widget.findChildren(QPushButton):
         if fold.isCheckable() and not fold.isChecked():
             fold.click()
-    picture = Picture("case slice 3", *(np.zeros((90, 120), np.uint8) for _ in range(3)), 0.95)
-    verdict = Verdict(True, "Accepted. " * 20, Compared(3, SCORES, SCORES), Compared(24, SCORES, SCORES), ((None, picture),) * 4)
+    picture = SlicePicture("case slice 3", *(np.zeros((90, 120), np.uint8) for _ in range(3)), 0.95)
+    verdict = Verdict(True, "Accepted. " * 20, Comparison(3, SCORES, SCORES), Comparison(24, SCORES, SCORES), ((None, picture),) * 4)
     controls.show_overview(Overview(1, 2, 3, {"a name that is much longer than any other": 3} | {"b" * 30: 1}, 4, 5, "split. " * 30), 100.0)
     stages = (controls.show_setup, controls.show_running, lambda: controls.show_verdict(Finished("f", "n" * 64, verdict, 1.0)))
     for stage in stages:

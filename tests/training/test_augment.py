@@ -7,15 +7,14 @@ import torch
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.preprocess import Preprocessing
-from napari_lungseg.training.augment import augment
 from napari_lungseg.training.augmentation import AugmentSettings, IntensitySettings, SpatialSettings
+from napari_lungseg.training.augmentation.disease import DISEASES, effusion, pneumothorax
+from napari_lungseg.training.augmentation.distractors import arms, field_of_view, gas, table
+from napari_lungseg.training.augmentation.intensity import degrade, express
+from napari_lungseg.training.augmentation.spatial import view
+from napari_lungseg.training.augmentation.view import augment, preview
 from napari_lungseg.training.dataset import open_dataset
-from napari_lungseg.training.disease import DISEASES, effusion, pneumothorax
-from napari_lungseg.training.intensity import degrade, express
-from napari_lungseg.training.preview import preview
 from napari_lungseg.training.samples import IGNORE, LabelledSlice, slices_of
-from napari_lungseg.training.spatial import view
-from napari_lungseg.training.surroundings import arms, field_of_view, gas, table
 
 STILL = SpatialSettings(any_rotation=0, rotation_deg=0, translation_mm=0, log_scale=0, log_aspect=0, flip=0, elastic=0)
 #: Intensities as they are.

@@ -13,20 +13,19 @@ import torch
 
 from napari_lungseg.architecture import UNetConfig
 from napari_lungseg.errors import InputError
+from napari_lungseg.predicted import Notice
 from napari_lungseg.preprocess import Preprocessing
+from napari_lungseg.run_files import BEST, LAST
 from napari_lungseg.training import fit as fitting
 from napari_lungseg.training.augmentation import AugmentSettings, IntensitySettings, SpatialSettings
-from napari_lungseg.training.batches import Batches, Mix
-from napari_lungseg.training.checkpoint import load_state, save_state
+from napari_lungseg.training.batches import Batches, SliceSampler, ViewSamplers
 from napari_lungseg.training.dataset import open_dataset
-from napari_lungseg.training.driving import finish
-from napari_lungseg.training.fit import ALONE, BEST, LAST, Lesson, fit
+from napari_lungseg.training.fit import ALONE, TrainingJob, fit, load_state, save_state
+from napari_lungseg.training.judge import Judge
 from napari_lungseg.training.samples import IGNORE, LabelledSlice, slices_of
-from napari_lungseg.training.sampling import SliceSampler
-from napari_lungseg.training.scoring import Judge
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.step import Learner
-from napari_lungseg.training.updates import EpochDone, Notice, StepDone
+from napari_lungseg.training.updates import EpochDone, StepDone, finish
 from napari_lungseg.unet import UNet
 
 TINY = UNetConfig(base_width=8, depth=2, norm="group", patch=2)
@@ -45,15 +44,15 @@ def settings(**changes) -> TrainSettings:
     return TrainSettings(**{"epochs": 2, "steps_per_epoch": 4, "batch_size": 2, "view_px": 32, "coarse_share": 0.5, **changes})
 
 
-def lesson(slices, chosen: TrainSettings, *, validation=(), replay=None, unjudged=None, preprocessing=COARSE, **more) -> Lesson:
-    mix = Mix(
+def job(slices, chosen: TrainSettings, *, validation=(), replay=None, unjudged=None, preprocessing=COARSE, **more) -> TrainingJob:
+    mix = ViewSamplers(
         SliceSampler(slices, {}),
         SliceSampler(replay, {}) if replay else None,
         SliceSampler(unjudged, {}) if unjudged else None,
         1,
         preprocessing.spacing_mm,
     )
-    return Lesson(Batches(mix, chosen), chosen, Judge(preprocessing, ("lung",), chosen.loss), validation, **more)
+    return TrainingJob(Batches(mix, chosen), chosen, Judge(preprocessing, ("lung",), chosen.loss), validation, **more)
 
 
 def network(config: UNetConfig = TINY) -> UNet:
@@ -75,7 +74,7 @@ def test_network_learns_a_handful_of_slices_by_heart(slices, tmp_path: Path) -> 
     )
     fine, few = Preprocessing(spacing_mm=1.05), slices[:3]
     net = network(UNetConfig(base_width=16, depth=3, norm="batch", patch=2))
-    updates = list(fit(net, lesson(few, chosen, validation=few, preprocessing=fine), tmp_path))
+    updates = list(fit(net, job(few, chosen, validation=few, preprocessing=fine), tmp_path))
     epochs = [update for update in updates if isinstance(update, EpochDone)]
     assert epochs[-1].train.loss < 0.2 * epochs[0].train.loss
     assert max(epoch.validation.dice["lung"] for epoch in epochs) > 0.99
@@ -89,14 +88,14 @@ def test_resumed_run_ends_like_an_unbroken_one(slices, tmp_path: Path, stop_afte
     chosen = settings(epochs=3)
     whole, broken, again = network(), network(), network()
     watched = slices[6:]
-    told = [u for u in fit(whole, lesson(slices[:6], chosen, validation=watched), tmp_path / "whole") if isinstance(u, EpochDone)]
-    run = fit(broken, lesson(slices[:6], chosen, validation=watched), tmp_path / "broken")
+    told = [u for u in fit(whole, job(slices[:6], chosen, validation=watched), tmp_path / "whole") if isinstance(u, EpochDone)]
+    run = fit(broken, job(slices[:6], chosen, validation=watched), tmp_path / "broken")
     for _ in range(stop_after):
         while not isinstance(next(run), EpochDone):
             pass
     next(run)  # stopped in the middle of an epoch: that epoch is done again
     run.close()
-    resumed = list(fit(again, lesson(slices[:6], chosen, validation=watched), tmp_path / "broken", resume=True))
+    resumed = list(fit(again, job(slices[:6], chosen, validation=watched), tmp_path / "broken", resume=True))
     epochs = [u for u in resumed if isinstance(u, EpochDone)]
     assert [u.epoch for u in epochs] == list(range(stop_after, 3))
     for one, other in zip(told[stop_after:], epochs, strict=True):
@@ -109,7 +108,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(slices, tm
     nets = []
     for number, seed in enumerate((1, 1, 2)):
         nets.append(network())
-        for _ in fit(nets[-1], lesson(slices, settings(seed=seed)), tmp_path / str(number)):
+        for _ in fit(nets[-1], job(slices, settings(seed=seed)), tmp_path / str(number)):
             pass
     assert torch.equal(weights(nets[0]), weights(nets[1]))
     assert not torch.equal(weights(nets[0]), weights(nets[2]))
@@ -119,7 +118,7 @@ def test_best_epoch_is_kept_not_the_last(slices, tmp_path: Path) -> None:
     # A rate at which the second half of the run goes astray.
     chosen = settings(epochs=6, learning_rate=0.3, schedule="constant", warm_up=0.0, average=0.0)
     net, scores = network(), []
-    for update in fit(net, lesson(slices[:6], chosen, validation=slices[6:]), tmp_path):
+    for update in fit(net, job(slices[:6], chosen, validation=slices[6:]), tmp_path):
         if isinstance(update, EpochDone):
             scores.append(update.validation.mean_dice)
     kept = finish(Judge(COARSE, ("lung",)).score(net, slices[6:]))
@@ -128,7 +127,7 @@ def test_best_epoch_is_kept_not_the_last(slices, tmp_path: Path) -> None:
 
 def test_run_ends_early_when_nothing_gets_better(slices, tmp_path: Path) -> None:
     frozen = settings(epochs=50, learning_rate=1e-12, patience=2)
-    epochs = [u for u in fit(network(), lesson(slices[:6], frozen, validation=slices[6:]), tmp_path) if isinstance(u, EpochDone)]
+    epochs = [u for u in fit(network(), job(slices[:6], frozen, validation=slices[6:]), tmp_path) if isinstance(u, EpochDone)]
     assert len(epochs) == 3
 
 
@@ -158,13 +157,13 @@ def test_time_budget_ends_the_run(slices, tmp_path: Path, clock: Clock) -> None:
             clock.now += 10.0
             return super().forward(x)
 
-    updates = list(fit(Slow(TINY), lesson(slices, settings(epochs=10_000, minutes=1.0)), tmp_path))
+    updates = list(fit(Slow(TINY), job(slices, settings(epochs=10_000, minutes=1.0)), tmp_path))
     assert [update.seconds for update in updates if isinstance(update, StepDone)] == [10.0, 20.0, 30.0, 40.0, 50.0, 60.0]
     assert updates[-1].progress <= 1.0
 
 
 def test_time_while_nobody_drives_the_run_does_not_count(slices, tmp_path: Path, clock: Clock) -> None:
-    run = fit(network(), lesson(slices, settings()), tmp_path)
+    run = fit(network(), job(slices, settings()), tmp_path)
     first = next(run)
     clock.now += 100.0
     assert next(run).seconds == first.seconds
@@ -175,7 +174,7 @@ def test_asked_to_stop_it_ends_with_what_it_has(slices, tmp_path: Path) -> None:
     updates = []
     net = network()
     before = weights(net)
-    for update in fit(net, lesson(slices[:6], settings(epochs=100), validation=slices[6:]), tmp_path, should_stop=lambda: bool(asked)):
+    for update in fit(net, job(slices[:6], settings(epochs=100), validation=slices[6:]), tmp_path, should_stop=lambda: bool(asked)):
         updates.append(update)
         if isinstance(update, StepDone) and update.epoch == 1 and update.epoch_step == 2:
             asked.append(True)
@@ -187,7 +186,7 @@ def test_untouched_slices_and_ignored_voxels_do_not_move_the_weights(slices, tmp
     blank = [LabelledSlice("x", 0, s.image, np.full_like(s.label, IGNORE), s.spacing_mm, s.intensity_range, True) for s in slices]
     net, chosen = network(), settings(weight_decay=0.0)
     before = weights(net).clone()
-    for _ in fit(net, lesson(blank, chosen), tmp_path):
+    for _ in fit(net, job(blank, chosen), tmp_path):
         pass
     assert torch.equal(weights(net), before)
 
@@ -205,7 +204,7 @@ def test_scribbles_alone_teach(slices, tmp_path: Path) -> None:
     fine, net = Preprocessing(spacing_mm=1.6), network()
     scores = [
         u.validation.mean_dice
-        for u in fit(net, lesson(sparse, chosen, validation=slices[6:], preprocessing=fine), tmp_path)
+        for u in fit(net, job(sparse, chosen, validation=slices[6:], preprocessing=fine), tmp_path)
         if isinstance(u, EpochDone)
     ]
     assert max(scores) > 0.9
@@ -214,7 +213,7 @@ def test_scribbles_alone_teach(slices, tmp_path: Path) -> None:
 def test_frozen_encoder_stays_and_the_rest_moves(slices, tmp_path: Path) -> None:
     net = network()
     before = copy.deepcopy(net.state_dict())
-    for _ in fit(net, lesson(slices, settings(encoder_rate=0.0)), tmp_path):
+    for _ in fit(net, job(slices, settings(encoder_rate=0.0)), tmp_path):
         pass
     moved = {name.split(".")[0] for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])}
     assert moved == {"up", "head"}
@@ -226,7 +225,7 @@ def test_frozen_encoder_stays_and_the_rest_moves(slices, tmp_path: Path) -> None
 def test_every_optimizer_and_schedule_learns(slices, tmp_path: Path, optimizer: str, schedule: str) -> None:
     rate = 0.01 if optimizer == "sgd" else 3e-3
     chosen = settings(epochs=3, steps_per_epoch=10, optimizer=optimizer, schedule=schedule, learning_rate=rate, momentum=0.9)
-    losses = [u.train.loss for u in fit(network(), lesson(slices, chosen), tmp_path) if isinstance(u, EpochDone)]
+    losses = [u.train.loss for u in fit(network(), job(slices, chosen), tmp_path) if isinstance(u, EpochDone)]
     assert losses[-1] < losses[0]
 
 
@@ -239,26 +238,26 @@ def test_base_teaches_on_slices_that_nobody_has_judged(slices, tmp_path: Path) -
     blank = [LabelledSlice("x", 0, s.image, np.full_like(s.label, IGNORE), s.spacing_mm, s.intensity_range, True) for s in slices]
     chosen = settings(epochs=4, steps_per_epoch=10, distillation=0.8, batch_size=5, learning_rate=1e-2, average=0.5)
     student = network()
-    for _ in fit(student, lesson(blank, chosen, unjudged=blank, teacher=teacher), tmp_path):
+    for _ in fit(student, job(blank, chosen, unjudged=blank, teacher=teacher), tmp_path):
         pass
     found, _ = Judge(COARSE, ("lung",)).find(student, slices[0])
     assert (found == 1).mean() > 0.9
 
 
 def test_damaged_or_foreign_checkpoint_is_refused(slices, tmp_path: Path) -> None:
-    plain = lesson(slices, settings())
+    plain = job(slices, settings())
     with pytest.raises(InputError, match="no checkpoint"):
         next(fit(network(), plain, tmp_path / "none", resume=True))
     (tmp_path / LAST).write_bytes(b"not a checkpoint")
     with pytest.raises(InputError, match=r"last\.pt is not a readable checkpoint"):
         next(fit(network(), plain, tmp_path, resume=True))
-    list(fit(network(), lesson(slices, settings(epochs=1, steps_per_epoch=1)), tmp_path / "other"))
+    list(fit(network(), job(slices, settings(epochs=1, steps_per_epoch=1)), tmp_path / "other"))
     with pytest.raises(InputError, match="another network"):
         next(fit(network(UNetConfig(base_width=4, depth=1)), plain, tmp_path / "other", resume=True))
 
 
 def test_a_disk_that_refuses_leaves_the_older_checkpoint(slices, tmp_path: Path, monkeypatch) -> None:
-    list(fit(network(), lesson(slices, settings(epochs=1)), tmp_path))
+    list(fit(network(), job(slices, settings(epochs=1)), tmp_path))
     before = (tmp_path / LAST).read_bytes()
 
     def full(*_: object, **__: object) -> None:
@@ -274,7 +273,7 @@ def test_a_disk_that_refuses_leaves_the_older_checkpoint(slices, tmp_path: Path,
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
 def test_killed_while_it_writes_a_checkpoint_is_always_whole(tmp_path: Path) -> None:
     code = (
-        "import sys, torch; from pathlib import Path; from napari_lungseg.training.checkpoint import save_state\n"
+        "import sys, torch; from pathlib import Path; from napari_lungseg.training.fit import save_state\n"
         "number = 0\n"
         "while True:\n"
         "    save_state(Path(sys.argv[1]), {'number': number, 'weights': torch.full((500_000,), float(number))})\n"
@@ -305,9 +304,9 @@ def test_when_the_memory_runs_out_fewer_views_go_at_once_and_the_gradient_stays(
     small, roomy = Small(TINY), network()
     # Without the Dice part, the loss of a batch is the mean over its views.
     chosen = settings(loss="bce", average=0.0, epochs=1, steps_per_epoch=2)
-    updates = list(fit(small, lesson(slices, chosen), tmp_path / "small"))
+    updates = list(fit(small, job(slices, chosen), tmp_path / "small"))
     assert [u.text for u in updates if isinstance(u, Notice)][-1] == "The memory ran out: going on with 1 view at a time."
-    list(fit(roomy, lesson(slices, chosen), tmp_path / "roomy"))
+    list(fit(roomy, job(slices, chosen), tmp_path / "roomy"))
     assert torch.allclose(weights(small), weights(roomy), atol=2e-4)
 
 
@@ -317,7 +316,7 @@ def test_memory_that_does_not_suffice_for_one_view_is_told_with_what_to_do(slice
             raise RuntimeError("CUDA out of memory")
 
     learner = Learner(Full(TINY), "bce", ALONE)
-    batch = lesson(slices, settings()).batches.draw(0, 0.9)
+    batch = job(slices, settings()).batches.draw(0, 0.9)
     with pytest.raises(InputError, match="make the views smaller"):
         learner.learn(batch, 2, None)
 
@@ -325,4 +324,4 @@ def test_memory_that_does_not_suffice_for_one_view_is_told_with_what_to_do(slice
 def test_networks_that_read_neighbouring_slices_are_refused(slices, tmp_path: Path) -> None:
     net = UNet(UNetConfig(base_width=8, depth=1, context_slices=1))
     with pytest.raises(InputError, match="single slices"):
-        next(fit(net, lesson(slices, settings()), tmp_path))
+        next(fit(net, job(slices, settings()), tmp_path))

@@ -18,16 +18,16 @@ from napari_lungseg.card import Card
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import Model, bundled_folder, list_models, load_model, save_model
 from napari_lungseg.preprocess import Preprocessing
+from napari_lungseg.run_files import LOG, SAMPLES
 from napari_lungseg.segmentation import segment
 from napari_lungseg.training.augmentation import AugmentSettings
-from napari_lungseg.training.base_cases import base_cases
-from napari_lungseg.training.plan import LOG, SAMPLES, read_plan
+from napari_lungseg.training.plan import read_plan
 from napari_lungseg.training.prepare import look_over, prepare
 from napari_lungseg.training.run import run
+from napari_lungseg.training.samples import base_cases
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.sources import CasesSource, FolderSource, TrainingCase, WorkspaceSource, only_slices
-from napari_lungseg.training.sweep import sweep
-from napari_lungseg.training.train import train
+from napari_lungseg.training.train import sweep, train
 from napari_lungseg.training.updates import EpochDone, Finished, Overview, StepDone
 from napari_lungseg.unet import UNet
 from napari_lungseg.volume import Volume
@@ -296,7 +296,7 @@ def test_processes_that_learn_together_have_one_set_of_weights(tmp_path) -> None
     script = tmp_path / "go.py"
     script.write_text(
         "import sys, torch\n"
-        "from napari_lungseg.training.distributed import world\n"
+        "from napari_lungseg.training.distributed import process_group\n"
         "from napari_lungseg.unet import UNet, UNetConfig\n"
         "torch.manual_seed(0)\n"
         "network = UNet(UNetConfig(base_width=8, depth=1, norm='group'))\n"
@@ -309,7 +309,7 @@ def test_processes_that_learn_together_have_one_set_of_weights(tmp_path) -> None
         "        optimizer.zero_grad()\n"
         "        wrapped(mine).square().mean().backward()\n"
         "        optimizer.step()\n"
-        "with world(torch.device('cpu')) as processes:\n"
+        "with process_group(torch.device('cpu')) as processes:\n"
         "    learn(processes)\n"
         "    processes.wait()\n"
         "    weights = torch.cat([p.detach().flatten() for p in network.parameters()])\n"

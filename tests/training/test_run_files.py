@@ -16,15 +16,15 @@ from napari_lungseg import cli
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import write
 from napari_lungseg.model import import_model, load_model, remove_model
-from napari_lungseg.run_files import FOLDER, LOCK, LOG, PLAN, SAMPLES, SLICES_DATA, remove_run
-from napari_lungseg.training.lock import run_lock
+from napari_lungseg.predicted import Notice
+from napari_lungseg.run_files import FOLDER, LOCK, LOG, PLAN, SAMPLES, SLICES_DATA, remove_run, run_lock
 from napari_lungseg.training.prepare import prepare
 from napari_lungseg.training.run import run
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.sources import CasesSource, FolderSource, TrainingCase
 from napari_lungseg.training.split import hidden_key
 from napari_lungseg.training.train import train
-from napari_lungseg.training.updates import Finished, Notice
+from napari_lungseg.training.updates import Finished
 from napari_lungseg.volume import Volume, scaling
 
 SETTINGS = TrainSettings(epochs=1, steps_per_epoch=1, batch_size=1, view_px=48, coarse_share=0.0)
@@ -137,10 +137,10 @@ def test_slices_that_cannot_be_removed_are_told(chests, tmp_path) -> None:
 
 
 def test_a_run_that_goes_on_in_another_process_is_neither_gone_on_with_nor_swept(chests, tmp_path) -> None:
-    from napari_lungseg.training.sweep import sweep
+    from napari_lungseg.training.train import sweep
 
     folder = prepared(chests, tmp_path / "m")
-    code = "import sys; from pathlib import Path; from napari_lungseg.training.lock import run_lock\n"
+    code = "import sys; from pathlib import Path; from napari_lungseg.run_files import run_lock\n"
     code += "with run_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"

@@ -5,9 +5,9 @@ import pytest
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.preprocess import Preprocessing
+from napari_lungseg.training.batches import SliceSampler
 from napari_lungseg.training.dataset import open_dataset
 from napari_lungseg.training.samples import IGNORE, LabelledSlice, SampleWriter, read_samples, slices_of
-from napari_lungseg.training.sampling import SliceSampler
 from napari_lungseg.volume import Volume, scaling
 
 

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_lungseg.training.split import GAP_MM, Place, Split, make_split
+from napari_lungseg.training.split import GAP_MM, SliceRef, Split, make_split
 
 
-def case(name: str, indices: list[int], step_mm: float | None = 2.5, patient: str | None = None) -> list[Place]:
-    return [Place(name, patient or name, index, None if step_mm is None else index * step_mm) for index in indices]
+def case(name: str, indices: list[int], step_mm: float | None = 2.5, patient: str | None = None) -> list[SliceRef]:
+    return [SliceRef(name, patient or name, index, None if step_mm is None else index * step_mm) for index in indices]
 
 
-def sides(split: Split, places: list[Place]) -> dict[str | None, list[Place]]:
-    found: dict[str | None, list[Place]] = {"train": [], "validation": [], None: []}
+def sides(split: Split, places: list[SliceRef]) -> dict[str | None, list[SliceRef]]:
+    found: dict[str | None, list[SliceRef]] = {"train": [], "validation": [], None: []}
     for place in places:
         found[split.part(place)].append(place)
     return found

@@ -1,18 +1,63 @@
-"""What a step learns from: views of new slices, of the base's own cases, and of slices on which the base teaches."""
+"""Draw what a step learns from: views of new slices, of the base's own cases, and of slices on which the base teaches."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from napari_lungseg.training.augment import augment
-from napari_lungseg.training.augmentation import AugmentSettings
+from napari_lungseg.training.augmentation.options import AugmentSettings
+from napari_lungseg.training.augmentation.view import augment
 from napari_lungseg.training.samples import LabelledSlice
-from napari_lungseg.training.sampling import SliceSampler
 from napari_lungseg.training.settings import TrainSettings
+
+
+class SliceSampler:
+    """Draws slices so that small patients and slices without any class are not drowned.
+
+    Parameters
+    ----------
+    slices : list of LabelledSlice
+        What to draw from.
+    patients : dict
+        Patient of each case; a case that is not named is its own.
+    empty_share : float
+        Share of draws without any class, as far as there are such slices.
+    trust : dict, optional
+        How much more often slices of a case are drawn than of others, by its key; equally by default.
+    """
+
+    def __init__(
+        self, slices: list[LabelledSlice], patients: dict[str, str], empty_share: float = 0.2, trust: dict[str, float] | None = None
+    ) -> None:
+        self.slices = slices
+        people = [patients.get(item.case, item.case) for item in slices]
+        counts = {person: people.count(person) for person in set(people)}
+        empty = np.array([not item.classes for item in slices])
+        # The square root lies between drawing every patient and drawing every slice equally often.
+        weight = np.array([counts[person] ** -0.5 for person in people])
+        if trust is not None:
+            weight *= [trust.get(item.case, 0.0) for item in slices]
+        for chosen, share in ((empty, empty_share), (~empty, 1.0 - empty_share)):
+            if weight[chosen].any():
+                weight[chosen] *= share / weight[chosen].sum()
+        if not weight.any():
+            weight = np.ones(len(slices))
+        self.weight = weight / weight.sum()
+
+    def coarsened(self, factor: int) -> SliceSampler:
+        """The same draws at a lower resolution."""
+        other = copy.copy(self)
+        other.slices = [item.coarsened(factor) for item in self.slices]
+        return other
+
+    def draw(self, rng: np.random.Generator) -> LabelledSlice:
+        """One slice."""
+        return self.slices[int(rng.choice(len(self.slices), p=self.weight))]
+
 
 #: Part of the run over which the augmentation comes up to strength.
 RAMP = 0.15
@@ -23,7 +68,7 @@ TAUGHT = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Mix:
+class ViewSamplers:
     """Where views come from.
 
     Attributes
@@ -73,13 +118,13 @@ class Batches:
 
     Parameters
     ----------
-    mix : Mix
+    mix : ViewSamplers
         Where views come from.
     settings : TrainSettings
         Size, shares, augmentation.
     """
 
-    def __init__(self, mix: Mix, settings: TrainSettings) -> None:
+    def __init__(self, mix: ViewSamplers, settings: TrainSettings) -> None:
         self._mix, self._settings = mix, settings
         samplers = (mix.new, mix.replay, mix.unjudged)
         self._fine: tuple[SliceSampler | None, ...] = samplers

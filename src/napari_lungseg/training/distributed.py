@@ -19,7 +19,7 @@ PATIENCE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """The processes of a run.
 
     Attributes
@@ -47,9 +47,9 @@ class World:
         """What the first process says, in all of them."""
         if self.size == 1:
             return value
-        told = torch.tensor([value], dtype=torch.float64, device=self.device if self.device.type == "cuda" else "cpu")
-        distributed.broadcast(told, 0)
-        return float(told.item())
+        shared = torch.tensor([value], dtype=torch.float64, device=self.device if self.device.type == "cuda" else "cpu")
+        distributed.broadcast(shared, 0)
+        return float(shared.item())
 
     def wait(self) -> None:
         """Until all processes have come as far."""
@@ -58,14 +58,14 @@ class World:
 
 
 @contextmanager
-def world(device: torch.device) -> Iterator[World]:
+def process_group(device: torch.device) -> Iterator[ProcessGroup]:
     """The processes that ``torchrun`` started (its variables ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``), or this one alone.
 
     Each takes a GPU of its own where there are GPUs (NCCL), else the CPU (Gloo).
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield World(0, 1, device)
+        yield ProcessGroup(0, 1, device)
         return
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -74,6 +74,6 @@ def world(device: torch.device) -> Iterator[World]:
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
-        yield World(distributed.get_rank(), distributed.get_world_size(), device)
+        yield ProcessGroup(distributed.get_rank(), distributed.get_world_size(), device)
     finally:
         distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""The fit loop: batches in, better weights out; it can be stopped anywhere and gone on with."""
+"""Fit a network, batch after batch; a run can be stopped anywhere and gone on with."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.files import make_folder, whole_file
+from napari_lungseg.predicted import Notice
 from napari_lungseg.run_files import BEST, LAST
 from napari_lungseg.training.batches import Batches
-from napari_lungseg.training.checkpoint import load_state, save_state
-from napari_lungseg.training.distributed import World
-from napari_lungseg.training.driving import telling
-from napari_lungseg.training.optimize import make_optimizer, set_rate, update_average
+from napari_lungseg.training.distributed import ProcessGroup
+from napari_lungseg.training.judge import Confusion, Judge
 from napari_lungseg.training.samples import LabelledSlice
-from napari_lungseg.training.scoring import Judge, Tally
 from napari_lungseg.training.settings import TrainSettings
-from napari_lungseg.training.step import Learner
-from napari_lungseg.training.updates import EpochDone, Notice, Scores, StepDone
+from napari_lungseg.training.step import Learner, make_optimizer, set_rate, update_average
+from napari_lungseg.training.updates import EpochDone, PooledScores, StepDone, driven
 from napari_lungseg.unet import UNet
 
-ALONE = World(0, 1, torch.device("cpu"))
+ALONE = ProcessGroup(0, 1, torch.device("cpu"))
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class TrainingJob:
     """What a network is to learn, and how it is watched.
 
     Attributes
@@ -57,16 +57,16 @@ class Lesson:
     replay_classes: int | None = None
 
 
-class _Run:
+class _FitState:
     """The state of a run, as a checkpoint holds it."""
 
-    def __init__(self, network: UNet, lesson: Lesson, world: World) -> None:
+    def __init__(self, network: UNet, job: TrainingJob, group: ProcessGroup) -> None:
         self.network, self.average = network, copy.deepcopy(network).eval()
-        self.optimizer = make_optimizer(network, lesson.settings)
+        self.optimizer = make_optimizer(network, job.settings)
         self.epoch, self.seconds = 0, 0.0
         self.best, self.best_epoch = -math.inf, -1
         #: Views that go through the network at once; fewer than a batch once the memory has run out.
-        self.at_once = 2 * lesson.settings.batch_size
+        self.at_once = 2 * job.settings.batch_size
         self._since = time.monotonic()
 
     @property
@@ -101,11 +101,11 @@ _PLAIN = ("epoch", "seconds", "best", "best_epoch", "at_once")
 
 def fit(
     network: UNet,
-    lesson: Lesson,
+    job: TrainingJob,
     folder: Path,
     *,
     resume: bool = False,
-    world: World = ALONE,
+    group: ProcessGroup = ALONE,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[StepDone | EpochDone | Notice]:
     """Train ``network`` in place; at the end it holds the averaged weights of the best epoch (of the last one, without validation).
@@ -114,13 +114,13 @@ def fit(
     ----------
     network : UNet
         Reads single slices (no context).
-    lesson : Lesson
+    job : TrainingJob
         What to learn.
     folder : Path
         Where the checkpoints of the last and the best epoch are renewed, each whole or not at all.
     resume : bool
         Go on from there. A resumed run ends as an unbroken one, since every step draws from its own seed.
-    world : World
+    group : ProcessGroup
         The processes that train together.
     should_stop : callable
         Asked before every step; once it says so the run ends as if its time were over.
@@ -138,53 +138,53 @@ def fit(
     """
     if network.config.in_channels != 1:
         raise InputError("Only networks that read single slices can be trained; choose a model without neighbouring slices.")
-    settings = lesson.settings
-    for part in (network, lesson.teacher):
+    settings = job.settings
+    for part in (network, job.teacher):
         if part is not None:
-            part.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    run = _Run(network.train(), lesson, world)
+            part.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = _FitState(network.train(), job, group)
     if resume:
-        run.load(folder / LAST)
-    learner = Learner(world.wrap(network), settings.loss, world, lesson.teacher, lesson.replay_classes)
-    run.resume_clock()
-    for update in _epochs(run, lesson, learner, folder, world, should_stop):
-        run.stop_clock()
+        state.load(folder / LAST)
+    learner = Learner(group.wrap(network), settings.loss, group, job.teacher, job.replay_classes)
+    state.resume_clock()
+    for update in _epochs(state, job, learner, folder, group, should_stop):
+        state.stop_clock()
         yield update
-        run.resume_clock()
-    if world.leads and run.best_epoch >= 0:
-        run.average.load_state_dict(load_state(folder / BEST)["average"])
-    network.load_state_dict(run.average.state_dict())
+        state.resume_clock()
+    if group.leads and state.best_epoch >= 0:
+        state.average.load_state_dict(load_state(folder / BEST)["average"])
+    network.load_state_dict(state.average.state_dict())
     network.requires_grad_(True).eval()
 
 
 def _epochs(
-    run: _Run, lesson: Lesson, learner: Learner, folder: Path, world: World, should_stop: Callable[[], bool]
+    state: _FitState, job: TrainingJob, learner: Learner, folder: Path, group: ProcessGroup, should_stop: Callable[[], bool]
 ) -> Iterator[StepDone | EpochDone | Notice]:
     """Batch after batch, until the steps or the time are over, it is asked to stop, or nothing gets better."""
-    settings = lesson.settings
+    settings = job.settings
     ended = False
-    while run.epoch < settings.epochs and not ended:
-        tally, told = Tally(lesson.judge.names), None
+    while state.epoch < settings.epochs and not ended:
+        confusion, latest = Confusion(job.judge.names), None
         for done in range(settings.steps_per_epoch):
-            number = run.epoch * settings.steps_per_epoch + done
-            progress = _progress(settings, number, world.agree(run.elapsed))
-            if progress >= 1.0 or world.agree(should_stop()):
+            number = state.epoch * settings.steps_per_epoch + done
+            progress = _progress(settings, number, group.agree(state.elapsed))
+            if progress >= 1.0 or group.agree(should_stop()):
                 ended = True
                 break
-            loss, at_once = _step(run, lesson, learner, number, progress, tally, world)
-            if at_once < run.at_once:
-                run.at_once = at_once
+            loss, at_once = _step(state, job, learner, number, progress, confusion, group)
+            if at_once < state.at_once:
+                state.at_once = at_once
                 yield Notice(f"The memory ran out: going on with {at_once} view{'s' * (at_once > 1)} at a time.")
-            told = StepDone(run.epoch, number, done + 1, settings.steps_per_epoch, progress, loss, run.elapsed)
-            yield told
-        if told is None:
+            latest = StepDone(state.epoch, number, done + 1, settings.steps_per_epoch, progress, loss, state.elapsed)
+            yield latest
+        if latest is None:
             break
-        validation: Scores | None = None
-        if lesson.validation and world.leads:
-            scoring = lesson.judge.score(run.average, lesson.validation)
-            validation = yield from telling(scoring, partial(replace, told))
-        yield from _keep(run, lesson, folder, tally.scores, validation, told, world)
-        if lesson.validation and settings.patience is not None and run.epoch - 1 - run.best_epoch >= settings.patience:
+        validation: PooledScores | None = None
+        if job.validation and group.leads:
+            scoring = job.judge.score(state.average, job.validation)
+            validation = yield from driven(scoring, partial(replace, latest))
+        yield from _keep(state, job, folder, confusion.scores, validation, latest, group)
+        if job.validation and settings.patience is not None and state.epoch - 1 - state.best_epoch >= settings.patience:
             ended = True
 
 
@@ -194,33 +194,67 @@ def _progress(settings: TrainSettings, number: int, seconds: float) -> float:
     return steps if settings.minutes is None else max(steps, seconds / (60.0 * settings.minutes))
 
 
-def _step(run: _Run, lesson: Lesson, learner: Learner, number: int, progress: float, tally: Tally, world: World) -> tuple[float, int]:
+def _step(
+    state: _FitState, job: TrainingJob, learner: Learner, number: int, progress: float, confusion: Confusion, group: ProcessGroup
+) -> tuple[float, int]:
     """Learn from one batch; gives its loss and how many views at once the memory took."""
-    settings = lesson.settings
-    set_rate(run.optimizer, settings, progress)
-    run.optimizer.zero_grad(set_to_none=True)
-    loss, at_once = learner.learn(lesson.batches.draw(number, progress, world.rank), run.at_once, tally)
-    torch.nn.utils.clip_grad_norm_(run.network.parameters(), settings.clip_norm)
-    run.optimizer.step()
-    update_average(run.average, run.network, min(settings.average, (1 + number) / (10 + number)))
+    settings = job.settings
+    set_rate(state.optimizer, settings, progress)
+    state.optimizer.zero_grad(set_to_none=True)
+    loss, at_once = learner.learn(job.batches.draw(number, progress, group.rank), state.at_once, confusion)
+    torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip_norm)
+    state.optimizer.step()
+    update_average(state.average, state.network, min(settings.average, (1 + number) / (10 + number)))
     return loss, at_once
 
 
 def _keep(
-    run: _Run, lesson: Lesson, folder: Path, train: Scores, validation: Scores | None, told: StepDone, world: World
+    state: _FitState,
+    job: TrainingJob,
+    folder: Path,
+    train: PooledScores,
+    validation: PooledScores | None,
+    latest: StepDone,
+    group: ProcessGroup,
 ) -> Iterator[EpochDone]:
     """End an epoch: its checkpoint, and the best weights if these are."""
-    score = float(run.epoch) if validation is None else validation.mean_dice
+    score = float(state.epoch) if validation is None else validation.mean_dice
     # Without a single labelled pixel there is no Dice, and no epoch better than another.
-    is_best = bool(world.agree(run.best_epoch < 0 or score > run.best))
+    is_best = bool(group.agree(state.best_epoch < 0 or score > state.best))
     if is_best:
-        run.best, run.best_epoch = world.agree(score), run.epoch
-    run.epoch += 1
-    if not world.leads:
+        state.best, state.best_epoch = group.agree(score), state.epoch
+    state.epoch += 1
+    if not group.leads:
         return
     # In this order: whoever resumes finds the best weights of which the last state speaks, or newer ones.
     if is_best:
-        save_state(folder / BEST, {"average": run.average.state_dict()})
-    run.save(folder / LAST)
-    picture = lesson.judge.picture(run.average, lesson.validation[len(lesson.validation) // 2]) if lesson.validation else None
-    yield EpochDone(run.epoch - 1, train, validation, is_best, picture, told.progress, run.elapsed)
+        save_state(folder / BEST, {"average": state.average.state_dict()})
+    state.save(folder / LAST)
+    picture = job.judge.picture(state.average, job.validation[len(job.validation) // 2]) if job.validation else None
+    yield EpochDone(state.epoch - 1, train, validation, is_best, picture, latest.progress, state.elapsed)
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values; an older state of that name stays until this one is on disk (InputError when it cannot be)."""
+    make_folder(path.parent)
+    try:
+        with whole_file(path) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
+    except InputError as error:
+        raise InputError(f"{error} The state before is kept; make room there, then go on with the run.") from error.__cause__
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what :func:`save_state` wrote; nothing in it is run.
+
+    Raises
+    ------
+    InputError
+        When there is no such file, or it is damaged.
+    """
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except FileNotFoundError as error:
+        raise InputError(f"There is no checkpoint {path} to resume from; begin the training anew.") from error
+    except Exception as error:  # torch raises many types for a damaged file
+        raise InputError(f"{path} is not a readable checkpoint; delete it and begin the training anew.") from error

@@ -14,13 +14,12 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.library import CARD_FILE, find_model
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.run_files import FOLDER, PLAN, SAMPLES, remove_empty, remove_files
-from napari_lungseg.training.classes import Classes, choose_classes
-from napari_lungseg.training.plan import Plan, write_plan
+from napari_lungseg.training.plan import Classes, Plan, choose_classes, write_plan
 from napari_lungseg.training.samples import LabelledSlice, SampleWriter, Side, slices_of
 from napari_lungseg.training.settings import TrainSettings
-from napari_lungseg.training.sources import LeftOut, Source
-from napari_lungseg.training.split import Part, Place, Split, hidden_key, make_split, without_names
-from napari_lungseg.training.updates import Overview, Stage
+from napari_lungseg.training.sources import LeftOut, TrainingSource
+from napari_lungseg.training.split import Part, SliceRef, Split, hidden_key, make_split, without_names
+from napari_lungseg.training.updates import Overview, Progress
 
 #: Slices of one case that nobody has judged, from which is learnt what the base knows; more bring nothing new.
 MOST_UNJUDGED = 12
@@ -30,7 +29,7 @@ MOST_UNJUDGED = 12
 class _Found:
     """What was seen of the cases."""
 
-    places: list[Place] = field(default_factory=list)
+    refs: list[SliceRef] = field(default_factory=list)
     values: list[frozenset[int]] = field(default_factory=list)
     unjudged: int = 0
     cases: set[str] = field(default_factory=set)
@@ -42,12 +41,12 @@ class _Found:
         return set().union(*self.values)
 
 
-def look_over(source: Source, *, base: str | None, settings: TrainSettings) -> Iterator[Stage | Overview]:
+def look_over(source: TrainingSource, *, base: str | None, settings: TrainSettings) -> Iterator[Progress | Overview]:
     """Tell what there is to learn from; the Overview comes last.
 
     Parameters
     ----------
-    source : Source
+    source : TrainingSource
         Labelled images.
     base : str or None
         Name or folder of the model to start from.
@@ -66,7 +65,7 @@ def look_over(source: Source, *, base: str | None, settings: TrainSettings) -> I
 
 
 def prepare(
-    source: Source,
+    source: TrainingSource,
     folder: str | os.PathLike[str],
     *,
     base: str | None,
@@ -74,12 +73,12 @@ def prepare(
     name: str | None = None,
     settings: TrainSettings | None = None,
     command: str = "",
-) -> Iterator[Stage | Overview]:
+) -> Iterator[Progress | Overview]:
     """Read all cases and write what a training run needs; the Overview comes last.
 
     Parameters
     ----------
-    source : Source
+    source : TrainingSource
         Labelled images.
     folder : path
         Of the model that is to come; plan, slices and checkpoints lie in ``training`` inside.
@@ -119,15 +118,15 @@ def prepare(
         with SampleWriter(folder / SAMPLES) as writer:
             yield from _read(source, card, settings, found, writer)
             classes, split = _decide(source, found, card, settings)
-            places = {(place.case, place.index): place for place in found.places}
+            refs = {(ref.case, ref.index): ref for ref in found.refs}
 
             def side(item: LabelledSlice) -> Side | None:
-                place = places.get((item.case, item.index))
-                return "unjudged" if place is None else split.part(place)
+                ref = refs.get((item.case, item.index))
+                return "unjudged" if ref is None else split.part(ref)
 
             writer.finish(side, classes.index)
         overview = _overview(found, classes, split)
-        known = split.having_learnt(found.places)
+        known = split.having_learnt(found.refs)
         own_name = name or folder.name
         write_plan(
             Plan(own_name, base, preset, source.title, command, settings, classes, known, found.patients, overview, list(source.licences)),
@@ -165,16 +164,18 @@ def _card(base: str | None) -> Card | None:
     return None if base is None else read_card(find_model(base) / CARD_FILE)
 
 
-def _read(source: Source, card: Card | None, settings: TrainSettings, found: _Found, writer: SampleWriter | None) -> Iterator[Stage]:
+def _read(
+    source: TrainingSource, card: Card | None, settings: TrainSettings, found: _Found, writer: SampleWriter | None
+) -> Iterator[Progress]:
     """Look at every slice of every case, and write it."""
     preprocessing = card.preprocessing if card is not None else Preprocessing()
     unjudged = MOST_UNJUDGED if card is not None and settings.distillation > 0 else 0
     for number, case in enumerate(source):
-        yield Stage("Reading the cases", number, len(source))
+        yield Progress("Reading the cases", number, len(source))
         if isinstance(case, LeftOut):
             found.problems.append(f"{case.name}: {case.why.rstrip('.')}.")
             continue
-        before = len(found.places)
+        before = len(found.refs)
         upright = case.image.reorient()[0]
         step = upright.spacing[0] if upright.ndim == 3 and upright.spacing_known else None
         # What is kept, first beside the slices and then in the model's card, holds no name.
@@ -182,7 +183,7 @@ def _read(source: Source, card: Card | None, settings: TrainSettings, found: _Fo
         try:
             for item in slices_of(key, case.image, case.labels, preprocessing, unjudged):
                 if item.is_judged:
-                    found.places.append(Place(key, patient, item.index, None if step is None else item.index * step))
+                    found.refs.append(SliceRef(key, patient, item.index, None if step is None else item.index * step))
                     found.values.append(item.classes)
                 else:
                     found.unjudged += 1
@@ -191,23 +192,23 @@ def _read(source: Source, card: Card | None, settings: TrainSettings, found: _Fo
         except InputError as error:
             found.problems.append(f"{case.name}: {error}")
             continue
-        if len(found.places) == before:
+        if len(found.refs) == before:
             found.problems.append(f"{case.name}: nobody has judged any slice of it.")
             continue
         found.cases.add(key)
         found.patients[key] = patient
 
 
-def _decide(source: Source, found: _Found, card: Card | None, settings: TrainSettings) -> tuple[Classes, Split]:
-    if not found.places:
+def _decide(source: TrainingSource, found: _Found, card: Card | None, settings: TrainSettings) -> tuple[Classes, Split]:
+    if not found.refs:
         reasons = " ".join(found.problems) or "there is no case."
         raise InputError(f"There is nothing to learn from: {reasons} Review or correct some slices first.")
     classes = choose_classes({label: source.names.get(label, "") for label in found.labels}, card, keep_old=settings.keep_old)
     earlier = _earlier(card)
     if source.watched is None:
-        return classes, make_split(found.places, settings.validation_share, settings.seed, earlier)
+        return classes, make_split(found.refs, settings.validation_share, settings.seed, earlier)
     aside = {hidden_key(key) for key in source.watched}
-    people: dict[str, Part] = {place.patient: "validation" if place.case in aside else "train" for place in found.places}
+    people: dict[str, Part] = {ref.patient: "validation" if ref.case in aside else "train" for ref in found.refs}
     watched = sum(side == "validation" for side in people.values())
     split = Split(people, why=f"The data set's own split: {len(people) - watched} to learn from, {watched} to watch.")
     return classes, split
@@ -224,11 +225,11 @@ def _earlier(card: Card | None) -> Split | None:
 
 
 def _overview(found: _Found, classes: Classes, split: Split) -> Overview:
-    parts = [split.part(place) for place in found.places]
+    parts = [split.part(ref) for ref in found.refs]
     seen = [{classes.of_label[value] for value in values} for values in found.values]
     return Overview(
         cases=len(found.cases),
-        slices=len(found.places),
+        slices=len(found.refs),
         unjudged=found.unjudged,
         classes={name: sum(number in one for one in seen) for number, name in enumerate(classes.names, 1)},
         train=parts.count("train"),

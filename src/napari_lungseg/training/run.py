@@ -21,19 +21,28 @@ from napari_lungseg.card import Card
 from napari_lungseg.device import choose_device
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import Model, save_model
-from napari_lungseg.run_files import FOLDER, LAST, LOCK, LOG, SAMPLES, remove_resumable
-from napari_lungseg.training.distributed import World
-from napari_lungseg.training.driving import telling
+from napari_lungseg.predicted import Notice
+from napari_lungseg.run_files import FOLDER, LAST, LOCK, LOG, SAMPLES, remove_resumable, run_lock
+from napari_lungseg.training.distributed import ProcessGroup
 from napari_lungseg.training.fit import fit
-from napari_lungseg.training.lock import run_lock
+from napari_lungseg.training.judge import better, decide, forgotten, spread
 from napari_lungseg.training.plan import Plan, without_names, write_plan
+from napari_lungseg.training.run_setup import RunSetup, make_job, read_setup
 from napari_lungseg.training.samples import LabelledSlice
-from napari_lungseg.training.scoring import spread
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.split import Split
-from napari_lungseg.training.start import Start, make_lesson, read_start
-from napari_lungseg.training.updates import Compared, EpochDone, Finished, Notice, Picture, Scores, Stage, StepDone, Update, Verdict
-from napari_lungseg.training.verdict import better, forgotten, judge
+from napari_lungseg.training.updates import (
+    Comparison,
+    EpochDone,
+    Finished,
+    PooledScores,
+    Progress,
+    SlicePicture,
+    StepDone,
+    Update,
+    Verdict,
+    driven,
+)
 from napari_lungseg.unet import UNet
 
 #: Validation slices that are scored before and after, at most.
@@ -43,7 +52,7 @@ SHARES = (0.8, 0.6, 0.4, 0.2)
 #: Pairs of pictures in the verdict.
 PICTURES = 4
 
-Pair = tuple[Scores | None, Scores | None]
+Pair = tuple[PooledScores | None, PooledScores | None]
 
 
 def run(
@@ -52,7 +61,7 @@ def run(
     device: str = "auto",
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
-    processes: World | None = None,
+    processes: ProcessGroup | None = None,
 ) -> Iterator[Update]:
     """Train what was prepared in a folder, compare, and save the model there; the last update is a :class:`~.updates.Finished`.
 
@@ -69,7 +78,7 @@ def run(
         Go on from the last checkpoint, if there is one.
     should_stop : callable
         Once it says so the training ends, and the best epoch so far is kept.
-    processes : World, optional
+    processes : ProcessGroup, optional
         Those that train together, in place of ``device``; only the first one compares and saves.
 
     Raises
@@ -78,8 +87,8 @@ def run(
         When nothing was prepared there, another process goes on with it, the disk refuses, or the memory does not suffice.
     """
     folder = Path(folder)
-    processes = processes or World(0, 1, choose_device(device))
-    yield Stage("Loading the model")
+    processes = processes or ProcessGroup(0, 1, choose_device(device))
+    yield Progress("Loading the model")
     with run_lock(folder) if processes.leads else nullcontext():
         ended = yield from _run(folder, resume, should_stop, processes)
     if ended is None:
@@ -90,20 +99,20 @@ def run(
 
 
 def _run(
-    folder: Path, resume: bool, should_stop: Callable[[], bool], processes: World
+    folder: Path, resume: bool, should_stop: Callable[[], bool], processes: ProcessGroup
 ) -> Generator[Update, None, tuple[Plan, Finished] | None]:
     """Train, compare and save; only the process that leads has an end to tell."""
-    start = read_start(folder)
+    setup = read_setup(folder)
     before: Pair = (None, None)
-    pictures: list[Picture] = []
-    if processes.leads and start.base is not None:
-        before = yield from _compare(start, start.model.network, processes, "Scoring the model as it was")
-        pictures = [start.judge.picture(start.model.network, item) for item in _shown(start)]
-    lesson = yield from make_lesson(start)
-    seconds, network = 0.0, copy.deepcopy(start.model.network)
+    pictures: list[SlicePicture] = []
+    if processes.leads and setup.base is not None:
+        before = yield from _compare(setup, setup.model.network, processes, "Scoring the model as it was")
+        pictures = [setup.judge.picture(setup.model.network, item) for item in _shown(setup)]
+    job = yield from make_job(setup)
+    seconds, network = 0.0, copy.deepcopy(setup.model.network)
     checkpoints = folder / FOLDER
     again = resume and (checkpoints / LAST).exists()
-    for update in fit(network, lesson, checkpoints, resume=again, world=processes, should_stop=should_stop):
+    for update in fit(network, job, checkpoints, resume=again, group=processes, should_stop=should_stop):
         if isinstance(update, StepDone | EpochDone):
             seconds = update.seconds
         if isinstance(update, EpochDone):
@@ -111,10 +120,10 @@ def _run(
         yield update
     if not processes.leads:
         return None
-    after, share = yield from _blend(start, network, before, processes)
-    verdict = _verdict(start, network, before, after, pictures)
-    save_model(Model(network.cpu(), _card(start, verdict, seconds, share)), folder, half=True)
-    return start.plan, Finished(str(folder), start.plan.name, verdict, seconds)
+    after, share = yield from _blend(setup, network, before, processes)
+    verdict = _verdict(setup, network, before, after, pictures)
+    save_model(Model(network.cpu(), _card(setup, verdict, seconds, share)), folder, half=True)
+    return setup.plan, Finished(str(folder), setup.plan.name, verdict, seconds)
 
 
 def _tidy(folder: Path, plan: Plan) -> Iterator[Notice]:
@@ -133,64 +142,64 @@ def _tidy(folder: Path, plan: Plan) -> Iterator[Notice]:
         )
 
 
-def _blend(start: Start, network: UNet, before: Pair, processes: World) -> Generator[Stage, None, tuple[Pair, float]]:
+def _blend(setup: RunSetup, network: UNet, before: Pair, processes: ProcessGroup) -> Generator[Progress, None, tuple[Pair, float]]:
     """Score the new weights; where they have forgotten too much, go back towards the old ones as far as it takes.
 
     Weights between those before and after a short training make a network between the two (Wortsman et al. 2022, arXiv 2109.01903).
 
     Returns
     -------
-    scores : pair of Scores
+    scores : pair of PooledScores
         On the validation slices and on the base's frozen cases, of the weights that ``network`` then has.
     share : float
         Part of the way from the old weights to the new ones.
     """
-    after = yield from _compare(start, network, processes, "Scoring the new model")
+    after = yield from _compare(setup, network, processes, "Scoring the new model")
     if not forgotten(before[1], after[1]):
         return after, 1.0
     learnt = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    old = {name: tensor.to(processes.device) for name, tensor in start.model.network.state_dict().items()}
+    old = {name: tensor.to(processes.device) for name, tensor in setup.model.network.state_dict().items()}
     for share in SHARES:
         network.load_state_dict({name: torch.lerp(old[name].float(), learnt[name].float(), share) for name in learnt})
-        scores = yield from _compare(start, network, processes, "Going back as far as it takes to forget nothing")
+        scores = yield from _compare(setup, network, processes, "Going back as far as it takes to forget nothing")
         if not forgotten(before[1], scores[1]) and better(before[0], scores[0]):
             return scores, share
     network.load_state_dict(learnt)
     return after, 1.0
 
 
-def _compare(start: Start, network: UNet, processes: World, text: str) -> Generator[Stage, None, Pair]:
-    """Scores on the validation slices and on the base's frozen cases."""
+def _compare(setup: RunSetup, network: UNet, processes: ProcessGroup, text: str) -> Generator[Progress, None, Pair]:
+    """Score networks on the validation slices and on the base's frozen cases."""
     network.to(processes.device).eval()
-    new = spread(start.slices["validation"], COMPARED)
-    old = start.old.frozen if start.old is not None else []
+    new = spread(setup.slices["validation"], COMPARED)
+    old = setup.old.frozen if setup.old is not None else []
     total, done = len(new) + len(old), count(1)
-    scores: list[Scores | None] = []
-    for group, only in ((new, None), (old, start.old.classes if start.old is not None else None)):
-        scoring = start.judge.score(network, group, only=only)
-        found = yield from telling(scoring, lambda: Stage(text, next(done), total))
+    scores: list[PooledScores | None] = []
+    for group, only in ((new, None), (old, setup.old.classes if setup.old is not None else None)):
+        scoring = setup.judge.score(network, group, only=only)
+        found = yield from driven(scoring, lambda: Progress(text, next(done), total))
         scores.append(found if group else None)
     return scores[0], scores[1]
 
 
-def _shown(start: Start) -> list[LabelledSlice]:
+def _shown(setup: RunSetup) -> list[LabelledSlice]:
     """Validation slices to show; those with labels first."""
-    slices = start.slices["validation"]
+    slices = setup.slices["validation"]
     return spread([item for item in slices if item.classes] or slices, PICTURES)
 
 
-def _verdict(start: Start, network: UNet, before: Pair, after: Pair, pictures: list[Picture]) -> Verdict:
-    new_slices = len(spread(start.slices["validation"], COMPARED))
-    new = Compared(new_slices, before[0], after[0]) if after[0] is not None else None
-    old = Compared(len(start.old.frozen), before[1], after[1]) if start.old is not None and after[1] is not None else None
-    accepted, why = judge(new, old, start.plan.overview.split)
-    shown = [start.judge.picture(network, item) for item in _shown(start)]
+def _verdict(setup: RunSetup, network: UNet, before: Pair, after: Pair, pictures: list[SlicePicture]) -> Verdict:
+    new_slices = len(spread(setup.slices["validation"], COMPARED))
+    new = Comparison(new_slices, before[0], after[0]) if after[0] is not None else None
+    old = Comparison(len(setup.old.frozen), before[1], after[1]) if setup.old is not None and after[1] is not None else None
+    accepted, why = decide(new, old, setup.plan.overview.split)
+    shown = [setup.judge.picture(network, item) for item in _shown(setup)]
     before_and_after = zip(pictures, shown, strict=True) if pictures else ((None, picture) for picture in shown)
     return Verdict(accepted, why, new, old, tuple(before_and_after))
 
 
-def _card(start: Start, verdict: Verdict, seconds: float, share: float) -> Card:
-    plan, card = start.plan, start.model.card
+def _card(setup: RunSetup, verdict: Verdict, seconds: float, share: float) -> Card:
+    plan, card = setup.plan, setup.model.card
     training = {
         "command": plan.command,
         "source": plan.source,
@@ -202,7 +211,7 @@ def _card(start: Start, verdict: Verdict, seconds: float, share: float) -> Card:
         "split": TypeAdapter(Split).dump_python(plan.split, mode="json"),
         "sources": plan.licences,
         "share_of_new_weights": share,
-        "base_cases": start.old.model if start.old is not None else None,
+        "base_cases": setup.old.model if setup.old is not None else None,
         "verdict": verdict.why,
     }
     scores = {

@@ -1,4 +1,4 @@
-"""Slices to learn from: cut from cases, kept in flat files that are read as they are needed."""
+"""Cut slices to learn from out of cases, keep them in flat files, and read those of a bundled model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from typing import Any, BinaryIO, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
+from napari_lungseg.card import Card
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import write_whole
 from napari_lungseg.grid import laid_on
+from napari_lungseg.model import bundled_folder
 from napari_lungseg.preprocess import Preprocessing, assumed_spacing, body_box
 from napari_lungseg.run_files import SLICES_DATA, SLICES_INDEX
 from napari_lungseg.volume import Array, Volume
@@ -229,3 +232,60 @@ def _open(data: npt.NDArray[np.uint8], entry: dict[str, Any]) -> LabelledSlice:
         planes[name] = data[place["offset"] : end].view(dtype).reshape(place["shape"])
     (rows, columns), (low, high) = entry["spacing_mm"], entry["intensity_range"]
     return LabelledSlice(entry["case"], entry["index"], planes["image"], planes["label"], (rows, columns), (low, high), entry["is_hu"])
+
+
+CASES = "cases"
+
+
+@dataclass(frozen=True, eq=False)
+class BaseCases:
+    """Slices of a bundled model.
+
+    Attributes
+    ----------
+    model : str
+        Its name.
+    replay : list of LabelledSlice
+        Of patients that it has learnt from.
+    frozen : list of LabelledSlice
+        Of patients that it has not; never learnt from.
+    """
+
+    model: str
+    replay: list[LabelledSlice]
+    frozen: list[LabelledSlice]
+
+    @property
+    def classes(self) -> int:
+        """How many classes, from the first on, their labels know."""
+        return max(max(item.classes, default=0) for item in (*self.replay, *self.frozen))
+
+
+def base_cases(card: Card) -> BaseCases | None:
+    """Slices of the bundled model that a model is, or whose knowledge it has kept; None where there are none.
+
+    Raises
+    ------
+    InputError
+        When a file of the package is damaged.
+    """
+    name = card.training.get("base_cases", card.name)
+    folder = bundled_folder(str(name)) / CASES
+    return _read(str(name), folder, card.preprocessing) if (folder / "cases.json").is_file() else None
+
+
+def _read(model: str, folder: Path, preprocessing: Preprocessing) -> BaseCases:
+    found = BaseCases(model, [], [])
+    try:
+        for entry in json.loads((folder / "cases.json").read_text(encoding="utf-8"))["slices"]:
+            image, label = (np.asarray(Image.open(folder / entry[kind])) for kind in ("image", "label"))
+            low, high = entry["window"]
+            is_hu = entry["unit"] == "HU"
+            values = np.round(image * ((high - low) / 255.0) + low).astype(np.int16) if is_hu else image
+            intensity_range = preprocessing.window_hu if is_hu else (0.0, 255.0)
+            spacing = (float(entry["spacing_mm"][0]), float(entry["spacing_mm"][1]))
+            item = LabelledSlice(entry["case"], int(entry["index"]), values, label.astype(np.uint8), spacing, intensity_range, is_hu)
+            (found.frozen if entry["frozen"] else found.replay).append(item)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"The slices of the model {model} in {folder} cannot be read ({error}); install napari-lungseg again.") from error
+    return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.training.augmentation import AugmentSettings
+from napari_lungseg.training.augmentation.options import AugmentSettings
 
 Loss = Literal["bce", "dice", "bce-dice", "ce", "ce-dice"]
 Optimizer = Literal["adam", "adamw", "sgd"]

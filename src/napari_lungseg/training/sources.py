@@ -51,7 +51,7 @@ class LeftOut:
     why: str
 
 
-class Source(Protocol):
+class TrainingSource(Protocol):
     """Labelled images, read one at a time.
 
     Attributes
@@ -172,7 +172,7 @@ class CasesSource:
         return iter(self.cases)
 
 
-def source_of(path: str | os.PathLike[str]) -> Source:
+def source_of(path: str | os.PathLike[str]) -> TrainingSource:
     """A folder's labelled images: the reviewed slices of a workspace, or a data set.
 
     Raises

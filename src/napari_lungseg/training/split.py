@@ -28,7 +28,7 @@ Block = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Place:
+class SliceRef:
     """A judged slice: its case, its patient, its index along the body axis, and its height there in mm (None where nothing is known)."""
 
     case: str
@@ -61,21 +61,21 @@ class Split:
     learnt: dict[str, tuple[int, ...]] = field(default_factory=dict)
     why: str = ""
 
-    def part(self, place: Place) -> Part | None:
+    def part(self, ref: SliceRef) -> Part | None:
         """On which side a slice is; None if it is left out."""
-        if self.patients.get(place.patient) == "validation":
+        if self.patients.get(ref.patient) == "validation":
             return "validation"
-        blocks = self.blocks.get(place.case, ())
-        if _touches(place.index, blocks, 0):
+        blocks = self.blocks.get(ref.case, ())
+        if _touches(ref.index, blocks, 0):
             return "validation"
-        return None if _touches(place.index, blocks, self.gaps.get(place.case, 1)) else "train"
+        return None if _touches(ref.index, blocks, self.gaps.get(ref.case, 1)) else "train"
 
-    def having_learnt(self, places: Sequence[Place]) -> Split:
+    def having_learnt(self, refs: Sequence[SliceRef]) -> Split:
         """The split once the slices to learn from among these have been learnt from."""
         learnt = {case: set(indices) for case, indices in self.learnt.items()}
-        for place in places:
-            if self.part(place) == "train":
-                learnt.setdefault(place.case, set()).add(place.index)
+        for ref in refs:
+            if self.part(ref) == "train":
+                learnt.setdefault(ref.case, set()).add(ref.index)
         return replace(self, learnt={case: tuple(sorted(indices)) for case, indices in learnt.items()})
 
 
@@ -106,7 +106,7 @@ def without_names(split: Split) -> Split:
     )
 
 
-def make_split(places: Sequence[Place], share: float, seed: int, earlier: Split | None = None) -> Split:
+def make_split(refs: Sequence[SliceRef], share: float, seed: int, earlier: Split | None = None) -> Split:
     """Put slices aside for validation.
 
     Whole patients where that leaves two thirds of the slices to learn from, else a few
@@ -114,7 +114,7 @@ def make_split(places: Sequence[Place], share: float, seed: int, earlier: Split 
 
     Parameters
     ----------
-    places : sequence of Place
+    refs : sequence of SliceRef
         All judged slices.
     share : float
         Part of the patients, or of the single patient's slices, to put aside; at least one where ``share`` is above 0.
@@ -129,7 +129,7 @@ def make_split(places: Sequence[Place], share: float, seed: int, earlier: Split 
         Whose ``why`` says how it was done, or why it could not be.
     """
     split = replace(earlier, why="") if earlier is not None else Split()
-    patients = sorted({place.patient for place in places})
+    patients = sorted({ref.patient for ref in refs})
     fresh = [patient for patient in patients if patient not in split.patients]
     sides = dict(split.patients)
     watched = [patient for patient in patients if sides.get(patient) == "validation"]
@@ -138,12 +138,12 @@ def make_split(places: Sequence[Place], share: float, seed: int, earlier: Split 
     if len(patients) > 1:
         wanted = max(1, round(share * len(patients)))
         # Of equal patients chance decides, else those with few slices are put aside: what is to be learnt is dear.
-        counts = {patient: sum(place.patient == patient for place in places) for patient in fresh}
+        counts = {patient: sum(ref.patient == patient for ref in refs) for patient in fresh}
         order = np.random.default_rng(seed).permutation(len(fresh))
         chosen = [fresh[int(i)] for i in order] if len(patients) > 5 else sorted((fresh[int(i)] for i in order), key=counts.__getitem__)
         room = max(0, min(wanted - len(watched), len(patients) - len(watched) - 1))
         put_aside = set(chosen[:room])
-        if not watched and sum(counts[patient] for patient in put_aside) > MOST * len(places):
+        if not watched and sum(counts[patient] for patient in put_aside) > MOST * len(refs):
             # Of few slices too many would be lost.
             put_aside = set()
         sides |= {patient: "validation" if patient in put_aside else "train" for patient in fresh}
@@ -153,20 +153,20 @@ def make_split(places: Sequence[Place], share: float, seed: int, earlier: Split 
             return replace(split, patients=sides, why=f"{_count(learnt, 'case')} to learn from, {_count(len(watched), 'other')} to watch.")
     sides |= dict.fromkeys(fresh, "train")
     split = replace(split, patients=sides)
-    if any(split.part(place) == "validation" for place in places):
+    if any(split.part(ref) == "validation" for ref in refs):
         return replace(split, why="Slices that were watched before are watched again.")
-    return _split_case(places, share, split)
+    return _split_case(refs, share, split)
 
 
-def _split_case(places: Sequence[Place], share: float, split: Split) -> Split:
+def _split_case(refs: Sequence[SliceRef], share: float, split: Split) -> Split:
     """Runs of neighbouring slices, spread over the case that has the most."""
-    cases = sorted({place.case for place in places}, key=lambda case: (-sum(p.case == case for p in places), case))
+    cases = sorted({ref.case for ref in refs}, key=lambda case: (-sum(p.case == case for p in refs), case))
     case = cases[0]
-    own = sorted(place.index for place in places if place.case == case)
+    own = sorted(ref.index for ref in refs if ref.case == case)
     if len(own) < FEWEST:
         return _without(split, f"there {'is' if len(own) == 1 else 'are'} only {_count(len(own), 'judged slice')}", "Judge more slices.")
-    gap = _gap([place for place in places if place.case == case])
-    size = max(1, min(round(share * len(places)), len(own) // 2))
+    gap = _gap([ref for ref in refs if ref.case == case])
+    size = max(1, min(round(share * len(refs)), len(own) // 2))
     ways = [blocks for number in range(size, 0, -1) if (blocks := _spread(own, size, number, gap, split.learnt.get(case, ())))]
     if not ways:
         return _without(split, "the base has learnt from these slices or their neighbours already", "Judge slices of another case.")
@@ -183,9 +183,9 @@ def _split_case(places: Sequence[Place], share: float, split: Split) -> Split:
     return replace(split, blocks=split.blocks | {case: (*known, *best)}, gaps=split.gaps | {case: gap}, why=why)
 
 
-def _gap(own: Sequence[Place]) -> int:
+def _gap(own: Sequence[SliceRef]) -> int:
     """Slices on either side of a block that are too near to it."""
-    heights = sorted((place.index, place.height_mm) for place in own if place.height_mm is not None)
+    heights = sorted((ref.index, ref.height_mm) for ref in own if ref.height_mm is not None)
     if len(heights) < 2:
         return 2
     (first, low), (last, high) = heights[0], heights[-1]

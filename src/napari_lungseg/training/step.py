@@ -1,6 +1,9 @@
-"""One step of training: forward, loss, backward, and the retreat when the memory does not suffice."""
+"""Learn from one batch: forward, loss, backward; the optimizer, its rate, and the running average of the weights."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,9 +11,10 @@ from torch import Tensor, nn
 from napari_lungseg.device import is_out_of_memory
 from napari_lungseg.errors import InputError
 from napari_lungseg.training.batches import Batch
-from napari_lungseg.training.distributed import World
+from napari_lungseg.training.distributed import ProcessGroup
+from napari_lungseg.training.judge import Confusion
 from napari_lungseg.training.losses import LOSSES, channels, distillation, without_new
-from napari_lungseg.training.scoring import Tally
+from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.unet import UNet
 
 
@@ -23,7 +27,7 @@ class Learner:
         On its device; a :class:`UNet`, or one that averages its gradients with other processes.
     loss : str
         For judged pixels.
-    world : World
+    group : ProcessGroup
         The processes that train together, and where this one computes.
     teacher : UNet or None
         For replayed views and those that nobody has judged; its classes are the first of the network's.
@@ -31,14 +35,16 @@ class Learner:
         How many of the classes, from the first on, replayed labels know; None for all.
     """
 
-    def __init__(self, network: nn.Module, loss: str, world: World, teacher: UNet | None = None, replay_classes: int | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, loss: str, group: ProcessGroup, teacher: UNet | None = None, replay_classes: int | None = None
+    ) -> None:
         self._network, self._loss, self._teacher = network, LOSSES[loss], teacher
         self._replay_classes = replay_classes
-        self._device, self._alone = world.device, world.size == 1
+        self._device, self._alone = group.device, group.size == 1
         # Below compute capability 8 there is no bfloat16; float16 would want its gradients scaled, and float32 is right as it is.
-        self._half = world.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        self._half = group.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
-    def learn(self, batch: Batch, at_once: int, tally: Tally) -> tuple[float, int]:
+    def learn(self, batch: Batch, at_once: int, confusion: Confusion) -> tuple[float, int]:
         """Add the gradients of a batch; gives its loss, and how many views at once the memory took.
 
         Raises
@@ -48,7 +54,7 @@ class Learner:
         """
         while True:
             try:
-                return self._learn(batch, at_once, tally), at_once
+                return self._learn(batch, at_once, confusion), at_once
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -66,7 +72,7 @@ class Learner:
                 torch.cuda.empty_cache()
             at_once = max(1, min(at_once, len(batch.image)) // 2)
 
-    def _learn(self, batch: Batch, at_once: int, tally: Tally) -> float:
+    def _learn(self, batch: Batch, at_once: int, confusion: Confusion) -> float:
         total, seen = 0.0, []
         for start in range(0, len(batch.image), at_once):
             part = slice(start, start + at_once)
@@ -82,7 +88,7 @@ class Learner:
             if new:
                 seen.append((channels(logits[:new].detach()).argmax(dim=1).to(torch.uint8).cpu().numpy(), batch.label[part][:new].numpy()))
         for found, known in seen:
-            tally.add(found, known, total)
+            confusion.add(found, known, total)
         return total
 
     def _losses(self, logits: Tensor, image: Tensor, label: Tensor, new: int, hard: int) -> Tensor:
@@ -99,3 +105,52 @@ class Learner:
                 taught = channels(self._teacher(image[new:]))
             loss = loss + (len(image) - new) * distillation(without_new(logits[new:], taught.shape[1] - 1), taught.float())
         return loss
+
+
+#: Key of a parameter group under which the part of the rate that it gets is kept.
+SHARE = "rate_share"
+
+
+def make_optimizer(network: UNet, settings: TrainSettings) -> torch.optim.Optimizer:
+    """Optimizer with the encoder's parameters (down and middle) at their own part of the rate; frozen ones are left out."""
+    encoder = [*network.down.parameters(), *network.middle.parameters()]
+    if settings.encoder_rate == 0:
+        for parameter in encoder:
+            parameter.requires_grad_(False)
+    groups: list[dict[str, Any]] = [{"params": [*network.up.parameters(), *network.head.parameters()], SHARE: 1.0}]
+    groups.append({"params": encoder, SHARE: settings.encoder_rate})
+    for group in groups:
+        group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
+    groups = [group for group in groups if group["params"]]
+    common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(groups, **common)
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, **common)
+    return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.momentum > 0, **common)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, settings: TrainSettings, progress: float) -> None:
+    """Give each group the rate that belongs to ``progress`` (0 .. 1) of the run."""
+    rate = settings.learning_rate * rate_factor(settings, progress)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group[SHARE]
+
+
+def rate_factor(settings: TrainSettings, progress: float) -> float:
+    """Part of the highest learning rate at ``progress`` (0 .. 1) of the run."""
+    rise = min(1.0, (progress + 1e-4) / settings.warm_up) if settings.warm_up > 0 else 1.0
+    if settings.schedule == "poly":
+        return rise * (1.0 - progress) ** 0.9
+    if settings.schedule == "cosine":
+        return rise * 0.5 * (1.0 + math.cos(math.pi * progress))
+    return rise
+
+
+@torch.no_grad()
+def update_average(average: UNet, network: UNet, decay: float) -> None:
+    """Move the running average towards the network."""
+    for mean, new in zip(average.parameters(), network.parameters(), strict=True):
+        mean.lerp_(new, 1.0 - decay)
+    for counted, latest in zip(average.buffers(), network.buffers(), strict=True):
+        counted.copy_(latest)

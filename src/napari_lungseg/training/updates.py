@@ -1,11 +1,15 @@
-"""What a training run tells while it goes on; plain values, so that they can cross to another process."""
+"""Define what a training run yields while it goes on; plain values, so that they can cross to another process."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from napari_lungseg.predicted import Notice
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Overview:
 
 
 @dataclass(frozen=True)
-class Scores:
+class PooledScores:
     """Agreement on some slices, over all of their judged pixels together.
 
     Attributes
@@ -64,7 +68,7 @@ class Scores:
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class SlicePicture:
     """A slice with a person's mask and a model's, on the slice's own pixels, cropped to the body.
 
     Attributes
@@ -87,19 +91,12 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Progress:
     """Something that takes a while has begun; ``done`` of ``total`` if it can be counted."""
 
     text: str
     done: int = 0
     total: int = 0
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Something the person should know, but that stops nothing."""
-
-    text: str
 
 
 @dataclass(frozen=True)
@@ -142,44 +139,44 @@ class EpochDone:
     ----------
     epoch : int
         Counted from 0.
-    train : Scores
+    train : PooledScores
         Of its batches, as they were augmented, before each was learnt from.
-    validation : Scores or None
+    validation : PooledScores or None
         Of the averaged weights on the validation slices; None without such slices.
     best : bool
         Whether this is the best epoch so far.
-    picture : Picture or None
+    picture : SlicePicture or None
         A validation slice.
     progress, seconds : float
         As in :class:`StepDone`.
     """
 
     epoch: int
-    train: Scores
-    validation: Scores | None
+    train: PooledScores
+    validation: PooledScores | None
     best: bool
-    picture: Picture | None
+    picture: SlicePicture | None
     progress: float
     seconds: float
 
 
 @dataclass(frozen=True)
-class Compared:
+class Comparison:
     """One group of slices before and after.
 
     Attributes
     ----------
     slices : int
         How many.
-    before : Scores or None
+    before : PooledScores or None
         Of the base; None for a new model.
-    after : Scores
+    after : PooledScores
         Of the new model.
     """
 
     slices: int
-    before: Scores | None
-    after: Scores
+    before: PooledScores | None
+    after: PooledScores
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +189,7 @@ class Verdict:
         Better on what is new and no worse on what is old.
     why : str
         One or two sentences for the person.
-    new, old : Compared or None
+    new, old : Comparison or None
         Validation slices; frozen cases of the base.
     pictures : tuple of (before, after)
         Validation slices with the base's mask (None for a new model) and the new model's.
@@ -200,9 +197,9 @@ class Verdict:
 
     accepted: bool
     why: str
-    new: Compared | None
-    old: Compared | None
-    pictures: tuple[tuple[Picture | None, Picture], ...] = ()
+    new: Comparison | None
+    old: Comparison | None
+    pictures: tuple[tuple[SlicePicture | None, SlicePicture], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,4 +224,29 @@ class Finished:
     seconds: float
 
 
-Update = Stage | Notice | Overview | StepDone | EpochDone | Finished
+Update = Progress | Notice | Overview | StepDone | EpochDone | Finished
+
+
+_Update = TypeVar("_Update")
+_Result = TypeVar("_Result")
+
+
+def driven(steps: Generator[Any, None, _Result], update: Callable[[], _Update]) -> Generator[_Update, None, _Result]:
+    """Drive a generator to its result, yielding what ``update`` gives after each of its steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+        yield update()
+
+
+def finish(steps: Generator[Any, None, _Result]) -> _Result:
+    """Drive a generator to its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result

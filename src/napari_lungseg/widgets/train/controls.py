@@ -21,7 +21,7 @@ from napari_lungseg.widgets.train.settings_form import SettingsForm
 from napari_lungseg.widgets.train.verdict import VerdictBox
 
 if TYPE_CHECKING:
-    from napari_lungseg.training.updates import EpochDone, Overview, Stage, StepDone
+    from napari_lungseg.training.updates import EpochDone, Overview, Progress, StepDone
 
 #: Value of the entry for a model without a base.
 NEW = "new model"
@@ -129,7 +129,7 @@ class TrainControls(QWidget):
             text += f"<br>{_long(seconds)} of training here at most."
         self.overview.setText(text + "".join(f"<br><b>Left out:</b> {escape(problem, quote=False)}" for problem in told.problems))
 
-    def show_stage(self, stage: Stage) -> None:
+    def show_stage(self, stage: Progress) -> None:
         """Show what is being done beside learning."""
         self.progress.setRange(0, stage.total)
         self.progress.setValue(stage.done)

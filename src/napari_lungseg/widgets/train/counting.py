@@ -16,7 +16,7 @@ from napari_lungseg.widgets.worker import Failed
 
 if TYPE_CHECKING:
     from napari_lungseg.training.settings import TrainSettings
-    from napari_lungseg.training.updates import Overview, Stage
+    from napari_lungseg.training.updates import Overview, Progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Estimate:
 class Counting(QObject):
     """Answers the last question that was asked; one that comes meanwhile takes the place of the one before."""
 
-    #: A Stage, an Overview, an Estimate or Failed.
+    #: A Progress, an Overview, an Estimate or Failed.
     told = Signal(object)
 
     def __init__(self, parent: QObject) -> None:
@@ -89,11 +89,11 @@ class Counting(QObject):
 
 def _answer(
     question: Question, paces: dict[tuple[Any, ...], Estimate], left: threading.Event
-) -> Iterator[Stage | Overview | Estimate | Failed]:
+) -> Iterator[Progress | Overview | Estimate | Failed]:
     try:
         from napari_lungseg.device import one_core_free
-        from napari_lungseg.training.estimate import estimate_seconds
         from napari_lungseg.training.prepare import look_over
+        from napari_lungseg.training.train import estimate_seconds
 
         for told in look_over(question.materials.open(), base=question.base, settings=question.settings):
             if left.is_set():

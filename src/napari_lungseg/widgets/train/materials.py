@@ -21,13 +21,13 @@ from napari_lungseg.widgets.results import Result
 from napari_lungseg.workspace import Case, Workspace, case_key, content_hash
 
 if TYPE_CHECKING:
-    from napari_lungseg.training.sources import Source
+    from napari_lungseg.training.sources import TrainingSource
 
 
 class Materials(Protocol):
     """Something to learn from."""
 
-    def open(self) -> Source:
+    def open(self) -> TrainingSource:
         """Labelled images; may take long, and raises InputError where there are none."""
 
 
@@ -57,7 +57,7 @@ class LayerMaterials:
     case: Case | None = None
     background: int | None = None
 
-    def open(self) -> Source:
+    def open(self) -> TrainingSource:
         """Labels are copied slice by slice, so that a stroke that is being painted is in them or not."""
         from napari_lungseg.training.sources import CasesSource, TrainingCase, only_slices
 
@@ -122,7 +122,7 @@ class WorkspaceMaterials:
     workspace: Workspace
     open_images: Mapping[str, tuple[Image, tuple[int, ...]]] = field(default_factory=dict)
 
-    def open(self) -> Source:
+    def open(self) -> TrainingSource:
         """Its reviewed slices."""
         from napari_lungseg.training.sources import WorkspaceSource
 
@@ -136,7 +136,7 @@ class FolderMaterials:
 
     folder: Path
 
-    def open(self) -> Source:
+    def open(self) -> TrainingSource:
         """Its cases."""
         from napari_lungseg.training.sources import FolderSource
 

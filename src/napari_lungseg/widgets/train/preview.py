@@ -101,7 +101,7 @@ def _views(
     materials: Materials, base: str | None, settings: AugmentSettings, seed: int, example: Example | None
 ) -> tuple[Example, list[Picture]] | Failed:
     try:
-        from napari_lungseg.training.preview import preview
+        from napari_lungseg.training.augmentation.view import preview
 
         example = example or _example(materials, base)
         pictures = []
@@ -118,7 +118,7 @@ def _example(materials: Materials, base: str | None) -> Example:
     from napari_lungseg.card import read_card
     from napari_lungseg.library import CARD_FILE, find_model
     from napari_lungseg.preprocess import Preprocessing
-    from napari_lungseg.training.classes import choose_classes
+    from napari_lungseg.training.plan import choose_classes
     from napari_lungseg.training.samples import IGNORE, slices_of
     from napari_lungseg.training.sources import TrainingCase
 

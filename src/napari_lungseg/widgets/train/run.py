@@ -95,9 +95,9 @@ def training(job: Job, reins: Reins) -> Generator[Update | Failed, None, None]:
 
 
 def _updates(job: Job, reins: Reins) -> Generator[Any, None, None]:
-    from napari_lungseg.training.updates import Stage
+    from napari_lungseg.training.updates import Progress
 
-    yield Stage("Loading PyTorch")
+    yield Progress("Loading PyTorch")
     from napari_lungseg.device import one_core_free
     from napari_lungseg.training.prepare import prepare
     from napari_lungseg.training.run import run
@@ -231,7 +231,7 @@ def unfinished_runs() -> list[Path]:
 
 def discard(folder: Path) -> Failed | None:
     """Remove what is left of a run that was not finished, unless somebody goes on with it."""
-    from napari_lungseg.training.lock import run_lock
+    from napari_lungseg.run_files import run_lock
 
     try:
         with FileLock(user_folder() / LOCK, blocking=False), run_lock(folder):

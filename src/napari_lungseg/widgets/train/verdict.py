@@ -14,8 +14,7 @@ from napari_lungseg.widgets.texts import html_label
 from napari_lungseg.widgets.train.pictures import Picture, Pictures
 
 if TYPE_CHECKING:
-    from napari_lungseg.training.updates import Compared, Finished, Verdict
-    from napari_lungseg.training.updates import Picture as Shown
+    from napari_lungseg.training.updates import Comparison, Finished, SlicePicture, Verdict
 
 METRICS = {"dice": "Dice", "iou": "IoU", "precision": "Precision", "recall": "Recall"}
 BETTER, WORSE = "#3ddc97", "#ff6b6b"
@@ -103,7 +102,7 @@ class VerdictBox(QWidget):
             layout.addLayout(row)
 
 
-def _model(when: str, picture: Shown) -> Picture:
+def _model(when: str, picture: SlicePicture) -> Picture:
     return Picture(f"{when}: Dice {picture.dice:.3f}", picture.image, picture.prediction, picture.reference)
 
 
@@ -116,7 +115,7 @@ def _table(verdict: Verdict) -> str:
     return f"<table cellpadding=1 width='100%'>{rows}</table>"
 
 
-def _rows(compared: Compared) -> str:
+def _rows(compared: Comparison) -> str:
     rows = ""
     for name in compared.after.dice:
         for metric, text in METRICS.items():

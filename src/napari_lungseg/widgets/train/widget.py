@@ -14,7 +14,8 @@ from qtpy.QtWidgets import QWidget
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.library import user_folder
-from napari_lungseg.training.updates import EpochDone, Finished, Notice, Overview, Stage, StepDone
+from napari_lungseg.predicted import Notice
+from napari_lungseg.training.updates import EpochDone, Finished, Overview, Progress, StepDone
 from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.library import LIBRARY, ModelChoice
@@ -130,7 +131,7 @@ class TrainWidget(QWidget):
 
     def _told(self, told: Any) -> None:
         controls = self.controls
-        if isinstance(told, Stage):
+        if isinstance(told, Progress):
             if told.total > 1:
                 controls.overview.setText(f"{escape(told.text, quote=False)}: {told.done} of {told.total} …")
         elif isinstance(told, Failed):
@@ -181,7 +182,7 @@ class TrainWidget(QWidget):
 
     def _updated(self, update: Any) -> None:
         controls = self.controls
-        if isinstance(update, Stage):
+        if isinstance(update, Progress):
             controls.show_stage(update)
         elif isinstance(update, StepDone):
             controls.show_step(update, self._epochs)

@@ -1,17 +1,18 @@
-"""One training view from one slice: geometry, disease, surroundings, intensity."""
+"""Make one training view from one slice: geometry, disease, distractors, intensity."""
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from napari_lungseg.training.augmentation import AugmentSettings
-from napari_lungseg.training.disease import draw_disease
-from napari_lungseg.training.intensity import degrade, express
+from napari_lungseg.training.augmentation.disease import draw_disease
+from napari_lungseg.training.augmentation.distractors import arms, field_of_view, gas, table
+from napari_lungseg.training.augmentation.intensity import degrade, express
+from napari_lungseg.training.augmentation.options import AugmentSettings
+from napari_lungseg.training.augmentation.spatial import view
 from napari_lungseg.training.samples import IGNORE, LabelledSlice
-from napari_lungseg.training.spatial import view
-from napari_lungseg.training.surroundings import arms, field_of_view, gas, table
 
 
 def augment(
@@ -42,7 +43,7 @@ def augment(
     lung : int or None
         Class that is lung, so that disease can be drawn into it; None where there is none.
     foreground_share : float
-        As in :func:`~napari_lungseg.training.spatial.view`.
+        As in :func:`~napari_lungseg.training.augmentation.spatial.view`.
 
     Returns
     -------
@@ -76,3 +77,34 @@ def augment(
     image = degrade(image, low, high, settings.intensity, strength, rng)
     image = express(image, low, high, item.is_hu, settings.intensity, strength, rng)
     return image[None], label
+
+
+def preview(
+    item: LabelledSlice, settings: AugmentSettings, pixel_mm: float, seed: int, *, size: int = 320, lung: int | None = 1
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """One training view, as the network would see it.
+
+    Parameters
+    ----------
+    item : LabelledSlice
+        The slice.
+    settings : AugmentSettings
+        What may happen.
+    pixel_mm : float
+        The model's pixel size.
+    seed : int
+        Another one gives another view.
+    size : int
+        Pixels a side.
+    lung : int or None
+        As in :func:`augment`.
+
+    Returns
+    -------
+    image : (size, size) array of uint8
+        Greys.
+    label : (size, size) array of uint8
+        As the slice's.
+    """
+    image, label = augment(item, size, pixel_mm, settings, 1.0, np.random.default_rng(seed), lung=lung)
+    return ((image[0].numpy() + 1.0) * 127.5).round().clip(0, 255).astype(np.uint8), label.numpy()

@@ -1,4 +1,4 @@
-"""Where a training view lies: rotation, translation, flip, scale, elastic deformation, resolution."""
+"""Choose where a training view lies: rotation, translation, flip, scale, elastic deformation, resolution."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_lungseg.training.augmentation import SpatialSettings
+from napari_lungseg.training.augmentation.options import SpatialSettings
 from napari_lungseg.training.samples import IGNORE, LabelledSlice
 
 

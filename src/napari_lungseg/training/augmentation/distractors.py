@@ -1,4 +1,4 @@
-"""What is not lung but could be taken for it: gas in bowel and stomach, arms, tables, cut-off fields of view."""
+"""Draw what could be taken for lung: gas in bowel and stomach, arms, tables, cut-off fields of view."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from napari_lungseg.training.spatial import coordinates, smooth_field
+from napari_lungseg.training.augmentation.spatial import coordinates, smooth_field
 
 AIR_HU = -1000.0
 

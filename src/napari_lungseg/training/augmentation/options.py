@@ -1,4 +1,4 @@
-"""What may happen to a training view, as settings that need no torch."""
+"""Options of the augmentation of training views; they need no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a training view is seen: kernel, noise, resolution, window, contrast."""
+"""Change how a training view looks: kernel, noise, resolution, window, contrast."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_lungseg.training.augmentation import IntensitySettings
+from napari_lungseg.training.augmentation.options import IntensitySettings
 
 
 def _blur(image: Tensor, sigma: float) -> Tensor:

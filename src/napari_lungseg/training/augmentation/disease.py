@@ -16,7 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_lungseg.training.spatial import coordinates, smooth_field
+from napari_lungseg.training.augmentation.spatial import coordinates, smooth_field
 
 Drawn = tuple[Tensor, Tensor]
 
