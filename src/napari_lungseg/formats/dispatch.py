@@ -23,6 +23,10 @@ _READERS: dict[str, Callable[[Path], Volume]] = {
 _SERIES_READERS: dict[str, Callable[[Path, str | None], Volume]] = {
     ".nii": nifti.read_nifti,
     ".nii.gz": nifti.read_nifti,
+    ".hdr": nifti.read_nifti,
+    ".hdr.gz": nifti.read_nifti,
+    ".img": nifti.read_nifti,
+    ".img.gz": nifti.read_nifti,
     ".nrrd": nrrd.read_nrrd,
     ".nhdr": nrrd.read_nrrd,
     ".mha": meta.read_meta,
@@ -64,7 +68,7 @@ def is_readable(path: Path) -> bool:
 
 
 def is_numbered(path: Path) -> bool:
-    """Whether a folder holds pictures that may be the slices of one volume: PNG or JPEG whose names differ in one number only."""
+    """Whether a folder holds pictures that may be the slices of one volume: PNG, JPEG or TIFF whose names differ in one number only."""
     with suppress(PermissionError):
         return path.is_dir() and bool(picture.numbered(path))
     return False
@@ -76,8 +80,8 @@ def read(path: str | Path, *, series: str | None = None, fill_gaps: bool = False
     Parameters
     ----------
     path : path
-        A NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG, DICOM or DICOM-SEG file, a folder with the files of DICOM series, or one of
-        numbered PNG or JPEG slices.
+        A NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG, DICOM or DICOM-SEG file, either file of a NIfTI or Analyze pair, a folder with the
+        files of DICOM series in it or below, the DICOMDIR of a medium, or a folder of numbered PNG, JPEG or TIFF slices.
     series : str, optional
         Which image, where there are several: the key or the description of a DICOM series, the number of a point of time.
     fill_gaps : bool
@@ -104,8 +108,8 @@ def read(path: str | Path, *, series: str | None = None, fill_gaps: bool = False
         if not path.exists():
             raise InputError(f"{path} does not exist; check the name.")
         if path.is_dir():
-            if not dicom.holds_dicom(path) and is_numbered(path):
-                return picture.read_numbered(picture.numbered(path), picture.read_picture)
+            if not dicom.is_dicom_path(path) and is_numbered(path):
+                return picture.read_numbered(picture.numbered(path), read)
             return dicom.read_dicom(path, series, fill_gaps=fill_gaps)
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty (0 bytes); copy or export it again.")
@@ -263,7 +267,7 @@ def scans_in(folder: str | Path) -> list[Path]:
     -------
     scans : list of Path
         ``[folder]`` where it holds DICOM files of a series; the DICOM files themselves where each is a series of
-        its own (single slices); else files of known formats and sub-folders with DICOM files.
+        its own (single slices); else files of known formats and the folders below that hold DICOM files.
 
     Raises
     ------
@@ -274,13 +278,31 @@ def scans_in(folder: str | Path) -> list[Path]:
     with reading(folder):
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder.")
-        if dicom.holds_dicom(folder):
-            return dicom.single_slices(folder) or [folder]
-        # Numbered pictures may as well be radiographs of many patients.
-        scans = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and is_readable(path) and not is_numbered(path)]
+        scans = _scans(folder)
         if not scans:
             raise InputError(f"No images were found in {folder}; it should hold DICOM files or files that end in {_list(READABLE)}.")
         return scans
+
+
+def _scans(folder: Path) -> list[Path]:
+    if dicom.holds_dicom(folder):
+        return dicom.single_slices(folder) or [folder]
+    scans: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        # Numbered pictures may as well be radiographs of many patients.
+        if path.name.startswith(".") or not is_readable(path) or is_numbered(path):
+            continue
+        if path.is_dir():
+            scans += dicom.dicom_folders(path)
+        elif not _is_voxels_of_pair(path) and path.name.upper() != dicom.DIRECTORY:
+            scans.append(path)
+    return scans
+
+
+def _is_voxels_of_pair(path: Path) -> bool:
+    """Whether a file is that with the voxels of a pair, whose header stands for both."""
+    stem = path.name.removesuffix(".gz").removesuffix(".img")
+    return path.name.endswith((".img", ".img.gz")) and any(path.with_name(stem + ending).exists() for ending in (".hdr", ".hdr.gz"))
 
 
 def _ending(path: Path, known: tuple[str, ...]) -> str | None:

@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2 in one file, read and written by the standard (nifti1.h, nifti2.h)."""
+"""NIfTI-1 and NIfTI-2, read and written by the standard (nifti1.h, nifti2.h); pairs of .hdr and .img, Analyze 7.5 too, are only read."""
 
 from __future__ import annotations
 
@@ -38,6 +38,10 @@ _TWO = np.dtype(
 )
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _COLOURS = {32: "complex", 128: "RGB", 1792: "complex", 2304: "RGBA"}
+_SINGLE, _DOUBLE = (b"n+1", b"n+2"), (b"ni1", b"ni2")
+_GZIP = b"\x1f\x8b"
+#: Endings of the files of a pair, and the ending of the other one, which may be packed too.
+_PAIRS = {".hdr": ".img", ".hdr.gz": ".img", ".img": ".hdr", ".img.gz": ".hdr"}
 #: Millimetres in the units of space.
 _MM = {1: 1000.0, 3: 0.001}
 #: Steps that are nearer to right angles than this (radians; 0.6 degrees) are set at right angles: files round their geometry.
@@ -46,11 +50,18 @@ _TO_LPS = np.array([-1.0, -1.0, 1.0])
 
 
 def read_nifti(path: Path, series: str | None = None) -> Volume:
-    """Read .nii or .nii.gz, whichever of both the content is; of a time series the point that is asked for.
+    """Read .nii or .nii.gz, whichever of both the content is, or a pair by either of its files.
 
-    The sform governs where the file has one at right angles, else the qform.
+    Of a time series it is the point that is asked for. The sform governs where the file has one at right angles, else the qform.
     """
+    pair = _pair(path)
+    path, voxels = pair or (path, path)
     packed, order, header = _header(path)
+    is_pair = bytes(header["magic"])[:3] not in _SINGLE
+    if is_pair and pair is None:
+        raise InputError(f"{path} is the header of a pair; let its name end in .hdr, and that of the file with the voxels in .img.")
+    voxels = voxels if is_pair else path
+    packed = _is_packed(voxels) if is_pair else packed
     dim = [int(length) for length in header["dim"]]
     if not 1 <= dim[0] <= 7 or min(dim[1 : dim[0] + 1]) < 1:
         raise damaged(path, "NIfTI")
@@ -63,13 +74,13 @@ def read_nifti(path: Path, series: str | None = None) -> Volume:
     if code not in _TYPES:
         raise InputError(f"{path} has voxels of a type that cannot be read (NIfTI datatype {code}); export it as whole numbers.")
     dtype = np.dtype(order + _TYPES[code])
-    offset, least = float(header["offset"]), 352 if header.dtype.itemsize == 348 else 544
+    offset, least = float(header["offset"]), 0 if is_pair else 352 if header.dtype.itemsize == 348 else 544
     offset = offset or least
     if bits not in (0, 8 * dtype.itemsize) or not least <= offset < 2**53 or offset % 1:
         raise damaged(path, "NIfTI")
     linear, origin, known, oriented, notes = _geometry(header, sizes, path)
     length = math.prod(sizes) * dtype.itemsize
-    part = Part(path, 0, length, "gzip", int(offset), exact=False) if packed else Part(path, int(offset), length, exact=False)
+    part = Part(voxels, 0, length, "gzip", int(offset), exact=False) if packed else Part(voxels, int(offset), length, exact=False)
     axes = range(len(sizes))
     layout = Layout(
         path,
@@ -89,11 +100,32 @@ def read_nifti(path: Path, series: str | None = None) -> Volume:
     return image_of(layout, series)
 
 
+def _pair(path: Path) -> tuple[Path, Path] | None:
+    """Header and voxels of the pair that a path belongs to by its ending, None where to none (InputError where the other is missing)."""
+    for ending, other in _PAIRS.items():
+        if path.name.lower().endswith(ending):
+            stem = path.name[: -len(ending)]
+            beside = [one for one in path.parent.iterdir() if one.name.lower() in _beside(stem, other)]
+            if not beside:
+                raise InputError(f"{path} is one file of a pair, but {stem}{other} is not beside it; copy both files.")
+            return (path, beside[0]) if other == ".img" else (beside[0], path)
+    return None
+
+
+def _beside(stem: str, ending: str) -> tuple[str, str]:
+    return f"{stem}{ending}".lower(), f"{stem}{ending}.gz".lower()
+
+
+def _is_packed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == _GZIP
+
+
 def _header(path: Path) -> tuple[bool, str, Any]:
     """Whether the file is packed with gzip, its byte order, and its header."""
     with path.open("rb") as file:
         head = file.read(544)
-        packed = head.startswith(b"\x1f\x8b")
+        packed = head.startswith(_GZIP)
         if packed:
             file.seek(0)
             try:
@@ -105,11 +137,19 @@ def _header(path: Path) -> tuple[bool, str, Any]:
             if len(head) >= kind.itemsize and head[:4] == struct.pack(f"{order}i", kind.itemsize):
                 header = np.frombuffer(head, kind.newbyteorder(order), 1)[0]
                 magic = bytes(header["magic"])[:3]
-                if magic in (b"ni1", b"ni2"):
-                    raise InputError(f"{path} is the header of a NIfTI pair (.hdr and .img); convert it to one file, for example .nii.gz.")
-                if magic in (b"n+1", b"n+2"):
+                if magic in (*_SINGLE, *_DOUBLE):
                     return packed, order, header
+                if kind is _ONE and path.name.lower().endswith((".hdr", ".hdr.gz")):
+                    return packed, order, _analyze(header)
     raise damaged(path, "NIfTI")
+
+
+def _analyze(header: Any) -> Any:
+    """The fields that a header of Analyze 7.5 shares with NIfTI; where NIfTI has its places, Analyze has other things."""
+    header = header.copy()
+    for name in ("qform", "sform", "inter", "intent", "units", "magic"):
+        header[name] = np.zeros((), header.dtype[name])
+    return header
 
 
 def _scale(header: Any, path: Path) -> tuple[float, float] | None:
@@ -125,6 +165,7 @@ def _scale(header: Any, path: Path) -> tuple[float, float] | None:
 def _geometry(header: Any, sizes: list[int], path: Path) -> tuple[Matrix, Matrix, bool, bool, tuple[str, ...]]:
     """Steps, origin, whether their size is known, whether the file tells how the patient lies, and what a person should know of it."""
     axes, notes = len(sizes), []
+    is_analyze = not bytes(header["magic"])[:3].strip(b"\0")
     steps = np.abs(header["pixdim"][1:4].astype(float))
     given = np.isfinite(steps) & (steps > 0)
     known = bool(given[: min(axes, 3)].all())
@@ -162,7 +203,10 @@ def _geometry(header: Any, sizes: list[int], path: Path) -> tuple[Matrix, Matrix
             "resample it on a grid with right angles."
         )
     else:
-        linear, origin = np.diag(steps / _TO_LPS[:, None].ravel()), np.zeros(3)
+        # Taken for an upright axial image; that of Analyze 7.5 runs to the front, by convention.
+        linear, origin = np.diag(steps * ([-1, 1, 1] if is_analyze else _TO_LPS)), np.zeros(3)
+        if is_analyze:
+            notes.append("Analyze 7.5 does not tell how the patient lies: taken as its convention has it, with the first row at the back.")
     # Adding 0 makes a zero of -0.
     return (
         linear * _TO_LPS[:, None] * scale + 0.0,

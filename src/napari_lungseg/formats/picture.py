@@ -16,7 +16,7 @@ from napari_lungseg.volume import Array, Volume, scaling
 
 #: Shares of red, green and blue in the brightness that people see (ITU-R 601).
 _LUMA = (0.299, 0.587, 0.114)
-_ENDINGS = (".png", ".jpg", ".jpeg")
+_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 #: A name with its last number.
 _NUMBER = re.compile(r"(.*?)(\d+)(\D*)")
 

@@ -2,6 +2,16 @@
 
 from napari_lungseg.formats.dicom.files import is_dicom
 from napari_lungseg.formats.dicom.geometry import UnevenSlicesError
-from napari_lungseg.formats.dicom.read import holds_dicom, is_dicom_path, read_dicom, single_slices, stacks_in
+from napari_lungseg.formats.dicom.read import DIRECTORY, dicom_folders, holds_dicom, is_dicom_path, read_dicom, single_slices, stacks_in
 
-__all__ = ["UnevenSlicesError", "holds_dicom", "is_dicom", "is_dicom_path", "read_dicom", "single_slices", "stacks_in"]
+__all__ = [
+    "DIRECTORY",
+    "UnevenSlicesError",
+    "dicom_folders",
+    "holds_dicom",
+    "is_dicom",
+    "is_dicom_path",
+    "read_dicom",
+    "single_slices",
+    "stacks_in",
+]

@@ -5,7 +5,8 @@ Headers are judged before a pixel is read. What cannot be laid out on one straig
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,20 +19,54 @@ from napari_lungseg.formats.dicom.pixels import read_radiograph
 from napari_lungseg.formats.dicom.series import LeftOut, Stack, find_stacks, join_series, reason
 from napari_lungseg.volume import Volume, scaling
 
+#: Name of the file that lists what is on a medium (PS3.10 8).
+DIRECTORY = "DICOMDIR"
+#: How many folders below the one that is given are looked into: patient, study, series, and two more.
+MOST_NESTED = 5
+
 
 def holds_dicom(folder: Path) -> bool:
-    """Whether any file directly in the folder is DICOM."""
-    return any(is_dicom(path) for path in folder.iterdir() if not path.name.startswith("."))
+    """Whether any file directly in the folder is DICOM, and not only the directory of a medium."""
+    return next(_files_in(folder), None) is not None
 
 
 def is_dicom_path(path: Path) -> bool:
-    """Whether a path is a DICOM file, or a folder with any."""
-    return holds_dicom(path) if path.is_dir() else is_dicom(path)
+    """Whether a path is a DICOM file, or a folder with any in it or below."""
+    return next(_files_below(path), None) is not None if path.is_dir() else is_dicom(path)
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """The DICOM files directly in a folder, sorted by name."""
-    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and is_dicom(path)]
+    """The DICOM files directly in a folder, or, where there are none, in the folders below it, sorted by name."""
+    return sorted(_files_in(folder)) or sorted(_files_below(folder))
+
+
+def dicom_folders(folder: Path) -> list[Path]:
+    """The folders, this one or below it, that hold DICOM files.
+
+    Those that cannot be looked into are among them, so that reading them tells why.
+    """
+    try:
+        if holds_dicom(folder):
+            return [folder]
+        return [found for path in _folders_in(folder) for found in dicom_folders(path)]
+    except OSError:
+        return [folder]
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink() and not path.name.startswith("."))
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if not path.name.startswith(".") and path.name.upper() != DIRECTORY and is_dicom(path))
+
+
+def _files_below(folder: Path, depth: int = MOST_NESTED) -> Iterator[Path]:
+    yield from _files_in(folder)
+    if depth:
+        for path in _folders_in(folder):
+            with suppress(PermissionError):
+                yield from _files_below(path, depth - 1)
 
 
 def single_slices(folder: Path) -> list[Path]:
@@ -46,6 +81,8 @@ def single_slices(folder: Path) -> list[Path]:
 def stacks_in(path: Path, files: Sequence[Path] | None = None) -> list[Candidate[Stack]]:
     """The stacks of CT slices, or the radiographs, of a file, of the files in a folder, or of those files of it that are given.
 
+    Of a folder without DICOM files those in the folders below count, and for the directory of a medium (DICOMDIR) the folder that it is in.
+
     What is neither is left out, and told in the notes of each stack.
 
     Raises
@@ -54,10 +91,12 @@ def stacks_in(path: Path, files: Sequence[Path] | None = None) -> list[Candidate
         When there is none, or a slice is damaged.
     """
     if files is None:
-        files = dicom_files(path) if path.is_dir() else [path]
+        is_directory = path.name.upper() == DIRECTORY and path.is_file()
+        folder = path.parent if is_directory else path
+        files = dicom_files(folder) if folder.is_dir() else [path]
     if not files:
         raise InputError(
-            f"There are no DICOM files in the folder {path}; give the folder that holds the slices themselves, or an image file."
+            f"There are no DICOM files in {path} or the folders in it; give the folder that holds the slices, or an image file."
         )
     headers, left = _headers(files)
     if not headers:
