@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from qtpy.QtCore import QThreadPool, QTimer
+
+from napari_lungseg.widgets import tasks
 
 #: Milliseconds after which something that should happen soon has not happened; generous, for slow and busy machines.
 SOON = 30_000
@@ -15,8 +18,17 @@ def settle(qtbot: Any) -> None:
 
     What comes after this was begun by nobody. Each turn posts a timer behind what waits then, and what that posts is handled by the next.
     """
-    qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0, timeout=SOON)
+    qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0 and tasks.idle(), timeout=SOON)
     turn(qtbot)
+
+
+def end_work() -> None:
+    """Wait until no thread or job works any more; nothing that it still posts is handled."""
+    QThreadPool.globalInstance().waitForDone(SOON)
+    end = time.monotonic() + SOON / 1000
+    while tasks.running():
+        assert time.monotonic() < end, "Something still works in the background."
+        time.sleep(0.002)
 
 
 def turn(qtbot: Any) -> None:

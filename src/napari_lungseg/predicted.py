@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from napari_lungseg.classes import ClassLabels
+
 
 @dataclass(frozen=True)
 class Notice:
@@ -22,6 +24,23 @@ class Notice:
 
     text: str
     device: str = ""
+
+
+@dataclass(frozen=True)
+class ModelLoaded:
+    """The model was read and is sound.
+
+    Attributes
+    ----------
+    name, weights_sha256 : str
+        From its card.
+    classes : ClassLabels
+        What it tells apart.
+    """
+
+    name: str
+    weights_sha256: str
+    classes: ClassLabels
 
 
 @dataclass(frozen=True, eq=False)

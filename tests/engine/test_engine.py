@@ -231,7 +231,7 @@ def test_the_child_ends_when_it_is_idle_and_comes_back(model) -> None:
     engine = Engine(idle_s=0.05)
     assert works(engine)
     eventually(lambda: engine.process is None)
-    assert engine.devices[0] == "auto"
+    assert engine.devices()[0] == "auto"
     assert works(engine)
     engine.close()
 

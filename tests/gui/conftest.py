@@ -13,11 +13,11 @@ from napari.layers import Labels, Layer
 from napari.utils.notifications import notification_manager
 from npe2 import PluginManager, PluginManifest
 from phantom import chest, chest_model
-from qtpy.QtCore import QPoint, Qt, QThreadPool
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QApplication, QMessageBox
 from viewing_room import CT, SIDES, Room
-from waiting import SOON, turn
+from waiting import SOON, end_work, turn
 
 from napari_lungseg.model import FOLDER_VARIABLE as LIBRARY_VARIABLE
 from napari_lungseg.model import save_model
@@ -175,7 +175,7 @@ def open_desk(make_napari_viewer_proxy, qtbot, monkeypatch, phantom_model) -> It
         return desk
 
     yield call
-    QThreadPool.globalInstance().waitForDone(SOON)
+    end_work()
 
 
 @pytest.fixture
@@ -265,13 +265,13 @@ def open_bench(make_napari_viewer_proxy, qtbot) -> Iterator[Callable[..., Bench]
         return Bench(viewer, widget, lungs, qtbot)
 
     yield call
-    QThreadPool.globalInstance().waitForDone(SOON)
+    end_work()
 
 
 @pytest.fixture
 def room(make_napari_viewer_proxy, qtbot):
     yield Room(make_napari_viewer_proxy(show=True), qtbot)
-    QThreadPool.globalInstance().waitForDone(SOON)
+    end_work()
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from napari._app_model import get_app_model
 from napari.layers import Surface
 from npe2 import PluginManager
 from phantom import chest
-from qtpy.QtCore import Qt, QThreadPool
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QPushButton, QTableView
-from waiting import turn
+from waiting import end_work, turn
 
 from napari_lungseg.measurement import measure
 from napari_lungseg.volume import Volume, scaling
@@ -64,7 +64,7 @@ class Place:
 def open_place(make_napari_viewer_proxy, qtbot):
     """Opens the module in a viewer of its own."""
     yield lambda **viewer_settings: Place(make_napari_viewer_proxy(**viewer_settings), qtbot)
-    QThreadPool.globalInstance().waitForDone(SOON)
+    end_work()
 
 
 @pytest.fixture

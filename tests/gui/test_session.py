@@ -7,7 +7,7 @@ import threading
 import dask.array as da
 import numpy as np
 import pytest
-from qtpy.QtCore import QThreadPool
+from waiting import end_work
 
 from napari_lungseg.formats import write
 from napari_lungseg.volume import Volume, scaling
@@ -67,7 +67,7 @@ def open_window(make_napari_viewer_proxy, qtbot):
         return Window(make_napari_viewer_proxy(), qtbot)
 
     yield call
-    QThreadPool.globalInstance().waitForDone(SOON)
+    end_work()
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ from napari_lungseg.engine.messages import (
     Yielded,
 )
 from napari_lungseg.engine.wire import Wire
+from napari_lungseg.errors import InputError
 from napari_lungseg.volume import Array
 
 logger = logging.getLogger(__name__)
@@ -101,9 +102,9 @@ class Engine:
 
     def __init__(self, idle_s: float = IDLE_S) -> None:
         self.idle_s = idle_s
-        #: Devices of the machine; empty until a child has told them.
-        self.devices: tuple[str, ...] = ()
+        self._devices: tuple[str, ...] = ()
         self._lock = threading.RLock()
+        self._greeted = threading.Condition(self._lock)
         self._child: _Child | None = None
         self._numbers = itertools.count()
         _engines.add(self)
@@ -113,6 +114,29 @@ class Engine:
         with self._lock:
             if self._child is None or self._child.retiring:
                 self._child = _Child(self)
+
+    def devices(self) -> tuple[str, ...]:
+        """Devices of the machine, as the first child told them; waits until there is one.
+
+        Raises
+        ------
+        InputError
+            When the engine does not start.
+        """
+        with self._greeted:
+            if not self._devices:
+                self.start()
+                child = self._child
+                self._greeted.wait_for(lambda: self._devices or self._child is not child)
+            if not self._devices:
+                raise InputError("The engine process does not start; the log has the details.")
+            return self._devices
+
+    def greet(self, devices: tuple[str, ...]) -> None:
+        """Note what a child told of the machine."""
+        with self._greeted:
+            self._devices = devices
+            self._greeted.notify_all()
 
     def call(self, job: str, *args: Any, listener: Listener, kept: Array | None = None) -> Call:
         """Run a job.
@@ -171,6 +195,7 @@ class Engine:
         with self._lock:
             if self._child is child:
                 self._child = None
+            self._greeted.notify_all()
 
     @property
     def lock(self) -> threading.RLock:
@@ -251,7 +276,7 @@ class _Child:
         hello = self._wire.receive()
         if not isinstance(hello, Hello) or hello.protocol != PROTOCOL:
             raise RuntimeError("another version of napari-lungseg was found")
-        self._engine.devices = hello.devices
+        self._engine.greet(hello.devices)
 
     def _receive(self) -> None:
         wire = self._wire

@@ -14,7 +14,7 @@ from napari_lungseg.likeliest import completed
 from napari_lungseg.mask import MaskSettings, make_mask
 from napari_lungseg.model import load_model
 from napari_lungseg.predict import PredictSettings, predict
-from napari_lungseg.predicted import Notice, PredictedSlice
+from napari_lungseg.predicted import ModelLoaded, Notice, PredictedSlice
 from napari_lungseg.volume import Array, Volume
 
 
@@ -27,10 +27,13 @@ def predict_slices(
     first: int,
     start: int | None,
     stop: int | None,
-) -> Generator[PredictedSlice | Notice]:
-    """Predict slice by slice; the arguments are as in :class:`~napari_lungseg.predict.PredictSettings`."""
+) -> Generator[ModelLoaded | PredictedSlice | Notice]:
+    """Load the model and predict slice by slice; the arguments are as in :class:`~napari_lungseg.predict.PredictSettings`."""
     settings = PredictSettings(device=device, axis=axis, first=first, start=start, stop=stop)
-    return predict(control.open(volume), load_model(model), settings)
+    loaded = load_model(model)
+    slices = predict(control.open(volume), loaded, settings)
+    yield ModelLoaded(loaded.card.name, loaded.card.weights_sha256, loaded.card.class_labels)
+    yield from slices
 
 
 def make_whole_mask(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from qtpy.QtCore import Signal as QtSignal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_lungseg.architecture import DEFAULT_MODEL
-from napari_lungseg.widgets.background import create_worker
+from napari_lungseg.engine.process import shared_engine
+from napari_lungseg.library import list_models
 from napari_lungseg.widgets.forms import replace_choices
-from napari_lungseg.widgets.worker import Choices, Failed, list_choices
+from napari_lungseg.widgets.tasks import Task
 
 #: Value of the entry that asks for a model's folder.
 FOLDER = "folder"
@@ -62,6 +64,10 @@ class ModelChoice(QObject):
         LIBRARY.changed.connect(self._list)
         # Not a method of self: those are disconnected before they could hear of the end.
         parent.destroyed.connect(partial(_release, self))
+        self._listing = Task(self, "Listing models and devices")
+        self._listing.yielded.connect(self._list_models)
+        self._listing.returned.connect(self._list_devices)
+        self._listing.failed.connect(self.failed)
         self._list("")
 
     @property
@@ -71,18 +77,15 @@ class ModelChoice(QObject):
 
     def _list(self, wanted: str) -> None:
         self._wanted = wanted or self._wanted
-        worker = create_worker(list_choices)
-        worker.returned.connect(self._listed)
-        worker.start()
+        self._listing.run(_choices)
 
-    def _listed(self, choices: Choices | Failed) -> None:
-        if isinstance(choices, Failed):
-            self.failed.emit(choices.text)
-            return
-        self._names = [name for _, name in choices.models]
-        self._device.choices = choices.devices
+    def _list_models(self, names: list[str]) -> None:
+        self._names = names
         wanted, self._wanted = self._wanted or self._chosen, ""
         self._take(wanted)
+
+    def _list_devices(self, devices: tuple[str, ...]) -> None:
+        self._device.choices = devices
 
     def _choose(self, value: str) -> None:
         if value == FOLDER:
@@ -106,6 +109,12 @@ class ModelChoice(QObject):
         if value != self._chosen:
             self._chosen = value
             self.changed.emit(value)
+
+
+def _choices() -> Generator[list[str], None, tuple[str, ...]]:
+    """Names of the models, at once; then the devices, once the engine has started."""
+    yield [entry.name for entry in list_models()]
+    return shared_engine().devices()
 
 
 def _release(choice: ModelChoice, *_: Any) -> None:

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 from qtpy.QtCore import QObject
 
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.steps import Step
 from napari_lungseg.volume import Array
-from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.stretches import Stretches
-from napari_lungseg.widgets.worker import Failed, masking, sentence
+from napari_lungseg.widgets.tasks import Task
+from napari_lungseg.widgets.worker import Failed, sentence
 
 if TYPE_CHECKING:
     from napari_lungseg.widgets.frames import Frame
@@ -51,7 +50,7 @@ class Wish:
 class Remasker(QObject):
     """Masks for the frames of one result, one at a time.
 
-    The mask is computed in a worker. It is written slice by slice on the GUI thread, in stretches short enough for a
+    The mask is computed in the engine. It is written slice by slice on the GUI thread, in stretches short enough for a
     person to go on painting: a stroke is on the slice before it is written, and stays, or comes after.
 
     Parameters
@@ -64,7 +63,9 @@ class Remasker(QObject):
         super().__init__()
         self._result = result
         self._latest: Wish | None = None
-        self._computing = False
+        self._task = Task(self, "Making the mask")
+        self._task.returned.connect(self._computed)
+        self._task.failed.connect(self._not_computed)
         self._writing = Stretches(self)
 
     @property
@@ -76,34 +77,30 @@ class Remasker(QObject):
         """Make a mask, and forget the one that was wished for before if it is not finished."""
         self.forget()
         self._latest = wish
-        if not self._computing:
-            self._compute(wish)
+        self._compute(wish)
 
     def forget(self, step: Step | None = None) -> None:
         """Drop what is being made; given a step, only if it belongs to that."""
         if step is not None and (self._latest is None or self._latest.step is not step):
             return
         self._latest = None
+        self._task.forget()
         self._writing.stop()
 
     def _compute(self, wish: Wish) -> None:
-        self._computing = True
-        worker = create_worker(_make, wish)
-        worker.returned.connect(self._computed)
-        worker.start()
+        frame = wish.frame
+        self._task.ask("mask", frame.probability, wish.settings, frame.classes, frame.likeliest)
 
-    def _computed(self, made: tuple[Wish, Array | Failed, int]) -> None:
-        self._computing = False
-        wish, mask, count = made
-        if self._latest is None:
-            return
-        if wish is not self._latest:
-            self._compute(self._latest)
-        elif isinstance(mask, Failed):
-            self._latest = None
-            wish.done(mask)
-        else:
-            self._writing.start(self._write(wish, mask), partial(self._written, wish, count), partial(self._failed, wish))
+    def _computed(self, made: tuple[Array, int]) -> None:
+        mask, count = made
+        wish = self._latest
+        assert wish is not None
+        self._writing.start(self._write(wish, mask), partial(self._written, wish, count), partial(self._failed, wish))
+
+    def _not_computed(self, text: str) -> None:
+        wish, self._latest = self._latest, None
+        assert wish is not None
+        wish.done(Failed(text))
 
     def _write(self, wish: Wish, mask: Array) -> Iterator[None]:
         places = [()] if mask.ndim == 2 else [(index,) for index in range(len(mask))]
@@ -123,8 +120,3 @@ class Remasker(QObject):
             wish.step.after = self._result.making
         self._result.refresh()
         wish.done(count)
-
-
-def _make(wish: Wish) -> tuple[Wish, Array | Failed, int]:
-    mask = masking(wish.frame.probability, wish.settings, wish.frame.classes, wish.frame.likeliest)
-    return wish, mask, 0 if isinstance(mask, Failed) else int(np.count_nonzero(mask))

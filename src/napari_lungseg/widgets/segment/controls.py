@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidg
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.volume import Unit
 from napari_lungseg.widgets.forms import clock, emphasise, fill, folded, form, replace_choices, scrolled, shorten
+from napari_lungseg.widgets.segment.reading import Look
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
-from napari_lungseg.widgets.worker import Look
 
 WIDTH = 350
 

@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from napari.layers import Layer
-from napari.qt.threading import GeneratorWorker
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_lungseg.predicted import ModelLoaded, PredictedSlice
 from napari_lungseg.steps import Step
-from napari_lungseg.widgets.background import create_worker
+from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.frames import Frame
 from napari_lungseg.widgets.lookup import result_for
 from napari_lungseg.widgets.results import Result
+from napari_lungseg.widgets.segment.reading import Job, Stage, request_prediction
+from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.view import is_shown, voxel_shape
-from napari_lungseg.widgets.worker import Failed, Job, Ready, Stage, segmenting
+from napari_lungseg.widgets.worker import Failed
+from napari_lungseg.workspace import Source
 
 if TYPE_CHECKING:
     import napari.viewer
-
-    from napari_lungseg.predict import PredictedSlice
 
 #: Runs that may not be over; two at once on one image would write over each other.
 _runs: WeakSet[Run] = WeakSet()
@@ -32,8 +33,8 @@ REFRESH_MS = 100
 class Run(QObject):
     """Predict one volume and write it into its layers slice by slice.
 
-    The worker only computes. Everything that arrives is written here, on the GUI thread, so that nothing more is
-    written once the run is over, however long the worker needs to notice.
+    The engine only computes. Everything that arrives is written here, on the GUI thread, so that nothing more is
+    written once the run is over.
 
     Parameters
     ----------
@@ -70,9 +71,11 @@ class Run(QObject):
         self._viewer = viewer
         self._as_image = as_image
         self._began = 0.0
-        self._worker: GeneratorWorker = create_worker(segmenting, job)
-        self._worker.yielded.connect(self._arrived)
-        self._worker.finished.connect(self._finished)
+        self._volume: Volume | None = None
+        self._task = Task(self, "The segmentation")
+        self._task.yielded.connect(self._arrived)
+        self._task.returned.connect(self._finished)
+        self._task.failed.connect(self._failed)
         self._pause = 0
         self._refresh = QTimer(self)
         self._refresh.setSingleShot(True)
@@ -82,13 +85,13 @@ class Run(QObject):
         """Begin."""
         _runs.add(self)
         self._viewer.layers.events.removed.connect(self._check_layers)
-        self._worker.start()
+        self._task.run(request_prediction, self.job)
 
     def stop(self, reason: str) -> None:
         """End now and keep what is done; what the worker still computes is dropped."""
         if self.over:
             return
-        self._worker.quit()
+        self._task.cancel()
         self._end(reason)
 
     def _arrived(self, item: Any) -> None:
@@ -96,26 +99,27 @@ class Run(QObject):
             return
         if isinstance(item, Stage):
             self.told.emit(item.text)
-        elif isinstance(item, Ready):
+        elif isinstance(item, Volume):
+            self._volume = item
+        elif isinstance(item, ModelLoaded):
             self._prepare(item)
-        elif isinstance(item, Failed):
-            self._end(item)
-        elif hasattr(item, "probability"):
+        elif isinstance(item, PredictedSlice):
             self._write(item)
         else:
             self.noticed.emit(item.text)
 
-    def _prepare(self, ready: Ready) -> None:
+    def _prepare(self, model: ModelLoaded) -> None:
+        assert self._volume is not None
         layer = self.job.layer
         self.result = result_for(layer, voxel_shape(layer))
         self.new_layers = not self.result.complete(self._viewer)
         if self.result.has_lungs(self._viewer):
             self.step = self.result.begin("segment again")
-        self.frame = self.result.frame(self.job.step, ready.volume)
-        self.result.tell_apart(self.frame, ready.classes)
+        self.frame = self.result.frame(self.job.step, self._volume)
+        self.result.tell_apart(self.frame, model.classes)
         self.result.show(self._viewer)
         self.result.show_probability(self._viewer, as_image=self._as_image)
-        self.frame.made_by = ready.made_by
+        self.frame.made_by = Source(model.name, model.weights_sha256)
         self.result.stepped.connect(self._stepped)
         self.told.emit("Segmenting …")
         self._began = time.perf_counter()
@@ -153,6 +157,10 @@ class Run(QObject):
     def _finished(self) -> None:
         if not self.over:
             self._end(None)
+
+    def _failed(self, text: str) -> None:
+        if not self.over:
+            self._end(Failed(text))
 
     def _end(self, reason: str | Failed | None) -> None:
         self.over = True

@@ -14,7 +14,6 @@ from qtpy.QtWidgets import QWidget
 
 from napari_lungseg.steps import Step
 from napari_lungseg.volume import Array
-from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.frames import Frame
 from napari_lungseg.widgets.library import ModelChoice
@@ -24,9 +23,11 @@ from napari_lungseg.widgets.remask import Wish
 from napari_lungseg.widgets.results import RESULTS, Result
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.segment.controls import Controls
+from napari_lungseg.widgets.segment.reading import Job, Look, look
 from napari_lungseg.widgets.segment.run import Run, is_running
+from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.view import displayed_slice, displayed_step, displayed_voxel
-from napari_lungseg.widgets.worker import Failed, Job, Look, look
+from napari_lungseg.widgets.worker import Failed
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -66,6 +67,9 @@ class SegmentWidget(QWidget):
         self._began = 0.0
         self._drag: Drag | None = None
         self._heard: Result | None = None
+        self._looking = Task(self, "Reading the image")
+        self._looking.returned.connect(self._looked)
+        self._looking.failed.connect(self.controls.tell)
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.timeout.connect(self._remask)
@@ -120,22 +124,16 @@ class SegmentWidget(QWidget):
         self.controls.show_look(None)
         self.controls.run.enabled = layer is not None or self._run is not None
         if layer is None:
+            self._looking.forget()
             self.controls.tell("Open an image first: drop a file or a DICOM folder into the window.")
             return
         self.controls.tell("")
-        worker = create_worker(_look_at, layer, displayed_step(self.viewer, layer))
-        worker.returned.connect(self._looked)
-        worker.start()
+        self._looking.what = f"Reading {layer.name}"
+        self._looking.run(look, layer, displayed_step(self.viewer, layer))
 
-    def _looked(self, told: tuple[Layer, Look | Failed]) -> None:
-        layer, look = told
-        if layer is not self.controls.image.value:
-            return
-        if isinstance(look, Failed):
-            self.controls.tell(look.text)
-        else:
-            self._look = look
-            self.controls.show_look(look)
+    def _looked(self, look: Look) -> None:
+        self._look = look
+        self.controls.show_look(look)
 
     # ---- running
 
@@ -279,10 +277,6 @@ class SegmentWidget(QWidget):
             text = f"No {' or '.join(frame.classes.names)} found at a threshold of {self.controls.threshold.value} %."
         self.controls.tell(text)
         self.idle.emit(why)
-
-
-def _look_at(layer: Layer, step: tuple[int, ...]) -> tuple[Layer, Look | Failed]:
-    return layer, look(layer, step)
 
 
 def _release(widget: SegmentWidget, events: list[tuple[Any, Any]], *_: Any) -> None:
