@@ -5,25 +5,39 @@ from __future__ import annotations
 import io
 import re
 import shutil
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import nibabel
 import nrrd
 import numpy as np
 import pydicom
+import SimpleITK as sitk
 import tifffile
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
 
 import napari_lungseg as lungseg
 from napari_lungseg.model import save_model
 from napari_lungseg.sample import sample_ct, sample_lungs
 from napari_lungseg.volume import Volume
 from napari_lungseg.workspace import Workspace
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from dicom_files import packed, write_multi_frame
 
 #: How often each slice of the journal is saved.
 REVISIONS = 3
@@ -73,6 +87,14 @@ def make_seeds(folder: Path) -> dict[str, list[Path]]:
     add("jpeg", "grey.jpg", lambda path: Image.fromarray(grey).save(path, quality=95))
     for name, syntax in {"explicit": ExplicitVRLittleEndian, "deflated": DeflatedExplicitVRLittleEndian, "rle": RLELossless}.items():
         add("dicom", name, lambda path, s=syntax: _series(path, image, s))
+    for name, syntax, encode in (
+        ("JPEG-LS", JPEGLSLossless, lambda plane: imagecodecs.jpegls_encode(plane.view(np.uint16))),
+        ("JPEG 2000", JPEG2000Lossless, lambda plane: imagecodecs.jpeg2k_encode(plane, level=0, reversible=True, codecformat="j2k")),
+    ):
+        add("packed dicom", name, lambda path, s=syntax, e=encode: _packed_series(path, image, s, e))
+    frames = [{"hu": plane, "position": (0, 0, 8 * number)} for number, plane in enumerate(image.array[:6])]
+    add("multi-frame", "enhanced.dcm", lambda path: write_multi_frame(path, frames))
+    add("pair", "nifti", lambda path: _pair(path, image))
     add("dicom-seg", "lungs.dcm", lambda path: _segmentation(path, image, labels, folder))
     add("model", "lung", lambda path: save_model(_small_model(), path))
     add("journal", "workspace", lambda path: _journal(path, image, labels))
@@ -115,6 +137,17 @@ def _series(folder: Path, image: Volume, syntax: str) -> None:
         pydicom.dcmwrite(folder / f"{number}.dcm", file, enforce_file_format=True)
 
 
+def _packed_series(folder: Path, image: Volume, syntax: str, encode: Callable[[np.ndarray[Any, Any]], bytes]) -> None:
+    _series(folder, image, ExplicitVRLittleEndian)
+    for path in folder.iterdir():
+        packed(path, path, syntax, encode)
+
+
+def _pair(folder: Path, image: Volume) -> None:
+    folder.mkdir()
+    nibabel.save(nibabel.Nifti1Pair(image.array.T, np.diag([-1.4, -1.4, 8, 1])), folder / "ct.img")
+
+
 def _segmentation(path: Path, image: Volume, labels: Volume, folder: Path) -> None:
     source = folder / "source of the segmentation"
     if not source.exists():
@@ -155,6 +188,9 @@ def reference(kind: str) -> Reference | None:
         "mha": _read_mha,
         "png": lambda path: _read_picture(path),
         "dicom": _read_series,
+        "packed dicom": _read_by_itk,
+        "multi-frame": _read_multi_frame,
+        "pair": lambda path: np.asanyarray(nibabel.load(path / "ct.hdr").dataobj).T,
         "tiff": lambda path: tifffile.imread(path),
     }.get(kind)
 
@@ -182,6 +218,22 @@ def _read_series(folder: Path) -> np.ndarray[Any, Any]:
     files = [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
     files.sort(key=lambda file: float(file.ImagePositionPatient[2]))
     return np.stack([file.pixel_array * float(file.RescaleSlope) + float(file.RescaleIntercept) for file in files])
+
+
+def _read_by_itk(folder: Path) -> np.ndarray[Any, Any]:
+    sitk.ProcessObject.GlobalWarningDisplayOff()
+    planes = [sitk.ReadImage(str(path)) for path in sorted(folder.iterdir())]
+    planes.sort(key=lambda plane: plane.GetOrigin()[2])
+    return np.concatenate([sitk.GetArrayFromImage(plane) for plane in planes])
+
+
+def _read_multi_frame(path: Path) -> np.ndarray[Any, Any]:
+    file = pydicom.dcmread(path)
+    groups = list(file.PerFrameFunctionalGroupsSequence)
+    order = np.argsort([float(group.PlanePositionSequence[0].ImagePositionPatient[2]) for group in groups])
+    rescale = [group.PixelValueTransformationSequence[0] for group in groups]
+    planes = [plane * float(one.RescaleSlope) + float(one.RescaleIntercept) for plane, one in zip(file.pixel_array, rescale, strict=True)]
+    return np.stack([planes[number] for number in order])
 
 
 def copy(seed: Path, target: Path) -> Path:

@@ -139,9 +139,18 @@ def _header(path: Path) -> tuple[bool, str, Any]:
                 magic = bytes(header["magic"])[:3]
                 if magic in (*_SINGLE, *_DOUBLE):
                     return packed, order, header
-                if kind is _ONE and path.name.lower().endswith((".hdr", ".hdr.gz")):
+                if kind is _ONE and path.name.lower().endswith((".hdr", ".hdr.gz")) and _is_analyze(head):
                     return packed, order, _analyze(header)
     raise damaged(path, "NIfTI")
+
+
+def _is_analyze(head: bytes) -> bool:
+    """Whether a header without NIfTI's mark is sound as one of Analyze 7.5, which has none.
+
+    Its texts are texts, its orientation is known, and nothing stands where NIfTI has an offset for the numbers, its unit and its axes.
+    """
+    texts = (head[4:32], head[148:228], head[228:252])
+    return all(text.partition(b"\0")[0].isascii() for text in texts) and head[252] <= 5 and not any(head[116:124])
 
 
 def _analyze(header: Any) -> Any:
