@@ -77,6 +77,8 @@ def test_probability_and_report_lie_beside_the_labels(run, scan, model):
     assert record["voxels"] == {"right": np.count_nonzero(labels == 1), "left": np.count_nonzero(labels == 2)}
     assert record["volume_ml"]["right"] == pytest.approx(record["voxels"]["right"] * 0.096, abs=0.001)
     assert record["seconds"] > 0
+    assert record["unit"] == "HU"
+    assert "in HU" in record["why_unit"]
 
 
 def test_the_volume_of_each_class_is_told_by_its_name(run, scan, tmp_path):

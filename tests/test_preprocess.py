@@ -4,7 +4,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from napari_lungseg.preprocess import ASSUMED_BODY_MM, Preprocessing, assumed_spacing, body_box, guess_unit, normalise
+from napari_lungseg.preprocess import ASSUMED_BODY_MM, Preprocessing, assumed_spacing, body_box, guess_unit, judge_unit, normalise
 from napari_lungseg.volume import Volume, scaling
 
 PREPROCESSING = Preprocessing(spacing_mm=0.75, window_hu=(-1024, 600))
@@ -62,6 +62,24 @@ def test_stored_values_without_their_offset_are_no_hu_whatever_their_padding(pad
     stored = chest_numbers() + 1024
     array = np.where(chest_numbers(padding) == padding, padding, stored) if padding else stored
     assert guess_unit(array.astype(np.int16)) == "arbitrary"
+
+
+def test_numbers_that_lack_their_offset_are_doubtful_and_it_is_told_why():
+    told = judge_unit((chest_numbers() + 1024).astype(np.int16))
+    assert told.is_doubtful
+    assert "offset of 1024" in told.why
+    assert not judge_unit(chest_numbers().astype(np.int16)).is_doubtful
+
+
+def test_padding_that_did_not_count_is_told():
+    assert "-8192 were taken as padding" in judge_unit(chest_numbers(-8192).astype(np.int16)).why
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((4, 8, 8), np.int16), np.arange(256).reshape(4, 8, 8) % 3, np.eye(64) * 255, np.eye(9, dtype=np.uint8)]
+)
+def test_labels_and_pictures_are_not_doubtful(array):
+    assert not judge_unit(array.astype(np.int16)).is_doubtful
 
 
 def test_values_moved_down_by_a_whole_range_are_no_hu():

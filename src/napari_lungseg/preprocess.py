@@ -27,6 +27,8 @@ PADDING_HU = -1100.0
 #: Part of the voxels that must be air, and that may lie below all air: metal artefacts, and padding blurred by resampling.
 LEAST_AIR, MOST_BELOW = 0.001, 0.05
 LEAST_CONTRAST_HU = 200.0
+#: What scanners add to HU so that no stored number is negative.
+OFFSET = 1024
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,32 @@ def normalise(array: Array, low: float, high: float) -> npt.NDArray[np.float32]:
     return np.nan_to_num(np.clip(scaled, -1.0, 1.0), nan=-1.0)
 
 
+@dataclass(frozen=True)
+class UnitGuess:
+    """What an image's numbers mean, told from where they lie.
+
+    Attributes
+    ----------
+    unit : {"HU", "arbitrary"}
+        What they mean.
+    why : str
+        What tells it, a sentence for a person.
+    is_doubtful : bool
+        Whether a person should look at it.
+    """
+
+    unit: Unit
+    why: str
+    is_doubtful: bool = False
+
+
 def guess_unit(array: Array) -> Unit:
-    """Tell HU from other numbers by where most of them lie, not by the smallest one.
+    """Tell HU from other numbers, as :func:`judge_unit` does."""
+    return judge_unit(array).unit
+
+
+def judge_unit(array: Array) -> UnitGuess:
+    """Tell HU from other numbers by where most of them lie, not by the smallest one, and say why.
 
     An image in HU holds air (from -1500 to -500, noise included), and most of what is denser is fat, muscle or blood. A single number
     below that, however far, is padding outside the field of view and does not count; converters write -2000, -8192 or -32768.
@@ -97,17 +123,27 @@ def guess_unit(array: Array) -> Unit:
     Evenly spaced slices are looked at, so that lazy arrays are not read as a whole.
     """
     if array.dtype.kind not in "if" or array.dtype.itemsize < 2:
-        return "arbitrary"
+        return UnitGuess("arbitrary", f"Numbers of the type {array.dtype} are no HU.")
     sample = _thin(array)
     sample = sample[np.isfinite(sample)]
+    padding = ""
     if sample.size and (lowest := sample.min()) < PADDING_HU:
         sample = sample[sample > lowest]
+        padding = f" Numbers of {lowest:g} were taken as padding."
     if sample.size == 0 or np.ptp(sample) <= LEAST_CONTRAST_HU:
-        return "arbitrary"
+        return UnitGuess("arbitrary", "Its numbers differ too little to be HU." + padding)
+    if _look_like_hu(sample):
+        return UnitGuess("HU", "Its numbers lie where those of air and tissue do in HU." + padding)
+    if (sample >= OFFSET + AIR_HU[1]).any() and _look_like_hu(sample - OFFSET):
+        why = f"Its numbers look like those of a CT without the offset of {OFFSET}, so they are not taken as HU." + padding
+        return UnitGuess("arbitrary", why, is_doubtful=True)
+    return UnitGuess("arbitrary", "Its numbers do not lie where those of air and tissue do in HU." + padding)
+
+
+def _look_like_hu(sample: npt.NDArray[np.float32]) -> bool:
     denser = sample[sample >= AIR_HU[1]]
     below, air = np.mean(sample < AIR_HU[0]), np.mean((sample >= AIR_HU[0]) & (sample < AIR_HU[1]))
-    looks_like_hu = below <= MOST_BELOW and air >= LEAST_AIR and (not denser.size or TISSUE_HU[0] <= np.median(denser) <= TISSUE_HU[1])
-    return "HU" if looks_like_hu else "arbitrary"
+    return bool(below <= MOST_BELOW and air >= LEAST_AIR and (not denser.size or TISSUE_HU[0] <= np.median(denser) <= TISSUE_HU[1]))
 
 
 def body_box(volume: Volume) -> Box:

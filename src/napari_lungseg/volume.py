@@ -40,6 +40,8 @@ class Volume:
         What reading decided or left out, each a sentence for a person.
     names : mapping of int to str, or None
         What each label is, where the voxels are labels and their file or their maker says so; None where nothing is known.
+    why_unit : str
+        By what the unit was told, a sentence for a person; empty where nobody had to tell it.
 
     Raises
     ------
@@ -54,6 +56,7 @@ class Volume:
     oriented: bool = True
     notes: tuple[str, ...] = ()
     names: Mapping[int, str] | None = None
+    why_unit: str = ""
 
     def __post_init__(self) -> None:
         if self.array.ndim not in (2, 3):
@@ -104,7 +107,7 @@ class Volume:
         """Other voxels (labels, probability) on the same grid."""
         if tuple(array.shape) != self.shape:
             raise InputError(f"An array of shape {tuple(array.shape)} does not lie on a grid of {self.shape}.")
-        return replace(self, array=array, unit=unit, notes=())
+        return replace(self, array=array, unit=unit, notes=(), why_unit="")
 
     def crop(self, box: tuple[slice, ...]) -> Volume:
         """The part inside ``box`` (one slice with start and stop per axis), geometry kept."""

@@ -38,6 +38,34 @@ def test_spacing_of_imagej_is_read(tmp_path, unit, mm):
     np.testing.assert_allclose(volume.spacing, (3.0 * mm, 0.5 * mm, 0.25 * mm))
 
 
+HU = np.random.default_rng(3).integers(-1024, 1500, STACK.shape)
+
+
+def write_calibrated(path, stored, **calibration):
+    """A file as ImageJ writes it, with its calibration in the description."""
+    lines = "".join(f"{name}={value}\n" for name, value in calibration.items())
+    description = f"ImageJ=1.54f\nimages={len(stored)}\nslices={len(stored)}\n{lines}loop=false\n"
+    tifffile.imwrite(path, stored, description=description, metadata=None)
+
+
+def test_signed_numbers_that_imagej_keeps_by_its_calibration_are_read_as_hu(tmp_path):
+    write_calibrated(tmp_path / "a.tif", (HU + 32768).astype(np.uint16), cf=0, c0=-32768.0, c1=1.0, vunit="Gray Value")
+    volume = read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(volume.array, HU)
+    assert volume.array.dtype == np.int16
+
+
+def test_a_straight_line_of_imagej_is_applied(tmp_path):
+    write_calibrated(tmp_path / "a.tif", (HU + 1024).astype(np.uint16), cf=0, c0=-512.0, c1=0.5)
+    np.testing.assert_allclose(read(tmp_path / "a.tif").array, HU / 2)
+
+
+def test_other_functions_of_imagej_are_refused(tmp_path):
+    write_calibrated(tmp_path / "a.tif", (HU + 1024).astype(np.uint16), cf=3, c0=1.0, c1=0.5, c2=2.0)
+    with pytest.raises(InputError, match=r"a\.tif has a calibration of ImageJ"):
+        read(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize(("spacing", "known"), [(0.0, False), (float("inf"), False), (-2.5, True)])
 def test_an_impossible_depth_of_imagej_is_not_known(tmp_path, spacing, known):
     """But for a negative one, with which ImageJ counts slices downwards."""

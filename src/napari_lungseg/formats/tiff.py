@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,13 @@ import tifffile
 from napari_lungseg.errors import InputError, reading
 from napari_lungseg.formats.choice import Candidate, SeriesInfo, choose
 from napari_lungseg.formats.picture import to_grey
-from napari_lungseg.preprocess import guess_unit
-from napari_lungseg.volume import Volume, scaling
+from napari_lungseg.preprocess import judge_unit
+from napari_lungseg.volume import Array, Volume, scaling
 
 #: Colour channels of a microscope; what has more is a stack whose axis was not named.
 _MOST_CHANNELS = 4
+#: Numbers of ImageJ's calibration functions (ij.measure.Calibration).
+_STRAIGHT_LINE, _UNCALIBRATED = 0, 20
 #: Millimetres in the units that ImageJ and OME write, in one spelling.
 _MM = {
     "m": 1000.0,
@@ -69,6 +72,7 @@ def _read(path: Path, series: str | None) -> Volume:
         array = pages.asarray()
         if pages.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind == "u":
             array = np.iinfo(array.dtype).max - array
+        calibration = _imagej_calibration(file) if file.is_imagej else None
         if complaints:
             raise ValueError(complaints[0])
     if taken is not None:
@@ -82,9 +86,12 @@ def _read(path: Path, series: str | None) -> Volume:
         raise InputError(f"{path} holds numbers of the kind {array.dtype}; save it as grey values.")
     if array.dtype == bool:
         array = array.astype(np.uint8)
-    if spacing is None:
-        return Volume(array, scaling((1.0,) * array.ndim), guess_unit(array), spacing_known=False, oriented=False)
-    return Volume(array, scaling(spacing[3 - array.ndim :]), guess_unit(array), oriented=False)
+    if calibration is not None and array.dtype.itemsize <= 2:
+        array = _calibrated(array, *calibration)
+    told = judge_unit(array)
+    steps = scaling((1.0,) * array.ndim if spacing is None else spacing[3 - array.ndim :])
+    notes = (told.why,) if told.is_doubtful else ()
+    return Volume(array, steps, told.unit, spacing is not None, oriented=False, notes=notes, why_unit=told.why)
 
 
 def _others(stacked: dict[str, int]) -> list[str]:
@@ -124,6 +131,29 @@ def _complaints() -> Iterator[list[str]]:
         yield complaints
     finally:
         logger.removeHandler(handler)
+
+
+def _imagej_calibration(file: tifffile.TiffFile) -> tuple[float, float] | None:
+    """Slope and intercept by which ImageJ shows other numbers than it stores, as for the signed numbers of a CT, which it cannot store.
+
+    Of its other functions (ij.measure.Calibration) none is of use for a CT; they are refused (InputError).
+    """
+    metadata = file.imagej_metadata or {}
+    if (function := metadata.get("cf", _UNCALIBRATED)) == _UNCALIBRATED:
+        return None
+    intercept, slope = (float(metadata.get(name, 0.0)) for name in ("c0", "c1"))
+    if function != _STRAIGHT_LINE or not (math.isfinite(intercept) and math.isfinite(slope)) or slope == 0:
+        raise InputError(f"{file.filename} has a calibration of ImageJ that is no straight line; save the calibrated numbers.")
+    return slope, intercept
+
+
+def _calibrated(array: Array, slope: float, intercept: float) -> Array:
+    """Numbers times slope plus intercept; whole ones stay whole where these are."""
+    if slope != 1 or intercept % 1:
+        return (array * np.float64(slope) + intercept).astype(np.float32)
+    whole = array.astype(np.int32) + int(intercept)
+    fits = whole.min(initial=0) >= -32768 and whole.max(initial=0) <= 32767
+    return whole.astype(np.int16) if fits else whole
 
 
 def _imagej_spacing(file: tifffile.TiffFile) -> tuple[float, ...] | None:

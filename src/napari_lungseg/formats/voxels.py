@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats.choice import Candidate, SeriesInfo, choose
-from napari_lungseg.preprocess import guess_unit
+from napari_lungseg.preprocess import judge_unit
 from napari_lungseg.volume import Array, Volume
 
 Packing = Literal["raw", "gzip", "zlib", "bzip2"]
@@ -153,7 +153,9 @@ def image_of(layout: Layout, series: str | None) -> Volume:
     affine[:3, 3] = layout.origin
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
         raise InputError(f"{layout.path} has a geometry that is not usable: its axes do not span a space; export it again.")
-    return Volume(array, affine, guess_unit(array), layout.spacing_known, layout.oriented, layout.notes, layout.names)
+    told = judge_unit(array)
+    notes = (*layout.notes, told.why) if told.is_doubtful else layout.notes
+    return Volume(array, affine, told.unit, layout.spacing_known, layout.oriented, notes, layout.names, told.why)
 
 
 def arranged(layout: Layout) -> Array:

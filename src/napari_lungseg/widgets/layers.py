@@ -32,9 +32,10 @@ from napari_lungseg.volume import Affine, Array, Unit, Volume, axis_order
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
-#: Keys of a layer's metadata: the volume's unit, whether it is known how the patient lies in it, and the affine from the world
-#: (x, y, z, 1) to LPS where these differ.
+#: Keys of a layer's metadata: the volume's unit, by what it was told, whether it is known how the patient lies in it, and the affine
+#: from the world (x, y, z, 1) to LPS where these differ.
 UNIT = "intensity_unit"
+WHY_UNIT = "intensity_unit_told_by"
 ORIENTED = "orientation_known"
 LPS_FROM_WORLD = "lps_from_world"
 #: Key under which an image of DICOM, and what is made from it, has its file or folder ("path") and the key of its series at each
@@ -159,6 +160,8 @@ def volume_to_layer(volume: Volume) -> tuple[Array, dict[str, Any]]:
     true = volume.affine[:, [*order, 3]] if volume.ndim == 3 else volume.affine
     lps_from_world = true @ np.linalg.inv(_lps(shown))
     metadata: dict[str, Any] = {UNIT: volume.unit, ORIENTED: volume.oriented}
+    if volume.why_unit:
+        metadata[WHY_UNIT] = volume.why_unit
     if not np.allclose(lps_from_world, np.eye(4), atol=1e-9):
         metadata[LPS_FROM_WORLD] = lps_from_world.tolist()
     if volume.spacing_known:

@@ -17,8 +17,8 @@ from scipy import ndimage
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats.dicom.headers import Frame
 from napari_lungseg.formats.dicom.pixels import read_pixels
-from napari_lungseg.preprocess import guess_unit
-from napari_lungseg.volume import Affine, Array, Unit, Volume
+from napari_lungseg.preprocess import UnitGuess, judge_unit
+from napari_lungseg.volume import Affine, Array, Volume
 
 #: What lies beyond the edges of slices that were shifted.
 AIR_HU = -1024
@@ -69,8 +69,8 @@ def stack_volume(frames: list[Frame], name: str, *, fill_gaps: bool = False) -> 
     first = frames[0]
     _check_room(layout, first, name)
     array = read_pixels(frames)
-    unit = _unit(frames, array)
-    array = _upright(array, layout.shifts, AIR_HU if unit == "HU" else array.min())
+    told = _unit(frames, array)
+    array = _upright(array, layout.shifts, AIR_HU if told.unit == "HU" else array.min())
     if not layout.even:
         array = _interpolated(array, layout.heights, layout.grid)
     low = layout.shifts.min(axis=0)
@@ -80,14 +80,17 @@ def stack_volume(frames: list[Frame], name: str, *, fill_gaps: bool = False) -> 
     affine[:3, 2] = first.rows * first.spacing[1]
     affine[:3, 3] = first.position + affine[:3, 1:3] @ (low - layout.shifts[0])
     doubts = Counter(frame.doubt for frame in frames if frame.doubt)
-    return Volume(array, affine, unit, notes=tuple(f"{doubt} in {count} of {len(frames)} slices." for doubt, count in doubts.items()))
+    notes = [f"{doubt} in {count} of {len(frames)} slices." for doubt, count in doubts.items()]
+    if told.is_doubtful:
+        notes.append(told.why)
+    return Volume(array, affine, told.unit, notes=tuple(notes), why_unit=told.why)
 
 
-def _unit(frames: list[Frame], array: Array) -> Unit:
+def _unit(frames: list[Frame], array: Array) -> UnitGuess:
     meant = {frame.measured for frame in frames}
     if "arbitrary" in meant:
-        return "arbitrary"
-    return "HU" if meant == {"HU"} else guess_unit(array)
+        return UnitGuess("arbitrary", "The file says by RescaleType that its numbers are not HU.")
+    return UnitGuess("HU", "The file gives RescaleSlope and RescaleIntercept to HU.") if meant == {"HU"} else judge_unit(array)
 
 
 def _check_room(layout: Layout, first: Frame, name: str) -> None:
