@@ -6,9 +6,7 @@ import copy
 import math
 import os
 import re
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -73,31 +71,6 @@ def list_devices() -> list[str]:
     """Names of the devices that :func:`choose_device` accepts on this computer, ``auto`` first."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return ["auto", *(f"cuda:{index}" for index in range(gpus)), *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
-
-
-class _Sparing:
-    """How many contexts leave a core free, and how many threads torch had before the first one; they may overlap over threads."""
-
-    lock = threading.Lock()
-    contexts = 0
-    before = 1
-
-
-@contextmanager
-def one_core_free() -> Iterator[None]:
-    """Leave a core to the window, for as long as the context, or another that overlaps it, lasts."""
-    with _Sparing.lock:
-        if _Sparing.contexts == 0:
-            _Sparing.before = torch.get_num_threads()
-        _Sparing.contexts += 1
-        torch.set_num_threads(max(1, _Sparing.before - 1))
-    try:
-        yield
-    finally:
-        with _Sparing.lock:
-            _Sparing.contexts -= 1
-            if _Sparing.contexts == 0:
-                torch.set_num_threads(_Sparing.before)
 
 
 def batch_size(free_bytes: int, config: UNetConfig, height: int, width: int) -> int:

@@ -5,13 +5,14 @@ Cards alone are read here, so that listing the library needs no torch; :mod:`~na
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from napari_lungseg.architecture import DEFAULT_MODEL
-from napari_lungseg.card import Card, read_card
+from napari_lungseg.card import Card, check_name, read_card
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import make_folder, whole_folder, write_whole
 from napari_lungseg.home import user_data
@@ -99,6 +100,38 @@ def accept_model(name: str) -> None:
     folder = _own_folder(name, "accepted")
     card = replace(read_card(folder / CARD_FILE), accepted=True)
     place_model({CARD_FILE: card.to_json().encode()}, folder)
+
+
+def copy_model(folder: Path, card: Card) -> Path:
+    """Copy the weights of a model into the per-user library, under the name in a card that is written beside them.
+
+    Returns
+    -------
+    Path
+        Its folder in the library.
+
+    Raises
+    ------
+    InputError
+        When the name cannot be one or is taken, or the weights are not those that the card names.
+    """
+    check_name(card.name)
+    target = user_folder() / card.name
+    if target.exists() or bundled_folder(card.name).exists():
+        raise InputError(f"There is a model {card.name!r} already; remove it first, or import under another name.")
+    place_model({WEIGHTS_FILE: read_weights(folder / WEIGHTS_FILE, card), CARD_FILE: card.to_json().encode()}, target)
+    return target
+
+
+def read_weights(path: Path, card: Card) -> bytes:
+    """The bytes of a weights file (InputError when it cannot be read, or is not the one that the card names)."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"The weights {path} cannot be read ({error}); copy the model's folder again.") from error
+    if hashlib.sha256(data).hexdigest() != card.weights_sha256:
+        raise InputError(f"The weights {path} are not those that the card names (SHA-256 differs); copy the model's folder again.")
+    return data
 
 
 def remove_model(name: str) -> None:

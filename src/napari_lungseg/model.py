@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from napari_lungseg.architecture import DEFAULT_MODEL
-from napari_lungseg.card import SCHEMA, Ancestor, Card, check_name, read_card
+from napari_lungseg.card import SCHEMA, Ancestor, Card, read_card
 from napari_lungseg.errors import InputError
 from napari_lungseg.library import (
     CARD_FILE,
@@ -21,9 +21,11 @@ from napari_lungseg.library import (
     ModelEntry,
     accept_model,
     bundled_folder,
+    copy_model,
     find_model,
     list_models,
     place_model,
+    read_weights,
     remove_model,
     user_folder,
 )
@@ -152,17 +154,7 @@ def import_model(folder: str | os.PathLike[str], name: str | None = None) -> Pat
     if not source.is_dir():
         raise InputError(f"{source} is not a folder; give a folder with {CARD_FILE} and {WEIGHTS_FILE}.")
     card = load_model(source).card
-    name = name or card.name
-    check_name(name)
-    target = user_folder() / name
-    if target.exists() or bundled_folder(name).exists():
-        raise InputError(f"There is a model {name!r} already; remove it first, or import under another name.")
-    try:
-        weights = (source / WEIGHTS_FILE).read_bytes()
-    except OSError as error:
-        raise InputError(f"The weights {source / WEIGHTS_FILE} cannot be read ({error}).") from error
-    place_model({WEIGHTS_FILE: weights, CARD_FILE: replace(card, name=name).to_json().encode()}, target)
-    return target
+    return copy_model(source, replace(card, name=name or card.name))
 
 
 def _stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:
@@ -171,12 +163,7 @@ def _stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:
 
 
 def _read_weights(path: Path, card: Card) -> dict[str, torch.Tensor]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"The weights {path} cannot be read ({error}); copy the model's folder again.") from error
-    if hashlib.sha256(data).hexdigest() != card.weights_sha256:
-        raise InputError(f"The weights {path} are not those that the card names (SHA-256 differs); copy the model's folder again.")
+    data = read_weights(path, card)
     try:
         return safetensors.torch.load(data)
     except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:

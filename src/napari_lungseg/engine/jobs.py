@@ -11,6 +11,10 @@ from typing import Any
 JOBS = {
     "predict": ("segmenting", "predict_slices"),
     "mask": ("segmenting", "make_whole_mask"),
+    "train": ("teaching", "train"),
+    "count": ("teaching", "count"),
+    "example": ("teaching", "find_example"),
+    "views": ("teaching", "show_views"),
 }
 
 

@@ -87,6 +87,11 @@ def volume_from_layer(layer: Image | Labels, step: tuple[int, ...] = (), unit: U
     return Volume(data, affine, unit, spacing_known=millimetres is not None, oriented=bool(layer.metadata.get(ORIENTED, True)))
 
 
+def read_volume(volume: Volume) -> Volume:
+    """The same volume with its voxels in memory."""
+    return replace(volume, array=np.asarray(volume.array))
+
+
 def labels_now(layer: Labels, step: tuple[int, ...]) -> Volume:
     """A copy of a mask as it is now, so that no stroke comes in between."""
     volume = volume_from_layer(layer, step, "arbitrary")

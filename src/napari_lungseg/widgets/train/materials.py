@@ -5,30 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from napari.layers import Image, Labels
 
 from napari_lungseg.classes import spelled_out
 from napari_lungseg.corrections import PERSON
+from napari_lungseg.engine import materials
 from napari_lungseg.errors import InputError
 from napari_lungseg.grid import grid_difference
 from napari_lungseg.training.samples import IGNORE
-from napari_lungseg.volume import Array, Volume
-from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.training.sources import CasesSource, TrainingCase, only_slices
+from napari_lungseg.volume import Array
+from napari_lungseg.widgets.layers import read_volume, volume_from_layer
 from napari_lungseg.widgets.results import Result
 from napari_lungseg.workspace import Case, Workspace, case_key, content_hash
-
-if TYPE_CHECKING:
-    from napari_lungseg.training.sources import TrainingSource
 
 
 class Materials(Protocol):
     """Something to learn from."""
 
-    def open(self) -> TrainingSource:
-        """Labelled images; may take long, and raises InputError where there are none."""
+    def read(self) -> materials.Materials:
+        """Read what lies in layers, and say where the rest lies; may take long (InputError where there is nothing)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +56,9 @@ class LayerMaterials:
     case: Case | None = None
     background: int | None = None
 
-    def open(self) -> TrainingSource:
+    def read(self) -> materials.Materials:
         """Labels are copied slice by slice, so that a stroke that is being painted is in them or not."""
-        from napari_lungseg.training.sources import CasesSource, TrainingCase, only_slices
-
-        image = volume_from_layer(self.image, self.step)
+        image = read_volume(volume_from_layer(self.image, self.step))
         labels = volume_from_layer(self.labels, self.step, "arbitrary")
         if image.shape != labels.shape:
             raise InputError(
@@ -122,12 +119,11 @@ class WorkspaceMaterials:
     workspace: Workspace
     open_images: Mapping[str, tuple[Image, tuple[int, ...]]] = field(default_factory=dict)
 
-    def open(self) -> TrainingSource:
-        """Its reviewed slices."""
-        from napari_lungseg.training.sources import WorkspaceSource
-
-        images: dict[str, Volume] = {content: volume_from_layer(*where) for content, where in self.open_images.items()}
-        return WorkspaceSource(self.workspace, images)
+    def read(self) -> materials.Materials:
+        """Its folder, and those of its images that are open."""
+        reviewed = {summary.case.image for summary in self.workspace.cases() if summary.reviewed}
+        images = {content: read_volume(volume_from_layer(*where)) for content, where in self.open_images.items() if content in reviewed}
+        return materials.WorkspaceFolder(self.workspace.folder, images)
 
 
 @dataclass(frozen=True)
@@ -136,11 +132,9 @@ class FolderMaterials:
 
     folder: Path
 
-    def open(self) -> TrainingSource:
-        """Its cases."""
-        from napari_lungseg.training.sources import FolderSource
-
-        return FolderSource(self.folder)
+    def read(self) -> materials.Materials:
+        """The folder."""
+        return materials.DatasetFolder(self.folder)
 
 
 def _scribbled(labels: Array, background: int) -> Any:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from napari_lungseg.errors import InputError
-from napari_lungseg.widgets.background import create_worker
+from napari_lungseg.library import find_model
+from napari_lungseg.volume import Array
 from napari_lungseg.widgets.forms import wrapped
+from napari_lungseg.widgets.tasks import Request, Task
 from napari_lungseg.widgets.train.materials import Materials
 from napari_lungseg.widgets.train.pictures import Picture, Pictures
-from napari_lungseg.widgets.train.run import why
-from napari_lungseg.widgets.worker import Failed
 
 if TYPE_CHECKING:
     from napari_lungseg.training.augmentation import AugmentSettings
@@ -23,15 +21,6 @@ if TYPE_CHECKING:
 #: How many views are shown at once, and their side in pixels; all of the slice is seen.
 VIEWS, SIDE = 4, 200
 FIELD_MM = 420.0
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """A slice to show, and which of its classes is lung."""
-
-    materials: Materials
-    item: LabelledSlice
-    lung: int | None
 
 
 class Preview(QWidget):
@@ -46,8 +35,13 @@ class Preview(QWidget):
         self.pictures = Pictures(columns=2)
         self._trouble = wrapped()
         self._seed = -VIEWS
-        self._example: Example | None = None
-        self._busy = self._again = False
+        self._example: tuple[LabelledSlice, int | None] | None = None
+        self._settings: AugmentSettings | None = None
+        self._task, self._views = Task(self, "The preview"), Task(self, "The preview")
+        self._task.returned.connect(self._found)
+        self._views.returned.connect(self._arrived)
+        for task in (self._task, self._views):
+            task.failed.connect(self.tell)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 4, 0, 0)
         for part in (self.another, self._trouble, self.pictures):
@@ -58,6 +52,7 @@ class Preview(QWidget):
     def forget(self) -> None:
         """Something else is to be learnt from."""
         self._example = None
+        self._task.forget()
 
     def refresh(self) -> None:
         """Settings have changed."""
@@ -66,13 +61,20 @@ class Preview(QWidget):
 
     def show_views(self, materials: Materials, base: str | None, settings: AugmentSettings) -> None:
         """Show what the settings do to a slice."""
-        if self._busy:
-            self._again = True
-            return
-        self._busy = True
-        worker = create_worker(_views, materials, base, settings, self._seed, self._example)
-        worker.returned.connect(self._arrived)
-        worker.start()
+        self._settings = settings
+        if self._example is None:
+            self._task.run(_request_example, materials, base)
+        else:
+            self._show()
+
+    def _found(self, example: tuple[LabelledSlice, int | None]) -> None:
+        self._example = example
+        self._show()
+
+    def _show(self) -> None:
+        assert self._example is not None
+        assert self._settings is not None
+        self._views.ask("views", *self._example, self._settings, self._seed, VIEWS, SIDE, FIELD_MM / SIDE)
 
     def tell(self, text: str) -> None:
         """Say why there is nothing to show."""
@@ -84,54 +86,10 @@ class Preview(QWidget):
         self.another.setText("Others")
         self.wanted.emit()
 
-    def _arrived(self, made: tuple[Example, list[Picture]] | Failed) -> None:
-        self._busy = False
-        if isinstance(made, Failed):
-            self.tell(made.text)
-        else:
-            self.tell("")
-            self._example, pictures = made
-            self.pictures.show_pictures(pictures)
-        if self._again:
-            self._again = False
-            self.wanted.emit()
+    def _arrived(self, views: list[tuple[Array, Array]]) -> None:
+        self.tell("")
+        self.pictures.show_pictures([Picture("", image, label) for image, label in views])
 
 
-def _views(
-    materials: Materials, base: str | None, settings: AugmentSettings, seed: int, example: Example | None
-) -> tuple[Example, list[Picture]] | Failed:
-    try:
-        from napari_lungseg.training.augmentation.view import preview
-
-        example = example or _example(materials, base)
-        pictures = []
-        for number in range(VIEWS):
-            image, label = preview(example.item, settings, FIELD_MM / SIDE, seed + number, size=SIDE, lung=example.lung)
-            pictures.append(Picture("", image, label))
-        return example, pictures
-    except Exception as error:
-        return Failed(why(error, "The preview"))
-
-
-def _example(materials: Materials, base: str | None) -> Example:
-    """The judged slice of the first case on which most is labelled."""
-    from napari_lungseg.card import read_card
-    from napari_lungseg.library import CARD_FILE, find_model
-    from napari_lungseg.preprocess import Preprocessing
-    from napari_lungseg.training.plan import choose_classes
-    from napari_lungseg.training.samples import IGNORE, slices_of
-    from napari_lungseg.training.sources import TrainingCase
-
-    card = None if base is None else read_card(find_model(base) / CARD_FILE)
-    source = materials.open()
-    for case in source:
-        if not isinstance(case, TrainingCase):
-            continue
-        preprocessing = Preprocessing() if card is None else card.preprocessing
-        judged = [item for item in slices_of(case.key, case.image, case.labels, preprocessing, 0) if item.classes]
-        if judged:
-            item = max(judged, key=lambda one: int(((one.label > 0) & (one.label != IGNORE)).sum()))
-            classes = choose_classes({label: source.names.get(label, "") for label in item.classes}, card, keep_old=True)
-            lung = 1 if classes.sides else None
-            return Example(materials, replace(item, label=classes.index(item.label)), lung)
-    raise InputError("There is no judged slice with a label yet: correct or review one first.")
+def _request_example(materials: Materials, base: str | None) -> Request:
+    return Request("example", (materials.read(), None if base is None else find_model(base)))

@@ -1,38 +1,33 @@
-"""A training run in the background: what the worker does, and how it is paused, stopped and cancelled."""
+"""A training run in an engine of its own: how it is begun, paused, stopped and cancelled, and what becomes of its folder."""
 
 from __future__ import annotations
 
-import errno
 import re
 import threading
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
-from napari.qt.threading import GeneratorWorker
 from qtpy.QtCore import QObject, Signal
 
+from napari_lungseg.engine.process import Engine
 from napari_lungseg.errors import InputError
 from napari_lungseg.library import CARD_FILE, list_models, user_folder
-from napari_lungseg.run_files import remove_files, remove_run
-from napari_lungseg.widgets.background import create_worker
+from napari_lungseg.run_files import PLAN, remove_files, remove_run, run_lock
+from napari_lungseg.widgets.tasks import Request, Task
 from napari_lungseg.widgets.train.materials import Materials
-from napari_lungseg.widgets.worker import Failed, sentence
+from napari_lungseg.widgets.worker import Failed
 
 if TYPE_CHECKING:
     from napari_lungseg.training.settings import TrainSettings
-    from napari_lungseg.training.updates import Update
 
 #: One run at a time in a library: two would halve each other's pace. The lock goes with the process, however that ends.
 LOCK = ".training.lock"
 #: Seconds that a run waits for the one before, which may have to end its batch.
 WAIT_S = 15.0
-#: Seconds between two looks whether a pause is over.
-LOOK_S = 0.05
-#: Runs whose worker has not let go yet: until then it must have somebody to tell, also after its window is gone.
+#: Runs whose engine has not let go yet: until then it must have somebody to tell, also after its window is gone.
 _held: set[Run] = set()
 
 
@@ -64,71 +59,15 @@ class Job:
     settings: TrainSettings | None = None
 
 
-class Reins:
-    """By which a person holds a run; may be pulled from any thread."""
-
-    def __init__(self) -> None:
-        self.paused, self.stopped, self.cancelled = threading.Event(), threading.Event(), threading.Event()
-
-    def hold(self) -> bool:
-        """Wait while it is paused; tells whether to go on."""
-        while self.paused.is_set() and not self.cancelled.is_set() and not self.stopped.is_set():
-            self.cancelled.wait(LOOK_S)
-        return not self.cancelled.is_set()
-
-
-def training(job: Job, reins: Reins) -> Generator[Update | Failed, None, None]:
-    """Read what there is to learn, and train; pauses and ends between any two batches."""
-    try:
-        # It may be closed in another thread than it ran in.
-        with FileLock(user_folder_made() / LOCK, timeout=WAIT_S, thread_local=False), closing(_updates(job, reins)) as updates:
-            while reins.hold():
-                update = next(updates, None)
-                if update is None:
-                    return
-                if not reins.cancelled.is_set():
-                    yield update
-    except Timeout:
-        yield Failed("A model is being trained in another window; wait until that is done.")
-    except Exception as error:
-        yield Failed(why(error, "The training"))
-
-
-def _updates(job: Job, reins: Reins) -> Generator[Any, None, None]:
-    from napari_lungseg.training.updates import Progress
-
-    yield Progress("Loading PyTorch")
-    from napari_lungseg.device import one_core_free
-    from napari_lungseg.training.prepare import prepare
-    from napari_lungseg.training.run import run
-
-    with one_core_free():
-        if job.materials is not None:
-            source = job.materials.open()
-            command = "Train in the window"
-            yield from prepare(source, job.folder, base=job.base, preset=job.preset, settings=job.settings, command=command)
-        yield from run(job.folder, device=job.device, resume=job.materials is None, should_stop=reins.stopped.is_set)
-
-
-def why(error: Exception, what: str) -> str:
-    """What went wrong in training, and what to do; ``what`` as for :func:`~.worker.sentence`."""
-    # The core says which file could not be written, and its cause why.
-    trouble = error.__cause__ if isinstance(error, InputError) and error.__cause__ is not None else error
-    if isinstance(trouble, OSError) and trouble.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk of {user_folder()} is full; make room there, then go on with the run."
-    if isinstance(error, MemoryError):
-        return "There is not enough memory to train; close other programs, or choose smaller views or a smaller batch under Settings."
-    return sentence(error, what)
-
-
-def _drive(updates: Iterator[Any]) -> Iterator[Any]:
-    yield from updates
+def request_training(job: Job) -> Request:
+    """Read the layers to learn from, and ask the engine to train."""
+    lock = user_folder_made() / LOCK
+    materials = None if job.materials is None else job.materials.read()
+    return Request("train", (lock, WAIT_S, job.folder, job.device, materials, job.base, job.preset, job.settings))
 
 
 class Run(QObject):
-    """A run, as the window sees it.
-
-    The worker only computes; nothing that it still sends is heard once the run is over.
+    """A run, as the window sees it; it has an engine of its own.
 
     Parameters
     ----------
@@ -140,54 +79,48 @@ class Run(QObject):
     updated = Signal(object)
     #: The end: None, or why it ended early.
     ended = Signal(object)
-    #: The worker has let go of the folder; only after this can the run be gone on with.
+    #: The engine has let go of the folder; only after this can the run be gone on with.
     released = Signal()
 
     def __init__(self, job: Job) -> None:
         super().__init__()
         self.job = job
-        self.over = False
-        self._reins = Reins()
-        self._updates = training(job, self._reins)
-        self._worker: GeneratorWorker = create_worker(_drive, self._updates)
-        self._worker.yielded.connect(self._arrived)
-        self._worker.finished.connect(self._finished)
+        self.over = self.paused = False
+        self._engine = Engine()
+        self._task = Task(self, "The training", self._engine)
+        self._task.yielded.connect(self.updated)
+        self._task.returned.connect(self._returned)
+        self._task.failed.connect(self._failed)
+        self._task.released.connect(self._released)
 
     def start(self) -> None:
         """Begin."""
         _held.add(self)
-        self._worker.start()
-
-    @property
-    def paused(self) -> bool:
-        """Whether it waits to be gone on with."""
-        return self._reins.paused.is_set()
+        self._task.run(request_training, self.job)
 
     def pause(self, paused: bool) -> None:
         """Hold the run after the batch that it is in, or let it go on."""
-        (self._reins.paused.set if paused else self._reins.paused.clear)()
+        self.paused = paused
+        self._task.pause(paused)
 
     def stop(self) -> None:
         """End soon, and keep the best epoch so far."""
-        self._reins.stopped.set()
+        self._task.stop()
 
     def cancel(self) -> None:
         """End now; the model in use stays, and so does the last checkpoint."""
-        self._reins.cancelled.set()
+        self._task.cancel()
         self._end("Cancelled.")
 
-    def _arrived(self, update: Any) -> None:
-        if self.over:
-            return
-        if isinstance(update, Failed):
-            self._end(update)
-        else:
-            self.updated.emit(update)
-
-    def _finished(self) -> None:
-        # napari, when it quits, leaves a worker where it is.
-        self._updates.close()
+    def _returned(self, _: Any) -> None:
         self._end(None)
+
+    def _failed(self, text: str) -> None:
+        self._end(Failed(text))
+
+    def _released(self) -> None:
+        # In the background: it waits for the process to end.
+        threading.Thread(target=_let_go, args=(self._engine, self.job.folder), name="engine-close", daemon=True).start()
         self.released.emit()
         _held.discard(self)
 
@@ -195,6 +128,14 @@ class Run(QObject):
         if not self.over:
             self.over = True
             self.ended.emit(reason)
+
+
+def _let_go(engine: Engine, folder: Path) -> None:
+    """End an engine, and remove what a run left that was ended before there was anything to go on with."""
+    engine.close()
+    if not (folder / PLAN).exists() and not (folder / CARD_FILE).exists():
+        with suppress(OSError):
+            remove_run(folder)
 
 
 def user_folder_made() -> Path:
@@ -229,20 +170,19 @@ def unfinished_runs() -> list[Path]:
         return []
 
 
-def discard(folder: Path) -> Failed | None:
-    """Remove what is left of a run that was not finished, unless somebody goes on with it."""
-    from napari_lungseg.run_files import run_lock
-
+def discard(folder: Path) -> None:
+    """Remove what is left of a run that was not finished (InputError where somebody goes on with it, or the disk refuses)."""
     try:
         with FileLock(user_folder() / LOCK, blocking=False), run_lock(folder):
             if (folder / CARD_FILE).exists():
-                return Failed(f"The training of {folder.name} has ended meanwhile; its model was kept.")
+                raise InputError(f"The training of {folder.name} has ended meanwhile; its model was kept.")
             remove_files(folder)
         remove_run(folder)
-    except Timeout:
-        return Failed(f"A model is being trained in another window, so {folder.name} was not discarded; wait until that is done.")
+    except Timeout as error:
+        raise InputError(
+            f"A model is being trained in another window, so {folder.name} was not discarded; wait until that is done."
+        ) from error
     except OSError as error:
-        return Failed(f"What is left of {folder.name} could not be removed ({error.strerror or error}); remove {folder} yourself.")
-    except InputError as error:
-        return Failed(str(error))
-    return None
+        raise InputError(
+            f"What is left of {folder.name} could not be removed ({error.strerror or error}); remove {folder} yourself."
+        ) from error

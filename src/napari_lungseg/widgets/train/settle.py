@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from napari_lungseg.library import accept_model, remove_model, user_folder
-from napari_lungseg.model import import_model
-from napari_lungseg.widgets.train.run import why
-from napari_lungseg.widgets.worker import Failed
+from dataclasses import replace
+
+from napari_lungseg.card import read_card
+from napari_lungseg.library import CARD_FILE, accept_model, copy_model, find_model, remove_model
 
 
-def accept(name: str, wanted: str) -> str | Failed:
-    """Make a candidate a model like the others, under the wanted name; gives that name."""
-    try:
-        if wanted != name:
-            import_model(user_folder() / name, wanted)
-        accept_model(wanted)
-        if wanted != name:
-            remove_model(name)
-    except Exception as error:
-        return Failed(why(error, f"Accepting {name}"))
+def accept(name: str, wanted: str) -> str:
+    """Make a candidate a model like the others, under the wanted name; gives that name (InputError where that cannot be)."""
+    if wanted == name:
+        accept_model(name)
+        return name
+    folder = find_model(name)
+    copy_model(folder, replace(read_card(folder / CARD_FILE), name=wanted, accepted=True))
+    remove_model(name)
     return wanted
 
 
-def roll_back(name: str) -> str | Failed:
-    """Remove a new model; gives no name."""
-    try:
-        remove_model(name)
-    except Exception as error:
-        return Failed(why(error, f"Removing {name}"))
+def roll_back(name: str) -> str:
+    """Remove a new model; gives no name (InputError where that cannot be)."""
+    remove_model(name)
     return ""

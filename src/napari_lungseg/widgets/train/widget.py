@@ -16,11 +16,11 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.library import user_folder
 from napari_lungseg.predicted import Notice
 from napari_lungseg.training.updates import EpochDone, Finished, Overview, Progress, StepDone
-from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.library import LIBRARY, ModelChoice
 from napari_lungseg.widgets.notices import show_error, show_warning
 from napari_lungseg.widgets.saving.session import session_of
+from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.train.choose import ChooseForm
 from napari_lungseg.widgets.train.controls import NEW, NEW_CHOICE, TrainControls
 from napari_lungseg.widgets.train.counting import Counting, Estimate, Question
@@ -60,6 +60,9 @@ class TrainWidget(QWidget):
         self._epochs: int | None = None
         self._unfinished: list[Path] = []
         self._counting = Counting(self)
+        self._finding = Task(self, "Looking for runs that were not finished")
+        self._discarding = Task(self, "Discarding a run")
+        self._settling = Task(self, "Settling what becomes of the model")
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST_MS)
@@ -75,6 +78,11 @@ class TrainWidget(QWidget):
         self._base.failed.connect(controls.tell)
         self._base.changed.connect(self._base_changed)
         self._counting.told.connect(self._told)
+        self._finding.returned.connect(self._offer)
+        self._discarding.returned.connect(self._find_unfinished)
+        self._discarding.failed.connect(self._not_discarded)
+        self._settling.returned.connect(self._settled)
+        self._settling.failed.connect(self._not_settled)
         self.choose.changed.connect(self._materials_changed)
         for control in (controls.preset, controls.device):
             control.changed.connect(self._later)
@@ -225,24 +233,24 @@ class TrainWidget(QWidget):
 
     def _accept(self, wanted: str) -> None:
         assert self.end is not None
-        self._settle(accept, self.end.name, wanted or self.end.name)
+        self._settle(f"Accepting {self.end.name}", accept, self.end.name, wanted or self.end.name)
 
     def _roll_back(self) -> None:
         assert self.end is not None
-        self._settle(roll_back, self.end.name)
+        self._settle(f"Removing {self.end.name}", roll_back, self.end.name)
 
-    def _settle(self, function: Callable[..., str | Failed], *names: str) -> None:
+    def _settle(self, what: str, function: Callable[..., str], *names: str) -> None:
         self.controls.verdict.setEnabled(False)
-        worker = create_worker(function, *names)
-        worker.returned.connect(self._settled)
-        worker.start()
+        self._settling.what = what
+        self._settling.run(function, *names)
 
-    def _settled(self, name: str | Failed) -> None:
+    def _not_settled(self, text: str) -> None:
         self.controls.verdict.setEnabled(True)
-        if isinstance(name, Failed):
-            show_error(name.text)
-            self.idle.emit(name.text)
-            return
+        show_error(text)
+        self.idle.emit(text)
+
+    def _settled(self, name: str) -> None:
+        self.controls.verdict.setEnabled(True)
         self.end = None
         self.controls.show_setup()
         self.controls.tell(f"{name} is chosen in Segment now." if name else "The new model was removed; the one before stays in use.")
@@ -253,9 +261,7 @@ class TrainWidget(QWidget):
     # ---- runs that were not finished
 
     def _find_unfinished(self) -> None:
-        worker = create_worker(unfinished_runs)
-        worker.returned.connect(self._offer)
-        worker.start()
+        self._finding.run(unfinished_runs)
 
     def _offer(self, folders: list[Path]) -> None:
         self._unfinished = folders
@@ -268,13 +274,10 @@ class TrainWidget(QWidget):
 
     def _discard(self) -> None:
         if self._unfinished:
-            worker = create_worker(discard, self._unfinished[0])
-            worker.returned.connect(self._discarded)
-            worker.start()
+            self._discarding.run(discard, self._unfinished[0])
 
-    def _discarded(self, failed: Failed | None) -> None:
-        if failed is not None:
-            show_error(failed.text)
+    def _not_discarded(self, text: str) -> None:
+        show_error(text)
         self._find_unfinished()
 
 
