@@ -18,7 +18,7 @@ from napari_lungseg.card import Card
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import write_whole
 from napari_lungseg.grid import laid_on
-from napari_lungseg.model import bundled_folder
+from napari_lungseg.library import bundled_folder
 from napari_lungseg.preprocess import Preprocessing, assumed_spacing, body_box
 from napari_lungseg.run_files import SLICES_DATA, SLICES_INDEX
 from napari_lungseg.volume import Array, Volume
