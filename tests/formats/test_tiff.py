@@ -43,9 +43,7 @@ HU = np.random.default_rng(3).integers(-1024, 1500, STACK.shape)
 
 def write_calibrated(path, stored, **calibration):
     """A file as ImageJ writes it, with its calibration in the description."""
-    lines = "".join(f"{name}={value}\n" for name, value in calibration.items())
-    description = f"ImageJ=1.54f\nimages={len(stored)}\nslices={len(stored)}\n{lines}loop=false\n"
-    tifffile.imwrite(path, stored, description=description, metadata=None)
+    tifffile.imwrite(path, stored, imagej=True, metadata={"axes": "ZYX", **calibration})
 
 
 def test_signed_numbers_that_imagej_keeps_by_its_calibration_are_read_as_hu(tmp_path):
