@@ -7,7 +7,7 @@ import pytest
 
 from napari_lungseg.classes import ClassLabels
 from napari_lungseg.errors import InputError
-from napari_lungseg.mask import MaskSettings, apply_threshold, make_mask
+from napari_lungseg.mask import UNKNOWN_SIDE, MaskSettings, apply_threshold, make_mask
 from napari_lungseg.volume import Volume, axis_order, scaling
 
 SPACING = (5.0, 3.0, 3.0)
@@ -230,6 +230,27 @@ def test_a_lung_alone_in_a_narrow_field_has_the_side_of_the_scanner(left_edge_mm
         lung, affine = lung[:, :, ::-1], affine.copy()
         affine[0, 2], affine[0, 3] = -2.0, left_edge_mm + 2.0 * 89
     assert np.array_equal(make_mask(Volume(lung.astype(np.uint8) * 100, affine)).array, lung * side)
+
+
+@pytest.mark.parametrize(
+    "lost", [{"origin": (0.0, -90.0, -100.0)}, {"oriented": False}], ids=["no place in the scanner", "no orientation in the file"]
+)
+def test_a_lone_lung_of_which_nobody_knows_the_side_is_1_and_told(lost: dict) -> None:
+    z, y, x = np.mgrid[:40, :90, :90]
+    lung = ((z - 20) / 18) ** 2 + ((2 * y - 90) / 70) ** 2 + ((2 * x - 130) / 45) ** 2 < 1
+    affine = scaling((5.0, 2.0, 2.0), lost.get("origin", (-15.0, -90.0, -100.0)))
+    mask = make_mask(Volume(lung.astype(np.uint8) * 100, affine, oriented=lost.get("oriented", True)))
+    assert np.array_equal(mask.array, lung)
+    assert mask.notes == (UNKNOWN_SIDE,)
+    assert mask.names == {1: "lungs"}
+
+
+def test_two_lungs_in_a_narrow_field_have_their_sides_without_a_place_in_the_scanner() -> None:
+    right, left = disc(60, 60, 30), disc(60, 160, 30)
+    mask = make_mask(volume(right | left, (1.0, 1.0)))
+    narrow = make_mask(Volume(np.asarray(right | left)[:, :220].astype(np.uint8) * 100, scaling((1.0, 1.0))))
+    assert set(np.unique(mask.array)) == set(np.unique(narrow.array)) == {0, 1, 2}
+    assert not narrow.notes
 
 
 def test_one_lung_that_reaches_over_the_midline_stays_one() -> None:

@@ -28,6 +28,8 @@ CHEST_MM = 350.0
 ONE_LUNG_MM = (100.0, 250.0)
 #: A field narrower than a chest whose middle lies further (mm) from the middle of the scanner is a part of a chest.
 OFF_CENTRE_MM = 60.0
+#: What is said of a lone lung whose side cannot be known.
+UNKNOWN_SIDE = "It is not known which lung this is, as the file does not tell where the patient's middle lies; all of it has label 1."
 #: Holes of one lung on one slice are filled up to this area (mm²): large vessels and nodules in cross-section.
 LARGEST_HOLE_MM2 = 300.0
 
@@ -121,8 +123,9 @@ def make_mask(
     -------
     Volume
         Labels (uint8) on the same grid: 0 background, else those of the classes; of lung with sides 1 right lung, 2 left lung of
-        the patient by the volume's geometry, or 1 for all lung where the sides are not split. All zero where nothing reaches the
-        threshold.
+        the patient by the volume's geometry, or 1 for all lung where the sides are not split. Of a lone lung in a narrow field whose
+        place in the patient is not known, the side is not known either: it is 1, and the notes say so. All zero where nothing reaches
+        the threshold. The names are those of the labels.
 
     Raises
     ------
@@ -139,17 +142,20 @@ def make_mask(
     if len(classes.labels) > 1 if likeliest is None else likeliest.shape != percent.shape:
         raise InputError("The most likely class must be given for each voxel of the probability.")
     labels = np.zeros(percent.shape, np.uint8)
+    notes: tuple[str, ...] = ()
     if classes.lung is not None:
         label = classes.labels[classes.lung]
         lung = percent if likeliest is None else np.where(likeliest == label, percent, np.uint8(0))
-        labels = _lungs(probability.with_array(lung), settings if classes.sides else replace(settings, split_sides=False)).array
+        lungs = _lungs(probability.with_array(lung), settings if classes.sides else replace(settings, split_sides=False))
+        labels, notes = lungs.array, lungs.notes
         if label != RIGHT:
             labels *= np.uint8(label)
     if likeliest is not None or classes.lung is None:
         others = np.uint8(classes.labels[0]) if likeliest is None else likeliest
         own = others != 0 if classes.lung is None else others != classes.labels[classes.lung]
         np.copyto(labels, others, where=apply_threshold(percent, settings.threshold) & own)
-    return probability.with_array(labels)
+    names = classes.names_by_label(split_sides=settings.split_sides and not notes)
+    return replace(probability.with_array(labels), notes=notes, names=names)
 
 
 def _lungs(probability: Volume, settings: MaskSettings) -> Volume:
@@ -158,6 +164,7 @@ def _lungs(probability: Volume, settings: MaskSettings) -> Volume:
     if not (settings.keep_lungs or settings.fill_holes or settings.split_sides):
         return probability.with_array(apply_threshold(percent, settings.threshold).view(np.uint8))
     # A slice is a volume of one slice, so that its own axes are told apart by the patient's directions too.
+    notes: tuple[str, ...] = ()
     as_volume = replace(probability, array=percent[None] if percent.ndim == 2 else percent)
     upright, orientation = as_volume.reorient()
     labels = np.zeros(as_volume.shape, np.uint8)
@@ -166,8 +173,12 @@ def _lungs(probability: Volume, settings: MaskSettings) -> Volume:
         spacing = _chest_spacing(upright)
         thickness = min(size * step for size, step in zip(upright.shape, spacing, strict=True))
         framed = np.ascontiguousarray(np.pad(apply_threshold(upright.array[box], settings.threshold), 1))
-        orientation.apply(labels)[box] = _post_process(framed, spacing, thickness, _middle(upright) - box[2].start, settings)
-    return probability.with_array(labels.reshape(probability.shape))
+        middle, is_certain = _middle(upright)
+        found = _post_process(framed, spacing, thickness, middle - box[2].start, settings)
+        if settings.split_sides and not is_certain and len({RIGHT, LEFT}.intersection(np.unique(found))) == 1:
+            found, notes = (found > 0).view(np.uint8), (UNKNOWN_SIDE,)
+        orientation.apply(labels)[box] = found
+    return replace(probability.with_array(labels.reshape(probability.shape)), notes=notes)
 
 
 def _box_of_lung(percent: npt.NDArray[np.uint8], threshold: float) -> tuple[slice, ...] | None:
@@ -247,8 +258,8 @@ def _chest_spacing(upright: Volume) -> Spacing:
     return dz * factor, dy * factor, dx * factor
 
 
-def _middle(upright: Volume) -> float:
-    """Column of the patient's midline.
+def _middle(upright: Volume) -> tuple[float, bool]:
+    """Column of the patient's midline, and whether it is certain on which side of it a lone lung lies.
 
     The middle of an image that shows the whole chest. A narrow field, as of one lung alone, may lie anywhere beside the midline: there
     it is x = 0 of the scanner, in whose middle patients lie, if the file tells where that is. So it is for a single sagittal plane.
@@ -256,11 +267,14 @@ def _middle(upright: Volume) -> float:
     columns, dx = upright.shape[2], upright.spacing[2]
     centre = upright.affine @ [(upright.shape[0] - 1) / 2.0, (upright.shape[1] - 1) / 2.0, 0.0, 1.0]
     if columns == 1:
-        return 1.0 if centre[0] < 0 else -1.0
+        return 1.0 if centre[0] < 0 else -1.0, True
     middle, zero = (columns - 1) / 2.0, -float(centre[0]) / dx
     width, beside = columns * dx, abs(zero - middle) * dx
     is_known = upright.spacing_known and upright.oriented
     # Files that lost their place begin or end at 0.
     is_placed = min(abs(zero), abs(zero - (columns - 1))) > 1.0
-    is_part = ONE_LUNG_MM[0] <= width < CHEST_MM and (width < ONE_LUNG_MM[1] or beside > OFF_CENTRE_MM)
-    return zero if is_known and is_placed and is_part else middle
+    is_narrow = upright.spacing_known and ONE_LUNG_MM[0] <= width < ONE_LUNG_MM[1]
+    if not (is_known and is_placed):
+        return middle, not is_narrow
+    is_part = is_narrow or (ONE_LUNG_MM[0] <= width < CHEST_MM and beside > OFF_CENTRE_MM)
+    return zero if is_part else middle, True

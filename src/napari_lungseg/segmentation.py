@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -119,9 +119,10 @@ def segment(
     labels = make_mask(probability, mask, classes, likeliest)
     if not labels.array.any():
         notices.append(f"No {' or '.join(classes.names)} was found.")
-    names = classes.names_by_label(split_sides=mask.split_sides)
+    notices += labels.notes
+    names = dict(labels.names or {})
     return Segmentation(
-        labels=replace(labels, names=names),
+        labels=labels,
         probability=probability,
         likeliest=None if likeliest is None else volume.with_array(likeliest),
         names=names,
