@@ -12,6 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from napari_lungseg.architecture import PRESETS
 from napari_lungseg.card import Ancestor, read_card
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import (
@@ -88,6 +89,35 @@ def test_round_trip_keeps_network_and_card(model: Model, folder: Path):
     assert not loaded.network.training
     assert replace(loaded.card, weights_sha256="") == model.card
     assert loaded.card.weights_sha256 == hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(("changes", "size"), [({"base_width": 512, "depth": 3}, 0), ({}, 3 << 30)], ids=["wide", "long"])
+def test_a_card_or_a_file_cannot_ask_for_memory_that_the_weights_do_not_fill(folder: Path, changes: dict[str, int], size: int):
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    rewrite_card(folder, architecture={**card["architecture"], **changes})
+    if size:
+        os.truncate(folder / "weights.safetensors", size)
+    with pytest.raises(InputError, match=r"at (least|most)"):
+        load_model(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have no names on this system")
+@pytest.mark.parametrize("name", ["card.json", "weights.safetensors"])
+def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(folder: Path, name: str):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(InputError, match=r"no plain file|is not a model"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [*PRESETS.values(), UNetConfig(classes=254, base_width=8, depth=1, context_slices=4, patch=16), UNetConfig(base_width=1, depth=1)],
+)
+def test_the_bounds_of_the_number_of_parameters_hold(config: UNetConfig):
+    count = sum(tensor.numel() for tensor in UNet(config).state_dict().values())
+    least, most = config.parameters
+    assert least <= count <= most
 
 
 def test_half_precision_weights_are_half_as_large_and_load_as_float32(model: Model, folder: Path, tmp_path: Path):

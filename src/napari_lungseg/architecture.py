@@ -67,6 +67,12 @@ class UNetConfig:
         return 1 if self.classes == 1 else self.classes + 1
 
     @property
+    def parameters(self) -> tuple[int, int]:
+        """Bounds of the number of parameters, so that no memory is asked for that weights cannot fill: the deepest convolution, and all."""
+        deepest, folded = (self.base_width * 2**self.depth) ** 2, self.patch**2 * (self.in_channels + self.out_channels)
+        return 9 * deepest, 64 * deepest + 64 * self.base_width * (folded + 64)
+
+    @property
     def stride(self) -> int:
         """Input sides that are multiples of this need no resizing inside the network."""
         return self.patch * int(2**self.depth)

@@ -14,10 +14,13 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from napari_lungseg.architecture import UNetConfig
 from napari_lungseg.classes import LUNG, RIGHT, ClassLabels
 from napari_lungseg.errors import InputError
+from napari_lungseg.files import read_whole
 from napari_lungseg.preprocess import Preprocessing
 
 #: Version of the card's layout; raised when a field is added, renamed or changes its meaning.
 SCHEMA = 2
+#: No card is larger: scores and lineage of a model take some kB.
+MOST_BYTES = 1 << 24
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -134,7 +137,7 @@ def read_card(path: Path) -> Card:
         When the file cannot be read, is not JSON, has another layout, lacks a field or has an unknown one.
     """
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
+        given = json.loads(read_whole(path, MOST_BYTES).decode())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"The model card {path} cannot be read ({error}); copy the model's folder again.") from error
     if isinstance(given, dict) and given.get("schema") == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -49,6 +50,23 @@ def new_path(path: str | os.PathLike[str]) -> Path:
             f"{shortened(path)} cannot be written: the folder {shortened(path.parent)} does not exist; make it first or choose another."
         )
     return path
+
+
+def read_whole(path: Path, most: int) -> bytes:
+    """Read a plain file of at most so many bytes; what else has the name (a pipe, a device) could keep the reader waiting.
+
+    Raises
+    ------
+    OSError
+        When it is not there, no plain file, or larger.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("no plain file")
+        if status.st_size > most:
+            raise OSError(f"{status.st_size} bytes, where at most {most} can be right")
+        return file.read(most)
 
 
 def shortened(path: Path) -> str:

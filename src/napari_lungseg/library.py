@@ -14,13 +14,15 @@ from typing import Literal
 from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.card import Card, check_name, read_card
 from napari_lungseg.errors import InputError
-from napari_lungseg.files import make_folder, whole_folder, write_whole
+from napari_lungseg.files import make_folder, read_whole, whole_folder, write_whole
 from napari_lungseg.home import user_data
 from napari_lungseg.run_files import remove_run
 
 CARD_FILE = "card.json"
 WEIGHTS_FILE = "weights.safetensors"
 
+#: No weights are larger: the widest network that a card may describe takes less.
+MOST_BYTES = 1 << 33
 #: Environment variable that moves the per-user library, for shared disks and for tests.
 FOLDER_VARIABLE = "NAPARI_LUNGSEG_MODELS"
 BUNDLED = Path(__file__).parent / "models"
@@ -123,10 +125,10 @@ def copy_model(folder: Path, card: Card) -> Path:
     return target
 
 
-def read_weights(path: Path, card: Card) -> bytes:
-    """The bytes of a weights file (InputError when it cannot be read, or is not the one that the card names)."""
+def read_weights(path: Path, card: Card, most: int = MOST_BYTES) -> bytes:
+    """The bytes of a weights file, ``most`` or less (InputError when it cannot be read, or is not the one that the card names)."""
     try:
-        data = path.read_bytes()
+        data = read_whole(path, most)
     except OSError as error:
         raise InputError(f"The weights {path} cannot be read ({error}); copy the model's folder again.") from error
     if hashlib.sha256(data).hexdigest() != card.weights_sha256:

@@ -53,6 +53,10 @@ __all__ = [
 ]
 
 
+#: Bytes that the names, types and places of weights may take in their file.
+MOST_HEADER = 1 << 22
+
+
 @dataclass
 class Model:
     """A network and its card.
@@ -120,7 +124,10 @@ def load_model(model: str | os.PathLike[str]) -> Model:
     """
     folder = find_model(model)
     card = read_card(folder / CARD_FILE)
-    tensors = _read_weights(folder / WEIGHTS_FILE, card)
+    least, most = card.architecture.parameters
+    tensors = _read_weights(folder / WEIGHTS_FILE, card, MOST_HEADER + 8 * most)
+    if sum(tensor.numel() for tensor in tensors.values()) < least:
+        raise InputError(f"The weights in {folder} do not fit the card's architecture: it has at least {least} numbers.")
     with torch.random.fork_rng(devices=[]):  # the network's own random weights are of no use here
         network = UNet(card.architecture)
     _check_fit(tensors, network, folder)
@@ -162,8 +169,8 @@ def _stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:
     return tensor.half() if half and tensor.is_floating_point() else tensor
 
 
-def _read_weights(path: Path, card: Card) -> dict[str, torch.Tensor]:
-    data = read_weights(path, card)
+def _read_weights(path: Path, card: Card, most: int) -> dict[str, torch.Tensor]:
+    data = read_weights(path, card, most)
     try:
         return safetensors.torch.load(data)
     except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,9 @@ BODY_STEP_MM = 3.0
 BODY_MARGIN_MM = 12.0
 #: Tissue starts here; between air (-1000 HU) and fat (-100 HU).
 BODY_HU = -400.0
+
+#: Pixel sizes that a model may want; smaller ones would make a card ask for any amount of memory.
+LEAST_PIXEL_MM, MOST_PIXEL_MM = 0.05, 20.0
 
 #: Where air and lung lie in HU, noise and sharp kernels included; what is denser has its median in TISSUE_HU.
 AIR_HU = (-1500.0, -500.0)
@@ -50,8 +54,10 @@ class Preprocessing:
         low, high = self.window_hu
         if not low < high:
             raise ValueError(f"The HU window must run from low to high, not from {low:g} to {high:g}.")
-        if not self.spacing_mm > 0:
-            raise ValueError(f"The pixel size must be above 0 mm, not {self.spacing_mm:g}.")
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(f"The HU window must have finite ends, not {low:g} and {high:g}.")
+        if not LEAST_PIXEL_MM <= self.spacing_mm <= MOST_PIXEL_MM:
+            raise ValueError(f"The pixel size must lie from {LEAST_PIXEL_MM:g} to {MOST_PIXEL_MM:g} mm, not at {self.spacing_mm:g}.")
 
     def intensity_range(self, volume: Volume) -> tuple[float, float]:
         """Values of ``volume`` that are mapped to -1 and 1.
