@@ -74,7 +74,9 @@ def laid_on(volume: Volume, grid: Volume, names: tuple[str, str], advice: str) -
     """
     first, _ = _agreeing(volume, grid, names, advice)
     array = orientation_of(grid, volume).restore(np.asarray(first.array))
-    return replace(grid, array=array[0] if grid.ndim == 2 else array, unit=volume.unit)
+    return replace(
+        volume, array=array[0] if grid.ndim == 2 else array, affine=grid.affine, spacing_known=grid.spacing_known, oriented=grid.oriented
+    )
 
 
 def orientation_of(volume: Volume, other: Volume) -> Orientation:

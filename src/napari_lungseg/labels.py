@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from napari_lungseg.errors import InputError
 from napari_lungseg.volume import Array
 
 #: Files that scale whole numbers by a float give them back this near, as nibabel writes float labels into integers.
@@ -56,6 +57,45 @@ def lung_labels(names: Mapping[int, str] | None) -> dict[int, str]:
     """Those labels that are a lung by their names, each as "right", "left" or "lungs"."""
     plain = {label: plain_name(name) for label, name in (names or {}).items()}
     return {label: name for label, name in plain.items() if name in ("right", "left", "lungs")}
+
+
+def renumbered(array: Array, names: Mapping[int, str], wanted: Mapping[int, str]) -> Array:
+    """Labels by the numbers that another list of names has for them.
+
+    Parameters
+    ----------
+    array : array of int
+        Labels.
+    names : mapping of int to str
+        What they are, as their file says.
+    wanted : mapping of int to str
+        Numbers and names that are wanted; names are matched by :func:`plain_name`.
+
+    Returns
+    -------
+    array
+        The array itself where no name is a wanted one (as of "Segment_1"), or all have their numbers already.
+
+    Raises
+    ------
+    InputError
+        When some labels have a wanted name and others have not.
+    """
+    numbers = {plain_name(name): label for label, name in wanted.items()}
+    there = [int(label) for label in np.unique(array) if label != 0]
+    found = {label: numbers.get(plain_name(names[label])) if label in names else None for label in there}
+    if not any(found.values()) or all(label == number for label, number in found.items()):
+        return array
+    unknown = [label for label, number in found.items() if number is None]
+    if unknown:
+        raise InputError(
+            f"Label {unknown[0]} is called {names.get(unknown[0], 'nothing')!r}, but wanted are {', '.join(wanted.values())}; "
+            "give it one of these names, or remove it."
+        )
+    result = np.zeros_like(array)
+    for label, number in found.items():
+        result[array == label] = number
+    return result
 
 
 def names_as_text(names: Mapping[int, str]) -> str:

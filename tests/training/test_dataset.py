@@ -187,3 +187,32 @@ def test_images_without_masks_are_refused_with_what_to_do(tmp_path: Path) -> Non
     (tmp_path / "images").mkdir()
     with pytest.raises(InputError, match="put them into"):
         open_dataset(tmp_path)
+
+
+def write_named(folder: Path, names: dict[int, str], ending: str = ".seg.nrrd") -> None:
+    """A pair whose labels are named by their file: the left half is 1, the right half 2."""
+    for part in ("images", "masks"):
+        (folder / part).mkdir(exist_ok=True)
+    array = np.zeros((3, 4, 6), np.int16)
+    write(Volume(array - 1000, scaling((2.0, 1.0, 1.0))), folder / "images" / "a.nrrd")
+    array[:, 1:3, :3], array[:, 1:3, 3:] = 1, 2
+    write(Volume(array, scaling((2.0, 1.0, 1.0))), folder / "masks" / f"a{ending}", names)
+
+
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".nrrd", ".mha", ".nii.gz"])
+def test_labels_are_learnt_by_the_names_of_their_file_whatever_their_numbers(tmp_path: Path, ending: str) -> None:
+    write_named(tmp_path, {1: "left lung", 2: "right lung"}, ending)
+    _, labels = open_dataset(tmp_path).load("a")
+    np.testing.assert_array_equal(labels.array[1, 1], [2, 2, 2, 1, 1, 1])
+
+
+def test_names_that_say_nothing_leave_the_numbers(tmp_path: Path) -> None:
+    write_named(tmp_path, {1: "Segment_1", 2: "Segment_2"})
+    _, labels = open_dataset(tmp_path).load("a")
+    np.testing.assert_array_equal(labels.array[1, 1], [1, 1, 1, 2, 2, 2])
+
+
+def test_a_name_that_the_data_set_does_not_know_is_refused_beside_one_that_it_knows(tmp_path: Path) -> None:
+    write_named(tmp_path, {1: "left lung", 2: "spleen"})
+    with pytest.raises(InputError, match=r"a\.seg\.nrrd: Label 2 is called 'spleen'"):
+        open_dataset(tmp_path).load("a")

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from napari_lungseg.errors import InputError
+from napari_lungseg.classes import LEFT, RIGHT
+from napari_lungseg.errors import InputError, reading
 from napari_lungseg.files import given_path
 from napari_lungseg.formats import READABLE, read
 from napari_lungseg.grid import laid_on
-from napari_lungseg.labels import whole_labels
+from napari_lungseg.labels import renumbered, whole_labels
 from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.volume import Array, Volume
 
@@ -21,6 +22,12 @@ from napari_lungseg.volume import Array, Volume
 MASKS = ("masks", "labels")
 #: Of a picture of a mask; never :data:`IGNORE` unless the data set says so.
 WHITE = 255
+
+
+#: Names by which the labels of files that name them are numbered where the data set says nothing.
+_LUNGS = {RIGHT: "right", LEFT: "left"}
+#: Name for :data:`IGNORE` in such a file.
+_UNJUDGED = "not judged"
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,11 @@ class Dataset:
         names = f"labels {self.labels[case]}", f"image {self.images[case].name}"
         labels = laid_on(labels, image, names, "give labels that were made on this image, or resample them first.")
         named = bool(self.names) or self.ignore is not None
-        return image, labels.with_array(_whole_numbers(np.asarray(labels.array), self.ignore, self.labels[case], named=named))
+        array = _whole_numbers(np.asarray(labels.array), self.ignore, self.labels[case], named=named)
+        if labels.names:
+            with reading(self.labels[case]):
+                array = renumbered(array, {**labels.names, IGNORE: _UNJUDGED}, {**(self.names or _LUNGS), IGNORE: _UNJUDGED})
+        return image, labels.with_array(array)
 
 
 def open_dataset(folder: Path | str) -> Dataset:
