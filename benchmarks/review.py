@@ -31,7 +31,7 @@ from napari_lungseg.model import Model, load_model
 from napari_lungseg.review import APART_MM, ONE_OPINION, TWO_OPINIONS, SliceMeasures, Weights, measure_slices, rank
 from napari_lungseg.segmentation import segment
 from napari_lungseg.training.dataset import Dataset, open_dataset
-from napari_lungseg.training.fit import TrainSettings
+from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.train import train
 
 #: Epochs of 100 steps for which the weak model of each seed is trained.

@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
+from napari_lungseg.cli.terminal import complain, say
 from napari_lungseg.formats import write
 from napari_lungseg.tables import as_csv
-from napari_lungseg.terminal import complain, say
 from napari_lungseg.volume import Volume, scaling
 
 

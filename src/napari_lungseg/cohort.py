@@ -20,13 +20,12 @@ import numpy as np
 
 from napari_lungseg.classes import spelled_out
 from napari_lungseg.cores import available_cores
-from napari_lungseg.errors import InputError
+from napari_lungseg.errors import InputError, memory_sentence
 from napari_lungseg.files import make_folder, write_whole
 from napari_lungseg.formats import check_target, read, write
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.model import DEFAULT_MODEL, load_model
 from napari_lungseg.tasks import Task
-from napari_lungseg.terminal import memory_sentence
 
 if TYPE_CHECKING:
     from napari_lungseg.model import Model

@@ -52,3 +52,9 @@ def reading(path: str | PathLike[str], message: str = "") -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
         raise InputError(message or f"{path} is damaged or not what its name says; copy or export it again.") from error
+
+
+def memory_sentence(error: MemoryError) -> str:
+    """Say in one sentence that memory is short; a reader's own sentence, which names the file, is kept."""
+    said = str(error)
+    return said if said.startswith("There is not") else "There is not enough memory; close other programs, or run fewer jobs."

@@ -346,10 +346,11 @@ def test_labels_that_lie_elsewhere_are_not_learnt(desk):
 
 
 def test_settings_that_make_no_sense_are_told_and_not_run(train_module, desk, messages):
-    train_module.controls.settings.controls["epochs"].value = 0
-    counted(desk, train_module, "epochs of at least 1")
+    for name in ("replay", "distillation"):
+        train_module.controls.settings.controls[name].value = 0.5
+    counted(desk, train_module, "at least 0.2 of the views")
     press(desk, train_module.controls.run)
-    assert "epochs of at least 1" in messages[-1]
+    assert "at least 0.2 of the views" in messages[-1]
     assert train_module.controls.run.text() == "Train"
 
 

@@ -1,91 +1,32 @@
-"""How a model is trained: one group of settings for the window, the terminal and Python."""
+"""Set how a model is trained: one group of settings for the window, the terminal and Python."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Self, get_args
+from functools import partial
+from typing import Any, Literal, Self
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.setting import check, setting, settings_of
 from napari_lungseg.training.augmentation.options import AugmentSettings
 
 Loss = Literal["bce", "dice", "bce-dice", "ce", "ce-dice"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["poly", "cosine", "constant"]
 
-_POSITIVE = ("epochs", "steps_per_epoch", "batch_size", "view_px")
-_SHARES = (
-    "coarse_share",
-    "warm_up",
-    "momentum",
-    "average",
-    "empty_share",
-    "foreground_share",
-    "validation_share",
-    "replay",
-    "distillation",
-    "encoder_rate",
-)
+_count = partial(setting, at_least=1)
+_share = partial(setting, at_least=0, at_most=1)
+#: In the window on demand, and no option of the terminal.
+_rare = partial(setting, at_least=0, folded=True, terminal=False)
+#: Strength of the augmentation for fine-tuning.
+_MILDER = 0.6
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How a model is trained. The defaults are for a new model; :meth:`fine_tuning` gives those for a few corrected slices.
+    """Set how a model is trained; each field's text says what it does.
 
-    Attributes
-    ----------
-    epochs, steps_per_epoch : int
-        Length of the run.
-    minutes : float or None
-        The run is cut to this time; the schedule knows and comes to its end with it.
-    patience : int or None
-        The run ends early when the validation Dice has not risen for so many epochs.
-    batch_size : int
-        Views a step at full resolution.
-    view_px : int
-        Pixels a side of a view, at the model's pixel size.
-    coarse_share : float
-        The first part of the run sees half the resolution and twice the batch: shape and place are learnt at half the price.
-    loss : {"bce", "dice", "bce-dice", "ce", "ce-dice"}
-        See :mod:`napari_lungseg.training.losses`.
-    optimizer : {"adam", "adamw", "sgd"}
-        SGD has Nesterov momentum.
-    learning_rate : float
-        Highest rate.
-    encoder_rate : float
-        Part of the learning rate that the layers before and in the middle get; 0 freezes them.
-    schedule : {"poly", "cosine", "constant"}
-        How the rate falls after the warm-up: to the power of 0.9 as in nnU-Net (Isensee et al. 2021, doi 10.1038/s41592-020-01008-z), as
-        half a cosine (Loshchilov and Hutter 2017, arXiv 1608.03983), or not at all.
-    warm_up : float
-        Part of the run over which the rate rises to its highest.
-    momentum : float
-        Of SGD.
-    weight_decay : float
-        Decay of the weights.
-    clip_norm : float
-        Longest gradient.
-    average : float
-        Decay of the running average of the weights (EMA), which is what is scored and kept; 0 for the weights themselves.
-    empty_share : float
-        Share of views of slices without any class, as far as there are such slices.
-    foreground_share : float
-        Share of views that are centred on a labelled pixel, where a slice is larger than a view.
-    validation_share : float
-        Part of the patients, or of the slices of a single one, that is put aside to watch the training.
-    pixel_mm : float or None
-        Pixel size of the new model; None for that of the base (0.75 mm for a new model).
-    keep_old : bool
-        Whether what the base knows is to be kept: its classes stay, and the new model is accepted only if it is no worse on the
-        base's own cases. Without it the base is only a start for something else.
-    replay : float
-        Share of views of the base's own cases, against forgetting.
-    distillation : float
-        Share of views of slices that nobody has judged, in which the base teaches, as far as it was right on judged slices of the same case
-        (Li and Hoiem 2016, arXiv 1606.09282).
-    seed : int
-        Fixes the run on the CPU.
-    augmentation : AugmentSettings
-        What happens to the slices.
+    The defaults are for a new model; :meth:`fine_tuning` gives those for a few corrected slices.
 
     Raises
     ------
@@ -93,82 +34,76 @@ class TrainSettings:
         When a setting makes no sense.
     """
 
-    epochs: int = 100
-    steps_per_epoch: int = 100
-    minutes: float | None = None
-    patience: int | None = None
-    batch_size: int = 6
-    view_px: int = 448
-    coarse_share: float = 0.4
-    loss: Loss = "bce-dice"
-    optimizer: Optimizer = "adamw"
-    learning_rate: float = 2e-3
-    encoder_rate: float = 1.0
-    schedule: Schedule = "poly"
-    warm_up: float = 0.03
-    momentum: float = 0.99
-    weight_decay: float = 1e-2
-    clip_norm: float = 5.0
-    average: float = 0.998
-    empty_share: float = 0.2
-    foreground_share: float = 0.33
-    validation_share: float = 0.2
-    pixel_mm: float | None = None
-    keep_old: bool = True
-    replay: float = 0.0
-    distillation: float = 0.0
-    seed: int = 0
+    epochs: int = _count(100, "Epochs at most", "Longest run in epochs; after each, the slices put aside are scored.", fine_tuning=30)
+    steps_per_epoch: int = _count(100, "Batches an epoch", "Batches learnt from in an epoch.", fine_tuning=10)
+    minutes: float | None = setting(
+        None, "Minutes at most", "Longest run in minutes; the schedule ends with it.", above=0, none="no limit", fine_tuning=2.0
+    )
+    patience: int | None = _count(
+        None, "Patience (epochs)", "End early when nothing got better for so many epochs.", none="never", fine_tuning=12
+    )
+    batch_size: int = _count(6, "Batch size", "Views learnt from at once; fewer where memory runs out.", fine_tuning=4)
+    view_px: int = _count(
+        448, "View (pixels)", "Side of a view at the model's pixel size; smaller is quicker, sees less.", step=32, fine_tuning=320
+    )
+    #: Shape and place are learnt at half the price.
+    coarse_share: float = _share(
+        0.4, "Coarse first", "First part of the run, at half the resolution.", step=0.1, fine_tuning=0.0, folded=True
+    )
+    loss: Loss = setting("bce-dice", "Loss", "What the training minimises.")
+    optimizer: Optimizer = setting("adamw", "Optimizer", "How weights follow the gradient.")
+    learning_rate: float = setting(
+        2e-3, "Learning rate", "The highest rate; lower forgets less and learns more slowly.", above=0, step=0.00005, fine_tuning=5e-4
+    )
+    encoder_rate: float = _share(1.0, "Encoder's rate", "Part of the rate that the encoder gets; 0 freezes it.", step=0.1, folded=True)
+    #: poly: to the power of 0.9 as in nnU-Net (Isensee et al. 2021, doi 10.1038/s41592-020-01008-z); cosine: half a cosine
+    #: (Loshchilov and Hutter 2017, arXiv 1608.03983).
+    schedule: Schedule = setting("poly", "Schedule", "How the rate falls to the end.")
+    warm_up: float = _rare(0.03, "Warm-up", "Part of the run over which the rate rises.", at_most=1, step=0.01)
+    momentum: float = _rare(0.99, "Momentum", "Nesterov momentum of the optimizer sgd.", at_most=1, step=0.01)
+    weight_decay: float = _rare(1e-2, "Weight decay", "Pulls the weights to zero.", step=0.001)
+    clip_norm: float = _rare(5.0, "Longest gradient", "Longest gradient; longer ones are cut.", above=0, step=0.5)
+    average: float = _rare(
+        0.998, "Weight average", "Decay of the weights' average (EMA), which is kept; 0: none.", at_most=1, step=0.001, fine_tuning=0.95
+    )
+    empty_share: float = _rare(0.2, "Empty slices", "Share of views of slices without any class.", at_most=1, step=0.05)
+    foreground_share: float = _rare(
+        0.33, "Centred on labels", "Share of views centred on a label, in slices larger than a view.", at_most=1, step=0.05
+    )
+    validation_share: float = _share(
+        0.2, "Share put aside", "Part of the patients, or of one's slices, that is only watched.", at_most=0.5, step=0.05
+    )
+    pixel_mm: float | None = setting(None, "Pixel (mm)", "Pixel size of the new model, in mm.", above=0, step=0.05, none="the base's")
+    keep_old: bool = setting(True, "Keep what it knows", "Accept only what is no worse on the base's own cases.", opposite="something-else")
+    replay: float = _share(0.0, "Replay", "Share of views of the base's own cases, against forgetting.", step=0.05, fine_tuning=0.25)
+    #: As far as the base was right on judged slices of the same case (Li and Hoiem 2016, arXiv 1606.09282).
+    distillation: float = _share(
+        0.0, "Distillation", "Share of views of unjudged slices, in which the base teaches.", step=0.005, fine_tuning=0.125
+    )
+    seed: int = setting(0, "Seed", "The same seed gives the same run on the CPU.", at_least=0, folded=True)
     augmentation: AugmentSettings = field(default_factory=AugmentSettings)
 
     def __post_init__(self) -> None:
-        for name in _POSITIVE:
-            if getattr(self, name) < 1:
-                raise InputError(f"Training needs {_words(name)} of at least 1, not {getattr(self, name)}.")
-        for name, choices in (("loss", Loss), ("optimizer", Optimizer), ("schedule", Schedule)):
-            if getattr(self, name) not in get_args(choices):
-                raise InputError(f"There is no {name} {getattr(self, name)!r}; choose from {', '.join(get_args(choices))}.")
-        for name in _SHARES:
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise InputError(f"The {_words(name)} of the training must lie between 0 and 1, not at {getattr(self, name):g}.")
-        if self.validation_share > 0.5:
-            raise InputError(f"At most half can be put aside for validation, not {self.validation_share:g}.")
+        check(self, "training")
         if self.replay + self.distillation > 0.8:
             raise InputError("Replay and distillation together must leave at least 0.2 of the views for what is new.")
-        if not self.learning_rate > 0:
-            raise InputError(f"The learning rate must be above 0, not {self.learning_rate:g}.")
-        if not (self.clip_norm > 0 and self.weight_decay >= 0):
-            raise InputError("The longest gradient must be above 0, and the weight decay not below.")
-        if self.pixel_mm is not None and not self.pixel_mm > 0:
-            raise InputError(f"The pixel size must be above 0 mm, not {self.pixel_mm:g}.")
-        if self.minutes is not None and not self.minutes > 0:
-            raise InputError(f"The time for training must be above 0 minutes, not {self.minutes:g}.")
-        if self.patience is not None and self.patience < 1:
-            raise InputError(f"Training can stop early after 1 epoch or more without a better result, not after {self.patience}.")
 
     @classmethod
     def fine_tuning(cls, **changes: Any) -> Self:
-        """Settings to teach a model from a few corrected slices without its forgetting the old ones; any of them can be changed."""
+        """Make settings to teach a model from a few corrected slices without its forgetting the old ones.
+
+        Parameters
+        ----------
+        **changes
+            Settings to change.
+
+        Raises
+        ------
+        InputError
+            When there is no such setting, or one makes no sense.
+        """
         unknown = changes.keys() - {setting.name for setting in fields(cls)}
         if unknown:
             raise InputError(f"There is no training setting {sorted(unknown)[0]!r}.")
-        return cls(**{**_FINE_TUNING, **changes})
-
-
-_FINE_TUNING: dict[str, Any] = {
-    "epochs": 30,
-    "steps_per_epoch": 10,
-    "minutes": 2.0,
-    "patience": 12,
-    "batch_size": 4,
-    "view_px": 320,
-    "coarse_share": 0.0,
-    "learning_rate": 5e-4,
-    "average": 0.95,
-    "replay": 0.25,
-    "distillation": 0.125,
-    "augmentation": AugmentSettings(strength=0.6),
-}
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ").replace(" px", " size in pixels")
+        own = {name: about.fine_tuning for name, about in settings_of(cls).items() if about.fine_tuning is not ...}
+        return cls(**{"augmentation": AugmentSettings(strength=_MILDER), **own, **changes})

@@ -1,5 +1,5 @@
 """Change slices at random before a model learns from them; the options need no torch, the views do."""
 
-from napari_lungseg.training.augmentation.options import RANGES, AugmentSettings, IntensitySettings, SpatialSettings
+from napari_lungseg.training.augmentation.options import AugmentSettings, IntensitySettings, SpatialSettings
 
-__all__ = ["RANGES", "AugmentSettings", "IntensitySettings", "SpatialSettings"]
+__all__ = ["AugmentSettings", "IntensitySettings", "SpatialSettings"]

@@ -1,119 +1,70 @@
-"""Options of the augmentation of training views; they need no torch."""
+"""Set what may happen to a training view; no torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
 
-from napari_lungseg.errors import InputError
+from napari_lungseg.setting import check, setting
+
+#: Probability that something happens; 0 switches it off.
+_chance = partial(setting, at_least=0, at_most=1, unit="%", step=5)
+#: How far something goes; 0 switches it off.
+_amount = partial(setting, at_least=0, step=5, shown_to=1000)
+#: As exp(u) with u within plus or minus this; forms show it as about so many percent.
+_factor = partial(_amount, unit="%", shown_to=100, either_way=True)
 
 
 @dataclass(frozen=True)
 class SpatialSettings:
-    """Ranges of the geometric augmentation; a probability of 0 or a range of 0 switches a part off.
+    """Set the geometric augmentation.
 
-    Attributes
-    ----------
-    any_rotation : float
-        Probability of a rotation through the full circle (patients on their side or belly).
-    rotation_deg : float
-        Else a rotation within plus or minus this.
-    translation_mm : float
-        Shift of the view's centre from the body's.
-    log_scale : float
-        The zoom is exp(u) with u within plus or minus this.
-    log_aspect : float
-        Stretch of one axis against the other.
-    flip : float
-        Probability of a left-right flip.
-    elastic : float
-        Probability of an elastic deformation.
-    elastic_mm : float
-        Standard deviation of its displacements.
+    ``any_rotation``, ``flip`` and ``elastic`` are probabilities. The view is turned within plus or minus ``rotation_deg``, its centre
+    moved within ``translation_mm``, zoomed by exp(u) with u within ``log_scale``, and one axis stretched against the other within
+    ``log_aspect``; ``elastic_mm`` is the standard deviation of the displacements.
     """
 
-    any_rotation: float = 0.35
-    rotation_deg: float = 20.0
-    translation_mm: float = 35.0
-    log_scale: float = 0.25
-    log_aspect: float = 0.1
-    flip: float = 0.5
-    elastic: float = 0.3
-    elastic_mm: float = 5.0
+    any_rotation: float = _chance(0.35, "Any rotation", "How often turned through the full circle: patients on their side or belly.")
+    rotation_deg: float = _amount(20.0, "Rotation", "Turned within this range to either side.", unit="°", shown_to=180, either_way=True)
+    translation_mm: float = _amount(35.0, "Translation", "Moved within this range.", unit="mm", either_way=True)
+    log_scale: float = _factor(0.25, "Scale", "Enlarged or made smaller by up to about this.")
+    log_aspect: float = _factor(0.1, "Stretch", "One axis stretched against the other by up to about this.")
+    flip: float = _chance(0.5, "Flip", "How often left and right are exchanged.")
+    elastic: float = _chance(0.3, "Elastic", "How often bent.")
+    elastic_mm: float = _amount(5.0, "Elastic", "How far bent.", unit="mm")
 
 
 @dataclass(frozen=True)
 class IntensitySettings:
-    """Probabilities of the changes of intensity, 0 switches one off, and how far they go.
+    """Set the changes of intensity: how often each happens, and how far it goes at most.
 
-    Attributes
-    ----------
-    kernel : float
-        Softer (blur) or sharper reconstruction.
-    kernel_px : float
-        Largest standard deviation of the blur, in pixels of the view.
-    noise : float
-        Grainy noise.
-    noise_hu : float
-        Its largest standard deviation.
-    low_resolution : float
-        Coarser sampling.
-    low_resolution_times : float
-        How many times coarser at most.
-    brightness : float
-        Shifted to brighter or darker.
-    brightness_hu : float
-        By at most so much.
-    contrast : float
-        Scaled about the darkest grey.
-    log_contrast : float
-        By exp(u) with u within plus or minus this.
-    gamma : float
-        Grey curve bent.
-    log_gamma : float
-        Its exponent is exp(u) with u within plus or minus this.
-    eight_bit : float
-        Seen through a random window with 256 greys (HU images only).
-    recolour : float
-        Every density gets a random new grey, so that shape and place must be learnt.
+    ``kernel_px`` is the largest standard deviation of a blur in pixels of the view, ``noise_hu`` that of the noise. The grey curve's
+    exponent is exp(u) with u within ``log_gamma``, the contrast about the darkest grey exp(u) with u within ``log_contrast``.
+    ``eight_bit`` is for HU images only. ``recolour`` leaves shape and place alone to be learnt from.
     """
 
-    kernel: float = 0.35
-    kernel_px: float = 1.8
-    noise: float = 0.35
-    noise_hu: float = 120.0
-    low_resolution: float = 0.12
-    low_resolution_times: float = 4.0
-    brightness: float = 0.3
-    brightness_hu: float = 60.0
-    contrast: float = 0.3
-    log_contrast: float = 0.08
-    gamma: float = 0.15
-    log_gamma: float = 0.35
-    eight_bit: float = 0.2
-    recolour: float = 0.1
+    kernel: float = _chance(0.35, "Sharpness", "How often softer or sharper.")
+    kernel_px: float = _amount(1.8, "Sharpness", "How much softer or sharper.", unit="px", step=0.5, shown_to=20)
+    noise: float = _chance(0.35, "Noise", "How often grainy.")
+    noise_hu: float = _amount(120.0, "Noise", "How grainy at most.", unit="HU")
+    low_resolution: float = _chance(0.12, "Low resolution", "How often coarser.")
+    low_resolution_times: float = _amount(4.0, "Low resolution", "How many times coarser at most.", unit="times", step=0.5, shown_to=20)
+    brightness: float = _chance(0.3, "Brightness", "How often brighter or darker.")
+    brightness_hu: float = _amount(60.0, "Brightness", "How much brighter or darker at most.", unit="HU", either_way=True)
+    contrast: float = _chance(0.3, "Contrast", "How often with more or less contrast.")
+    log_contrast: float = _factor(0.08, "Contrast", "How much more or less at most, about.")
+    gamma: float = _chance(0.15, "Gamma", "How often the curve of greys is bent.")
+    log_gamma: float = _factor(0.35, "Gamma", "How far it is bent at most, about.")
+    eight_bit: float = _chance(0.2, "Window", "How often seen through a random window, with 256 greys.")
+    recolour: float = _chance(0.1, "New greys", "How often every density gets a random new grey.")
 
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    """Everything that may happen to a slice; probabilities, 0 switches a part off.
+    """Set everything that may happen to a slice.
 
-    Attributes
-    ----------
-    strength : float
-        Multiplies all probabilities and ranges, but for the flip.
-    spatial : SpatialSettings
-        Rotation, translation, flip, scale, elastic.
-    intensity : IntensitySettings
-        Kernel, noise, window, contrast.
-    disease : float
-        Disease drawn into the lung (HU images of models that know the lung, as the next four).
-    gas : float
-        Gas outside the lung.
-    arms, table : float
-        Things beside the body.
-    cut_off : float
-        A circular field of view.
+    ``strength`` multiplies all probabilities and ranges, but for the flip. Disease, gas, arms, table and cut-off field of view are drawn
+    into HU images of models that know the lung.
 
     Raises
     ------
@@ -121,43 +72,20 @@ class AugmentSettings:
         When one is negative, or a probability is above 1.
     """
 
-    strength: float = 1.0
+    strength: float = _amount(1.0, "Augmentation", "Strength of the augmentation, but for the flip; 0 for none.", unit="%")
     spatial: SpatialSettings = field(default_factory=SpatialSettings)
     intensity: IntensitySettings = field(default_factory=IntensitySettings)
-    disease: float = 0.45
-    gas: float = 0.25
-    arms: float = 0.1
-    table: float = 0.15
-    cut_off: float = 0.12
+    disease: float = _chance(0.45, "Disease", "How often disease is drawn into the lung: consolidation, masses, fluid, air.")
+    gas: float = _chance(0.25, "Gas outside", "How often gas is drawn outside the lung.")
+    arms: float = _chance(0.1, "Arms", "How often arms lie beside the body.")
+    table: float = _chance(0.15, "Table", "How often a table is drawn.")
+    cut_off: float = _chance(0.12, "Cut off", "How often the field of view is a circle.")
 
     def __post_init__(self) -> None:
         for group in (self, self.spatial, self.intensity):
-            for setting in fields(group):
-                value: Any = getattr(group, setting.name)
-                largest = 1.0 if setting.name not in RANGES else float("inf")
-                if isinstance(value, (int, float)) and not 0.0 <= value <= largest:
-                    raise InputError(f"The augmentation's {setting.name.replace('_', ' ')} cannot be {value:g}; 0 switches it off.")
+            check(group, "augmentation")
 
     @classmethod
     def off(cls) -> AugmentSettings:
-        """Settings under which nothing happens."""
+        """Make settings under which nothing happens."""
         return cls(0.0, SpatialSettings(flip=0.0))
-
-
-#: Settings that are no probabilities.
-RANGES = frozenset(
-    {
-        "strength",
-        "rotation_deg",
-        "translation_mm",
-        "log_scale",
-        "log_aspect",
-        "elastic_mm",
-        "kernel_px",
-        "noise_hu",
-        "low_resolution_times",
-        "brightness_hu",
-        "log_contrast",
-        "log_gamma",
-    }
-)

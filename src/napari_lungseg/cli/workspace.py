@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_lungseg.terminal import SOME_FAILED
+from napari_lungseg.cli.terminal import SOME_FAILED
 
 workspace = typer.Typer(help="Rescue what a damaged workspace holds.", rich_markup_mode=None, no_args_is_help=True)
 

@@ -5,21 +5,29 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from tqdm import tqdm
 
-from napari_lungseg.terminal import say
+from napari_lungseg.cli.terminal import Device, flag, say, with_settings
+from napari_lungseg.setting import settings_of
+from napari_lungseg.training.augmentation import AugmentSettings
+from napari_lungseg.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from napari_lungseg.card import Card
-    from napari_lungseg.training.settings import TrainSettings
     from napari_lungseg.training.train import Trial
     from napari_lungseg.training.updates import PooledScores, Update
 
 
+#: Settings that are options: those of the training, and the strength of the augmentation.
+OPTIONS = settings_of(TrainSettings) | {"augmentation": settings_of(AugmentSettings)["strength"]}
+
+
+@with_settings(OPTIONS)
 def train(
     dataset: Annotated[
         Path,
@@ -32,34 +40,14 @@ def train(
         str | None, typer.Option("--from", help="Model to start from, by name or folder; without it training starts anew.")
     ] = None,
     preset: Annotated[str, typer.Option(help="Architecture of a new model: small or article.")] = "small",
-    epochs: Annotated[int | None, typer.Option(help="Longest run, in epochs.")] = None,
-    steps_per_epoch: Annotated[int | None, typer.Option(help="Steps of an epoch.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="At most this long.")] = None,
-    patience: Annotated[int | None, typer.Option(help="End when the validation Dice has not risen for so many epochs.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Views a step.")] = None,
-    view_px: Annotated[int | None, typer.Option(help="Pixels a side of a view.")] = None,
-    loss: Annotated[str | None, typer.Option(help="bce, dice, bce-dice, ce or ce-dice.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adam, adamw or sgd.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
-    encoder_rate: Annotated[float | None, typer.Option(help="Part of it that the encoder gets; 0 freezes it.")] = None,
-    pixel_mm: Annotated[float | None, typer.Option(help="Pixel size of the model, in mm; the base's by default.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="poly, cosine or constant.")] = None,
-    augmentation: Annotated[float | None, typer.Option(help="Strength of the augmentation; 0 for none.")] = None,
-    coarse_share: Annotated[float | None, typer.Option(help="First part of the run at half the resolution.")] = None,
-    validation_share: Annotated[float | None, typer.Option(help="Part that is put aside to watch, up to 0.5.")] = None,
-    replay: Annotated[float | None, typer.Option(help="Share of views of the base's own cases.")] = None,
-    distillation: Annotated[float | None, typer.Option(help="Share of views of unjudged slices, in which the base teaches.")] = None,
-    keep_old: Annotated[
-        bool | None, typer.Option("--keep-old/--something-else", help="Keep what the base knows, or take it as a start for something else.")
-    ] = None,
     sweep: Annotated[
         int, typer.Option(help="Try so many learning rates and strengths of augmentation first, each in a run of this length.")
     ] = 0,
-    seed: Annotated[int | None, typer.Option(help="Fixes the run on the CPU.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in the output folder, with its own slices and settings.")
     ] = False,
+    **settings: Any,
 ) -> None:
     """Train a model, or fine-tune one with --from, and save it with its card.
 
@@ -68,29 +56,8 @@ def train(
     """
     from napari_lungseg.training.train import train as run
 
-    given = {
-        "epochs": epochs,
-        "steps_per_epoch": steps_per_epoch,
-        "minutes": minutes,
-        "patience": patience,
-        "batch_size": batch_size,
-        "view_px": view_px,
-        "loss": loss,
-        "optimizer": optimizer,
-        "learning_rate": learning_rate,
-        "encoder_rate": encoder_rate,
-        "schedule": schedule,
-        "pixel_mm": pixel_mm,
-        "coarse_share": coarse_share,
-        "validation_share": validation_share,
-        "replay": replay,
-        "distillation": distillation,
-        "keep_old": keep_old,
-        "seed": seed,
-    }
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    settings = _settings(changes, augmentation, new=base is None)
-    command = _command(base, preset, changes, augmentation, sweep)
+    changes = {name: value for name, value in settings.items() if value is not None}
+    command = _command(base, preset, changes, sweep)
     # Of the processes that torchrun starts, one speaks.
     speaks = os.environ.get("RANK", "0") == "0"
     with _Bar(speaks) as bar:
@@ -99,7 +66,7 @@ def train(
             output,
             base=base,
             preset=preset,
-            settings=settings,
+            settings=_settings(changes, new=base is None),
             device=device,
             resume=resume,
             trials=sweep,
@@ -110,25 +77,24 @@ def train(
         _report(model.card, output)
 
 
-def _settings(changes: dict[str, Any], augmentation: float | None, *, new: bool) -> TrainSettings:
-    from dataclasses import replace
-
-    from napari_lungseg.training.settings import TrainSettings
-
-    settings = TrainSettings(**changes) if new else TrainSettings.fine_tuning(**changes)
-    return settings if augmentation is None else replace(settings, augmentation=replace(settings.augmentation, strength=augmentation))
+def _settings(changes: dict[str, Any], *, new: bool) -> TrainSettings:
+    own = {name: value for name, value in changes.items() if name != "augmentation"}
+    settings = TrainSettings(**own) if new else TrainSettings.fine_tuning(**own)
+    strength = changes.get("augmentation", settings.augmentation.strength)
+    return replace(settings, augmentation=replace(settings.augmentation, strength=strength))
 
 
-def _command(base: str | None, preset: str, changes: dict[str, Any], augmentation: float | None, sweep: int) -> str:
-    """What was asked for, as a card keeps it: without paths, which may hold names of people."""
+def _command(base: str | None, preset: str, changes: dict[str, Any], sweep: int) -> str:
+    """Return what was asked for, as a card keeps it: without paths, which may hold names of people."""
     told = ["napari-lungseg", "train", "DATA", "-o", "MODEL"]
     told += ["--preset", preset] if base is None else ["--from", Path(base).name]
-    for name, value in (changes | {"augmentation": augmentation, "sweep": sweep or None}).items():
-        if name == "keep_old" and value is not None:
-            told.append("--keep-old" if value else "--something-else")
-        elif value is not None:
-            told += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
-    return shlex.join(told)
+    for name, value in changes.items():
+        on, _, off = flag(name, OPTIONS[name]).partition("/")
+        if isinstance(value, bool):
+            told.append(on if value else off)
+        else:
+            told += [on, f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join(told + (["--sweep", str(sweep)] if sweep else []))
 
 
 class _Bar:

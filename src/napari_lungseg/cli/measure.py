@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from napari_lungseg.cli.terminal import named_labels, say
 from napari_lungseg.errors import InputError
-from napari_lungseg.terminal import named_labels, say
 
 
 def measure(

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from napari_lungseg.errors import InputError
-from napari_lungseg.terminal import SOME_FAILED, UNUSABLE, complain, memory_sentence, named_labels, say
+from napari_lungseg.cli.terminal import SOME_FAILED, UNUSABLE, complain, named_labels, say
+from napari_lungseg.errors import InputError, memory_sentence
 
 
 def evaluate(

@@ -1,0 +1,61 @@
+"""``napari-lungseg models``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_lungseg.cli.terminal import say
+
+models = typer.Typer(help="List, show, import, accept and remove models.", rich_markup_mode=None, no_args_is_help=True)
+
+
+@models.command("list")
+def list_them() -> None:
+    """List the models that can be used by name."""
+    from napari_lungseg.library import list_models
+
+    for entry in list_models(candidates=True):
+        about = entry.card.description.partition("\n")[0] if entry.card else entry.problem
+        mark = "" if entry.card is None or entry.card.accepted else "  (candidate)"
+        say(f"{entry.name}  ({entry.place}){mark}  {about}")
+
+
+@models.command()
+def show(name: Annotated[str, typer.Argument(help="Name or folder of a model.")]) -> None:
+    """Print a model's card."""
+    from napari_lungseg.card import read_card
+    from napari_lungseg.library import CARD_FILE, find_model
+
+    typer.echo(read_card(find_model(name) / CARD_FILE).to_json(), nl=False)
+
+
+@models.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="Folder with card.json and weights.safetensors.")],
+    name: Annotated[str | None, typer.Option(help="Name to import it under; the card's own by default.")] = None,
+) -> None:
+    """Check a model and copy it into your library."""
+    from napari_lungseg.model import import_model
+
+    say(f"Imported {import_model(folder, name)}")
+
+
+@models.command()
+def accept(name: Annotated[str, typer.Argument(help="Name of a candidate in your library.")]) -> None:
+    """Make a candidate, a model not shown to be better than its base, one that is offered like the others."""
+    from napari_lungseg.library import accept_model
+
+    accept_model(name)
+    say(f"Accepted {name}")
+
+
+@models.command()
+def remove(name: Annotated[str, typer.Argument(help="Name of a model in your library.")]) -> None:
+    """Remove a model from your library."""
+    from napari_lungseg.library import remove_model
+
+    remove_model(name)
+    say(f"Removed {name}")

@@ -1,0 +1,88 @@
+"""``napari-lungseg segment``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_lungseg import __version__
+from napari_lungseg.architecture import DEFAULT_MODEL
+from napari_lungseg.cli.terminal import SOME_FAILED, UNUSABLE, Device, complain, printable, say
+
+#: Names of labels that are lung.
+LUNGS = {"right", "left", "lungs"}
+
+
+def segment(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Files, DICOM folders, or folders of scans.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A file (its ending decides the format) or, for several scans, a folder.")],
+    model: Annotated[str, typer.Option(help="Name or folder of a model.")] = DEFAULT_MODEL,
+    device: Device = "auto",
+    threshold: Annotated[
+        float, typer.Option(help="Probability, 0 to 1, from which on a voxel is lung, or what else the model finds.")
+    ] = 0.5,
+    save_probability: Annotated[bool, typer.Option("--save-probability", help="Write the probability (percent) as well.")] = False,
+    no_postprocess: Annotated[bool, typer.Option("--no-postprocess", help="Only threshold.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write what was done to this JSON file.")] = None,
+    jobs: Annotated[int, typer.Option(help="Scans at a time, each in a process of its own.")] = 1,
+    series: Annotated[str | None, typer.Option(help="Which series (number or description) or point of time, if several.")] = None,
+    fill_gaps: Annotated[bool, typer.Option("--fill-gaps", help="Interpolate where DICOM slices are missing or uneven.")] = False,
+) -> int:
+    """Segment the lungs: label 1 is the right lung, 2 the left. Other models have the labels of their cards."""
+    from tqdm import tqdm
+
+    from napari_lungseg.cohort import CohortSettings, Outcome, segment_files, write_report
+    from napari_lungseg.files import new_path
+    from napari_lungseg.mask import MaskSettings
+    from napari_lungseg.tasks import Task, plan
+
+    mask = MaskSettings.without_postprocessing(threshold) if no_postprocess else MaskSettings(threshold=threshold)
+    settings = CohortSettings(model, device, mask, jobs, series, fill_gaps)
+    if report is not None:
+        new_path(report)
+    tasks, unusable = plan(inputs, output, save_probability=save_probability)
+    outcomes = [Outcome(path, {}, error) for path, error in unusable.items()]
+    several = len(tasks) + len(outcomes) > 1
+    bar = tqdm(disable=None, unit=" slices" if jobs == 1 else " scans", total=len(tasks), file=sys.stderr, leave=False)
+
+    def progress(task: Task, done: int, total: int) -> None:
+        if done == 1:
+            bar.reset(total)
+            bar.set_description(printable(task.source.name), refresh=False)
+        bar.update(done - bar.n)
+
+    with bar:
+        for outcome in segment_files(tasks, settings, progress):
+            outcomes.append(outcome)
+            if jobs > 1:
+                bar.update()
+            with tqdm.external_write_mode():
+                for notice in outcome.record.get("notices", ()):
+                    say(f"{outcome.source}: {notice}", err=True)
+                if outcome.record:
+                    say(_summary(outcome.record))
+    failed = [outcome for outcome in outcomes if outcome.error]
+    for outcome in failed:
+        complain(outcome.error)
+    if len(failed) == len(outcomes):
+        return UNUSABLE
+    if report is not None:
+        write_report(report, __version__, outcomes)
+    if failed and several:
+        say(f"{len(failed)} of {len(outcomes)} scans failed.", err=True)
+    return SOME_FAILED if failed else 0
+
+
+def _summary(record: dict[str, Any]) -> str:
+    voxels, volumes = record["voxels"], record["volume_ml"]
+    if volumes is not None:
+        # Lungs have liters, a tumour may have less than one mL.
+        found = [f"{name} {volume:.{0 if name in LUNGS else 1}f} mL" for name, volume in volumes.items()]
+    elif voxels.keys() <= LUNGS:
+        found = [f"{sum(voxels.values())} voxels of lung"]
+    else:
+        found = [f"{name} {count} voxels" for name, count in voxels.items()]
+    return f"{record['output']}: {', '.join(found)} ({record['seconds']:.1f} s)"
