@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QLabel
 from superqt import QElidingLabel
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.training.updates import Comparison, Overview, PooledScores, Verdict
+from napari_lungseg.training.updates import BeforeAfter, Overview, PooledScores, Verdict
 from napari_lungseg.widgets.forms import wrapped
 from napari_lungseg.widgets.notices import as_text, show_error, show_info, show_warning
 from napari_lungseg.widgets.readers import read_layers
@@ -53,7 +53,7 @@ def test_what_there_is_to_learn_from_shows_names_as_text(open_desk) -> None:
 def test_the_verdict_shows_names_as_text() -> None:
     values = {NAME: 0.5, "lung": 0.5}
     scores = PooledScores(0.1, *(dict(values) for _ in range(4)))
-    table = _table(Verdict(True, "", Comparison(1, None, scores), None, ()))
+    table = _table(Verdict(True, "", BeforeAfter(1, None, scores), None, ()))
     assert "<img" not in table
     assert unescape(table).count(NAME) == 4
 

@@ -17,7 +17,7 @@ from napari_lungseg.training.augmentation import AugmentSettings
 from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.sources import TrainingCase
-from napari_lungseg.training.updates import Comparison, Finished, Overview, PooledScores, SlicePicture, Verdict
+from napari_lungseg.training.updates import BeforeAfter, Finished, Overview, PooledScores, SlicePicture, Verdict
 from napari_lungseg.widgets.layers import volume_to_layer
 from napari_lungseg.widgets.train.augment_form import AugmentForm
 from napari_lungseg.widgets.train.curves import Curves
@@ -154,7 +154,7 @@ def test_the_table_shows_before_and_after_of_new_and_old_slices(qtbot):
     better = replace(SCORES, dice={"lung": 0.95})
     picture = SlicePicture("case slice 3", *(np.zeros((9, 9), np.uint8) for _ in range(3)), 0.95)
     verdict = Verdict(
-        True, "Accepted.", Comparison(3, SCORES, better), Comparison(24, SCORES, SCORES), ((None, picture), (picture, picture))
+        True, "Accepted.", BeforeAfter(3, SCORES, better), BeforeAfter(24, SCORES, SCORES), ((None, picture), (picture, picture))
     )
     box.show_end(Finished("folder", "lung-ct-tuned", verdict, 60.0))
     table = box.table.text()
@@ -204,7 +204,7 @@ def test_the_module_fits_a_small_screen_at_every_stage(open_desk):
         if fold.isCheckable() and not fold.isChecked():
             fold.click()
     picture = SlicePicture("case slice 3", *(np.zeros((90, 120), np.uint8) for _ in range(3)), 0.95)
-    verdict = Verdict(True, "Accepted. " * 20, Comparison(3, SCORES, SCORES), Comparison(24, SCORES, SCORES), ((None, picture),) * 4)
+    verdict = Verdict(True, "Accepted. " * 20, BeforeAfter(3, SCORES, SCORES), BeforeAfter(24, SCORES, SCORES), ((None, picture),) * 4)
     controls.show_overview(Overview(1, 2, 3, {"a name that is much longer than any other": 3} | {"b" * 30: 1}, 4, 5, "split. " * 30), 100.0)
     stages = (controls.show_setup, controls.show_running, lambda: controls.show_verdict(Finished("f", "n" * 64, verdict, 1.0)))
     for stage in stages:

@@ -8,11 +8,11 @@ import torch
 from napari_lungseg.errors import InputError
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.training.augmentation import AugmentSettings, IntensitySettings, SpatialSettings
+from napari_lungseg.training.augmentation.augment import augment, preview
 from napari_lungseg.training.augmentation.disease import DISEASES, effusion, pneumothorax
 from napari_lungseg.training.augmentation.distractors import arms, field_of_view, gas, table
 from napari_lungseg.training.augmentation.intensity import degrade, express
 from napari_lungseg.training.augmentation.spatial import view
-from napari_lungseg.training.augmentation.view import augment, preview
 from napari_lungseg.training.dataset import open_dataset
 from napari_lungseg.training.samples import IGNORE, LabelledSlice, slices_of
 

@@ -18,7 +18,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.library import CARD_FILE
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.training.augmentation import AugmentSettings
-from napari_lungseg.training.augmentation.view import preview
+from napari_lungseg.training.augmentation.augment import preview
 from napari_lungseg.training.plan import choose_classes
 from napari_lungseg.training.prepare import look_over, prepare
 from napari_lungseg.training.run import run

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_lungseg.training.augmentation.augment import augment
 from napari_lungseg.training.augmentation.options import AugmentSettings
-from napari_lungseg.training.augmentation.view import augment
 from napari_lungseg.training.samples import LabelledSlice
 from napari_lungseg.training.settings import TrainSettings
 

@@ -19,7 +19,7 @@ from napari_lungseg.segmentation import segment
 from napari_lungseg.training.dataset import Dataset
 from napari_lungseg.training.losses import LOSSES
 from napari_lungseg.training.samples import IGNORE, LabelledSlice
-from napari_lungseg.training.updates import Comparison, PooledScores, SlicePicture
+from napari_lungseg.training.updates import BeforeAfter, PooledScores, SlicePicture
 from napari_lungseg.unet import UNet, probabilities
 from napari_lungseg.volume import Volume
 
@@ -162,14 +162,14 @@ def forgotten(before: PooledScores | None, after: PooledScores | None) -> bool:
     return before is not None and after is not None and before.mean_dice - after.mean_dice > TOLERANCE
 
 
-def decide(new: Comparison | None, old: Comparison | None, no_validation: str) -> tuple[bool, str]:
+def decide(new: BeforeAfter | None, old: BeforeAfter | None, no_validation: str) -> tuple[bool, str]:
     """Whether to accept a model, and why.
 
     Parameters
     ----------
-    new : Comparison or None
+    new : BeforeAfter or None
         Validation slices; None where there are none.
-    old : Comparison or None
+    old : BeforeAfter or None
         Frozen cases of the base; None where there are none, or what it knows need not be kept.
     no_validation : str
         Why there are no validation slices.
@@ -199,7 +199,7 @@ def decide(new: Comparison | None, old: Comparison | None, no_validation: str) -
     return True, f"Accepted: {figures}."
 
 
-def _slices(compared: Comparison) -> str:
+def _slices(compared: BeforeAfter) -> str:
     return f"{compared.slices} slice{'' if compared.slices == 1 else 's'}"
 
 

@@ -32,7 +32,7 @@ from napari_lungseg.training.samples import LabelledSlice
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.split import Split
 from napari_lungseg.training.updates import (
-    Comparison,
+    BeforeAfter,
     EpochDone,
     Finished,
     PooledScores,
@@ -190,8 +190,8 @@ def _shown(setup: RunSetup) -> list[LabelledSlice]:
 
 def _verdict(setup: RunSetup, network: UNet, before: Pair, after: Pair, pictures: list[SlicePicture]) -> Verdict:
     new_slices = len(spread(setup.slices["validation"], COMPARED))
-    new = Comparison(new_slices, before[0], after[0]) if after[0] is not None else None
-    old = Comparison(len(setup.old.frozen), before[1], after[1]) if setup.old is not None and after[1] is not None else None
+    new = BeforeAfter(new_slices, before[0], after[0]) if after[0] is not None else None
+    old = BeforeAfter(len(setup.old.frozen), before[1], after[1]) if setup.old is not None and after[1] is not None else None
     accepted, why = decide(new, old, setup.plan.overview.split)
     shown = [setup.judge.picture(network, item) for item in _shown(setup)]
     before_and_after = zip(pictures, shown, strict=True) if pictures else ((None, picture) for picture in shown)

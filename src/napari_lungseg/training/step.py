@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from napari_lungseg.device import is_out_of_memory
 from napari_lungseg.errors import InputError
@@ -149,8 +150,7 @@ def rate_factor(settings: TrainSettings, progress: float) -> float:
 
 @torch.no_grad()
 def update_average(average: UNet, network: UNet, decay: float) -> None:
-    """Move the running average towards the network."""
-    for mean, new in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(new, 1.0 - decay)
+    """Move the running average towards the network; buffers are copied."""
+    get_ema_multi_avg_fn(decay)(list(average.parameters()), list(network.parameters()), None)
     for counted, latest in zip(average.buffers(), network.buffers(), strict=True):
         counted.copy_(latest)

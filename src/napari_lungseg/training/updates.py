@@ -161,7 +161,7 @@ class EpochDone:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BeforeAfter:
     """One group of slices before and after.
 
     Attributes
@@ -189,7 +189,7 @@ class Verdict:
         Better on what is new and no worse on what is old.
     why : str
         One or two sentences for the person.
-    new, old : Comparison or None
+    new, old : BeforeAfter or None
         Validation slices; frozen cases of the base.
     pictures : tuple of (before, after)
         Validation slices with the base's mask (None for a new model) and the new model's.
@@ -197,8 +197,8 @@ class Verdict:
 
     accepted: bool
     why: str
-    new: Comparison | None
-    old: Comparison | None
+    new: BeforeAfter | None
+    old: BeforeAfter | None
     pictures: tuple[tuple[SlicePicture | None, SlicePicture], ...] = ()
 
 

@@ -14,7 +14,7 @@ from napari_lungseg.widgets.texts import html_label
 from napari_lungseg.widgets.train.pictures import Picture, Pictures
 
 if TYPE_CHECKING:
-    from napari_lungseg.training.updates import Comparison, Finished, SlicePicture, Verdict
+    from napari_lungseg.training.updates import BeforeAfter, Finished, SlicePicture, Verdict
 
 METRICS = {"dice": "Dice", "iou": "IoU", "precision": "Precision", "recall": "Recall"}
 BETTER, WORSE = "#3ddc97", "#ff6b6b"
@@ -115,7 +115,7 @@ def _table(verdict: Verdict) -> str:
     return f"<table cellpadding=1 width='100%'>{rows}</table>"
 
 
-def _rows(compared: Comparison) -> str:
+def _rows(compared: BeforeAfter) -> str:
     rows = ""
     for name in compared.after.dice:
         for metric, text in METRICS.items():
