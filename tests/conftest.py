@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -30,6 +31,15 @@ for _name, _folder in _FOLDERS.items():
     (_HOME / _folder).mkdir(exist_ok=True)
     os.environ[_name] = str(_HOME / _folder)
 os.environ.pop("NAPARI_LUNGSEG_MODELS", None)
+# napari keeps its settings in memory: it would write them whenever a test's window opens and closes.
+os.environ["NAPARI_CONFIG"] = ""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imports_never_collected() -> None:
+    """Leave what was imported out of garbage collection, which napari begins at every removal of a layer, and training at its end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -91,13 +90,6 @@ def manifests_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PluginManifest, "discover", lambda paths=(): iter(found))
         yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def imports_never_collected() -> None:
-    """Leave what was imported out of garbage collection: napari collects at every removal of a layer, which took 0.3 s of most tests."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -33,35 +33,13 @@ def test_four_views_show_the_same_patient_from_three_sides_and_in_3d(four):
     assert right[:, 1].mean() < left[:, 1].mean()
 
 
-def test_all_go_where_one_goes(four):
+def test_all_go_where_one_goes_and_with_shift_where_the_mouse_leads(four):
     views = four.views()
     views[View.CORONAL][0].dims.set_current_step(1, 20)
     views[View.SAGITTAL][0].dims.set_current_step(2, 33)
     four.viewer.dims.set_current_step(0, 6)
     for model, _ in views.values():
         np.testing.assert_allclose(model.dims.point, four.mask.data_to_world((6, 20, 33)), atol=1e-6)
-
-
-def test_the_crosshair_meets_where_the_voxel_is_drawn(four):
-    voxel = (6, 20, 33)
-    four.mask.data = np.zeros_like(SIDES)
-    four.mask.data[voxel] = 1
-    four.mask.colormap = {1: "red", None: "red"}
-    four.mask.opacity = 1.0
-    four.mask.refresh()
-    four.viewer.dims.point = four.mask.data_to_world(voxel)
-    turn(four.qtbot)
-    for model, canvas in four.views().values():
-        model.scene.camera.zoom *= 2.3
-        model.scene.camera.center = np.add(model.scene.camera.center, (0.0, 11.0, -7.0))
-        turn(four.qtbot)
-        lines = canvas.canvas.native.findChild(Crosshair)
-        row, column = bright(canvas)
-        x, y = lines.centre()
-        np.testing.assert_allclose((x - lines.width() / 2, y - lines.height() / 2), (column, row), atol=1.5)
-
-
-def test_with_shift_the_mouse_leads_all_views(four):
     model, canvas = four.views()[View.CORONAL]
     aim = four.mask.data_to_world((6, model.dims.current_step[1], 70))
     for modifier, moved in ((Qt.KeyboardModifier.NoModifier, False), (Qt.KeyboardModifier.ShiftModifier, True)):
@@ -82,6 +60,25 @@ def test_with_shift_the_mouse_leads_all_views(four):
             arrive(four, model, world, partial(move, spot(model, canvas, world)))
         assert np.allclose(four.viewer.dims.point, aim, atol=2.5) == moved
     np.testing.assert_allclose(four.four_up.sagittal.dims.point, four.viewer.dims.point)
+
+
+def test_the_crosshair_meets_where_the_voxel_is_drawn(four):
+    voxel = (6, 20, 33)
+    four.mask.data = np.zeros_like(SIDES)
+    four.mask.data[voxel] = 1
+    four.mask.colormap = {1: "red", None: "red"}
+    four.mask.opacity = 1.0
+    four.mask.refresh()
+    four.viewer.dims.point = four.mask.data_to_world(voxel)
+    turn(four.qtbot)
+    for model, canvas in four.views().values():
+        model.scene.camera.zoom *= 2.3
+        model.scene.camera.center = np.add(model.scene.camera.center, (0.0, 11.0, -7.0))
+        turn(four.qtbot)
+        lines = canvas.canvas.native.findChild(Crosshair)
+        row, column = bright(canvas)
+        x, y = lines.centre()
+        np.testing.assert_allclose((x - lines.width() / 2, y - lines.height() / 2), (column, row), atol=1.5)
 
 
 def test_a_stroke_in_any_view_is_one_of_the_masks_own(four):
@@ -157,7 +154,7 @@ def test_layers_come_and_go_in_all_views(four):
     assert not four.four_up.coronal.layers
 
 
-def test_changed_surfaces_are_offered_anew(four):
+def test_changed_surfaces_are_offered_anew_also_where_they_change_while_they_are_made(four):
     update, told = four.four_up.update, four.four_up.told
     before = four.four_up.solid.layers[0].data[0]
     assert update.isHidden()
@@ -169,13 +166,10 @@ def test_changed_surfaces_are_offered_anew(four):
         four.qtbot.mouseClick(update, Qt.MouseButton.LeftButton)
     assert update.isHidden()
     assert four.four_up.solid.layers[0].data[0] is not before
-
-
-def test_a_stroke_while_the_surfaces_are_made_is_not_passed_over(four):
-    four.mask.brush_size = 9
-    four.mask.paint((4, 36, 48), 1)
+    # A stroke while they are made is not passed over.
+    four.mask.paint((4, 50, 48), 1)
     with four.qtbot.waitSignal(four.viewing.solid.made, timeout=SOON):
-        four.qtbot.mouseClick(four.four_up.update, Qt.MouseButton.LeftButton)
+        four.qtbot.mouseClick(update, Qt.MouseButton.LeftButton)
         four.mask.paint((4, 20, 48), 1)
-    assert four.four_up.told.text() == CHANGED
-    assert not four.four_up.update.isHidden()
+    assert told.text() == CHANGED
+    assert not update.isHidden()

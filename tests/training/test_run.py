@@ -197,7 +197,7 @@ def test_cancelled_run_leaves_all_models_and_can_be_gone_on_with(chests, blank, 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
 def test_killed_run_ends_as_an_unbroken_one_when_resumed(chests, blank, tmp_path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    settings = quick(epochs=6)
+    settings = quick(epochs=4)
     go(FolderSource(chests), whole, blank, settings)
     list(prepare(FolderSource(chests), killed, base=str(blank), settings=settings))
     # As many threads as here: another number adds in another order.
@@ -279,7 +279,7 @@ def test_new_model_in_one_call_from_pairs_of_pictures(tmp_path) -> None:
 @pytest.mark.skipif(not torch.distributed.is_available() or os.name == "nt", reason="gloo")
 def test_two_processes_learn_one_model_together_in_the_terminal(chests, blank, tmp_path) -> None:
     out = tmp_path / "both"
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29541", "-m", "napari_lungseg"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "napari_lungseg"]
     command = [*launch, "train", str(chests), "-o", str(out), "--from", str(blank), "--device", "cpu", "--epochs", "3", "--steps-per-epoch"]
     command += ["10", "--batch-size", "2", "--view-px", "48", "--learning-rate", "1e-2", "--augmentation", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -316,7 +316,7 @@ def test_processes_that_learn_together_have_one_set_of_weights(tmp_path) -> None
         "    torch.save(weights, f'{sys.argv[1]}/{processes.size}-{processes.rank}.pt')\n"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    two = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29542", str(script), str(tmp_path)]
+    two = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(script), str(tmp_path)]
     for command in (two, [sys.executable, str(script), str(tmp_path)]):
         done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
         assert done.returncode == 0, done.stderr[-3000:]
