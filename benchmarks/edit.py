@@ -34,13 +34,13 @@ from qtpy.QtWidgets import QApplication
 from scipy import ndimage
 
 from napari_lungseg import edit
+from napari_lungseg.edit.tool import Tool, Work, carry_out
+from napari_lungseg.edit.tools import METHODS, TOOLS
 from napari_lungseg.formats import read
 from napari_lungseg.mask import make_mask
 from napari_lungseg.sample import sample_ct, sample_lungs
 from napari_lungseg.volume import Array, Volume, bounding_box
 from napari_lungseg.widgets import remask
-from napari_lungseg.widgets.correct.tool import Tool, Work, carry_out
-from napari_lungseg.widgets.correct.tools import METHODS, TOOLS
 from napari_lungseg.widgets.demo import SIZE, virtual_display
 from napari_lungseg.widgets.layers import volume_to_layer
 from napari_lungseg.widgets.lookup import result_for
@@ -264,11 +264,11 @@ def tools(desk: Desk) -> None:
             source = {"grow_from_seeds": marks, "fill_between": drawn(volume.array)}.get(name, volume.array)
             work = functools.partial(work_on, desk.ct, source, values)
             if "slice" in tool.scopes:
-                row(f"{title}: slice", [seconds(functools.partial(carry_out, tool, work(index), (), None)) for index in indices])
+                row(f"{title}: slice", [seconds(functools.partial(carry_out, tool, work(index), ())) for index in indices])
             if "volume" in tool.scopes:
-                whole = functools.partial(carry_out, tool, work(None), (), None)
+                whole = functools.partial(carry_out, tool, work(None), ())
                 row(f"{title}: volume", [seconds(whole) for _ in range(VOLUMES)])
-    change = carry_out(TOOLS["grow"], work_on(desk.ct, volume.array, {"mm": 2.0}, indices[0]), (), None)
+    change = carry_out(TOOLS["grow"], work_on(desk.ct, volume.array, {"mm": 2.0}, indices[0]), ())
     assert change is not None
     there = functools.partial(desk.result.edit_now, change.box, change.before, change.after, "grow")
     back = functools.partial(desk.result.edit_now, change.box, change.after, change.before, "grow")

@@ -10,9 +10,9 @@ from qtpy.QtWidgets import QScrollArea
 from superqt import QCollapsible
 from waiting import settle, turn
 
+from napari_lungseg.edit.tools import TOOLS
 from napari_lungseg.volume import Volume, scaling
 from napari_lungseg.widgets.correct.controls import NEW
-from napari_lungseg.widgets.correct.tools import TOOLS
 from napari_lungseg.widgets.correct.widget import CorrectWidget
 
 CT, LUNGS = chest()

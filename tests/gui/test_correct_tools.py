@@ -8,9 +8,9 @@ from phantom import chest
 from qtpy.QtCore import Qt, QTimer
 from waiting import settle
 
+from napari_lungseg.edit.tools import TOOLS
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.correct.tool_form import HEADING
-from napari_lungseg.widgets.correct.tools import TOOLS
 from napari_lungseg.widgets.lookup import result_holding
 
 CT, LUNGS = chest()

@@ -15,6 +15,13 @@ JOBS = {
     "count": ("teaching", "count"),
     "example": ("teaching", "find_example"),
     "views": ("teaching", "show_views"),
+    "tool": ("correcting", "apply_tool"),
+    "score": ("correcting", "score_slices"),
+    "measure": ("measuring", "measure_mask"),
+    "report": ("measuring", "report_mask"),
+    "save surfaces": ("measuring", "save_surfaces"),
+    "surfaces": ("measuring", "make_surfaces"),
+    "compare": ("measuring", "compare_masks"),
 }
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
+from napari_lungseg.edit.tool import Change, Tool, carry_out, restricted
 from napari_lungseg.errors import InputError
 from napari_lungseg.steps import Step
 from napari_lungseg.widgets.correct.controls import CorrectControls
 from napari_lungseg.widgets.correct.pick import Picker
 from napari_lungseg.widgets.correct.run import ToolRun
-from napari_lungseg.widgets.correct.tool import Change, Tool, carry_out
 from napari_lungseg.widgets.correct.work import gather
 from napari_lungseg.widgets.notices import show_warning
 from napari_lungseg.widgets.results import Result
@@ -104,7 +104,8 @@ class Applying(QObject):
         try:
             work, step = gather(self._viewer, result, tool, form.where.value, self._label.value, form.values(), at)
             if work.labels.ndim == 2:
-                self._made(tool, carry_out(tool, work, step, result.allowed))
+                change = carry_out(tool, work, step)
+                self._made(tool, restricted(change, result.allowed) if change is not None and result.allowed is not None else change)
                 return
         except InputError as error:
             self._refuse(str(error))

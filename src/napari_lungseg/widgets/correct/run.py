@@ -1,22 +1,17 @@
-"""A tool at work on a whole volume, off the GUI thread."""
+"""A tool at work on a whole volume, in the engine."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
+import numpy as np
 from qtpy.QtCore import QObject, Signal
 
-from napari_lungseg.widgets.background import create_worker
-from napari_lungseg.widgets.correct.tool import Allowed, Change, Tool, Work, carry_out
-from napari_lungseg.widgets.worker import Failed, sentence
-
-#: Seconds between two reports of progress.
-REPORT_S = 0.05
-
-
-class _CancelledError(Exception):
-    """The person does not want the result any more."""
+from napari_lungseg.edit.tool import Allowed, Change, Tool, Work, restricted
+from napari_lungseg.edit.tools import TOOLS
+from napari_lungseg.volume import Array
+from napari_lungseg.widgets.tasks import Request, Task
+from napari_lungseg.widgets.worker import Failed
 
 
 class ToolRun(QObject):
@@ -42,35 +37,35 @@ class ToolRun(QObject):
     def __init__(self, tool: Tool, work: Work, step: tuple[int, ...], allowed: Allowed | None) -> None:
         super().__init__()
         self.tool = tool
-        self._work, self._step, self._allowed = replace(work, progress=self._report), step, allowed
-        self._cancelled = False
-        self._reported = 0.0
+        self._work, self._step, self._allowed = work, step, allowed
+        self._task, self._limiting = Task(self, tool.label), Task(self, tool.label)
+        self._task.yielded.connect(lambda progress: self.progressed.emit(*progress))
+        self._task.returned.connect(self._returned)
+        self._limiting.returned.connect(self.ended)
+        for task in (self._task, self._limiting):
+            task.failed.connect(lambda text: self.ended.emit(Failed(text)))
 
     def start(self) -> None:
         """Begin."""
-        worker = create_worker(self._carry_out)
-        worker.returned.connect(self._returned)
-        worker.start()
+        self._task.run(_request, self.tool, self._work, self._step)
 
     def cancel(self) -> None:
         """End now; what is still computed is dropped."""
-        self._cancelled = True
+        self._task.cancel()
+        self._limiting.cancel()
 
-    def _carry_out(self) -> Change | Failed | None:
-        try:
-            return carry_out(self.tool, self._work, self._step, self._allowed)
-        except _CancelledError:
-            return None
-        except Exception as error:
-            return Failed(sentence(error, self.tool.label))
-
-    def _report(self, done: int, total: int) -> None:
-        if self._cancelled:
-            raise _CancelledError
-        if time.monotonic() - self._reported > REPORT_S:
-            self._reported = time.monotonic()
-            self.progressed.emit(done, total)
-
-    def _returned(self, made: Change | Failed | None) -> None:
-        if not self._cancelled:
+    def _returned(self, made: Change | None) -> None:
+        if made is None or self._allowed is None:
             self.ended.emit(made)
+        else:
+            self._limiting.run(restricted, made, self._allowed)
+
+
+def _request(tool: Tool, work: Work, step: tuple[int, ...]) -> Request:
+    """Read what is lazy, and ask the engine."""
+    name = next(name for name, known in TOOLS.items() if known is tool)
+    return Request("tool", (name, replace(work, image=_read(work.image), other=_read(work.other)), step))
+
+
+def _read(array: Array | None) -> Array | None:
+    return None if array is None else np.asarray(array)

@@ -10,8 +10,8 @@ from magicgui.widgets import CheckBox, ComboBox, PushButton, create_widget
 from magicgui.widgets.bases import ValueWidget
 from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
-from napari_lungseg.widgets.correct.tool import SCOPES, Parameter, Tool
-from napari_lungseg.widgets.correct.tools import TOOLS
+from napari_lungseg.edit.tool import SCOPES, Parameter, Tool
+from napari_lungseg.edit.tools import TOOLS
 from napari_lungseg.widgets.forms import emphasise, form, replace_choices, shorten
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
 

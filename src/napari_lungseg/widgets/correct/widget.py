@@ -14,7 +14,6 @@ from napari_lungseg.corrections import as_box
 from napari_lungseg.errors import InputError
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import labels_in
-from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.correct.applying import Applying
 from napari_lungseg.widgets.correct.brush import Brush
 from napari_lungseg.widgets.correct.changes import Changes
@@ -25,6 +24,7 @@ from napari_lungseg.widgets.layers import UNIT, volume_from_layer
 from napari_lungseg.widgets.lookup import is_mask, result_with
 from napari_lungseg.widgets.results import RESULTS, Result
 from napari_lungseg.widgets.saving.session import session_of
+from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.view import displayed_slice, displayed_step
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ class CorrectWidget(QWidget):
         self._changes: Changes | None = None
         self._brush = Brush(viewer, self.controls.modes, self.controls.diameter, self.controls.sphere)
         self._applying = Applying(viewer, self.controls)
+        self._listing = Task(self, "Looking for labels")
+        self._listing.returned.connect(self._labels_listed)
+        self._listing.failed.connect(self.controls.tools.tell)
         self._later = QTimer(self)
         self._later.setSingleShot(True)
         self._later.timeout.connect(self._show_state)
@@ -141,6 +144,7 @@ class CorrectWidget(QWidget):
     def _let_go(self) -> None:
         self._brush.hold(None)
         self._applying.hold(None)
+        self._listing.forget()
         if self._result is None:
             return
         assert self._lungs is not None
@@ -162,14 +166,11 @@ class CorrectWidget(QWidget):
     def _list_labels(self) -> None:
         """Look in the background for labels other than those of the displayed slice."""
         assert self._lungs is not None
-        worker = create_worker(labels_in, self._lungs.data)
-        worker.returned.connect(partial(self._labels_listed, self._lungs))
-        worker.start()
+        self._listing.run(labels_in, self._lungs.data)
 
-    def _labels_listed(self, lungs: Labels, found: list[int]) -> None:
-        if lungs is self._lungs:
-            self._labels.update(found)
-            self._show_labels()
+    def _labels_listed(self, found: list[int]) -> None:
+        self._labels.update(found)
+        self._show_labels()
 
     def _show_labels(self) -> None:
         if self._lungs is not None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels, Layer, Shapes
 
+from napari_lungseg.edit.tool import Scope, Tool, Work, visible
 from napari_lungseg.errors import InputError
 from napari_lungseg.grid import grid_difference
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Volume
-from napari_lungseg.widgets.correct.tool import Scope, Tool, Work, visible
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.results import Result
 from napari_lungseg.widgets.view import displayed_slice, displayed_step, displayed_voxel, voxel_shape
@@ -74,11 +74,11 @@ def gather(
     work = Work(
         volume=volume,
         where=where,
-        labels=volume.array[where],
+        labels=volume.array[where] if where else volume.array,
         axis=axis,
         index=displayed_voxel(viewer, lungs)[axis] if shown else None,
         label=label,
-        values=values,
+        values={name: value for name, value in values.items() if not isinstance(value, Layer)},
         image=_image(result, lungs, step).array[where] if tool.needs_image else None,
         other=_on_the_same_grid(lungs, volume, values["other"], step).array[where] if values.get("other") is not None else None,
         at=None if at is None else visible(where, at[-volume.ndim :]),

@@ -13,13 +13,12 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxL
 
 from napari_lungseg.comparison import as_csv, as_json, case_rows, slice_rows
 from napari_lungseg.files import write_whole
-from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.evaluate.errors import COLOURS, MEANINGS
 from napari_lungseg.widgets.evaluate.table import ScoreTable
 from napari_lungseg.widgets.evaluate.work import Comparison
 from napari_lungseg.widgets.forms import NO_CURVES, wrapped
 from napari_lungseg.widgets.notices import show_error, show_info
-from napari_lungseg.widgets.worker import Failed, attempt
+from napari_lungseg.widgets.tasks import Task
 
 if TYPE_CHECKING:
     from napari_lungseg.widgets.evaluate.plot import SlicePlot
@@ -49,6 +48,9 @@ class Display(QWidget):
         for button in (self.copy, self.csv, self.json):
             buttons.addWidget(button)
         layout.addLayout(buttons)
+        self._saving = Task(self, "Saving the comparison")
+        self._saving.returned.connect(show_info)
+        self._saving.failed.connect(show_error)
         self.hide()
         self.table.chosen.connect(self._turn)
         self.copy.clicked.connect(self.table.copy)
@@ -82,9 +84,7 @@ class Display(QWidget):
         name = f"{self._compared.prediction.name} scores.{ending}"
         path, _ = QFileDialog.getSaveFileName(self, "Save the scores", name, f"{ending.upper()} (*.{ending})")
         if path:
-            worker = create_worker(attempt, _write, Path(path), self._compared, ending, what="Saving the comparison")
-            worker.returned.connect(_saved)
-            worker.start()
+            self._saving.run(_write, Path(path), self._compared, ending)
 
 
 def slice_dice(compared: Comparison, label: str) -> npt.NDArray[np.float64]:
@@ -97,13 +97,6 @@ def _write(path: Path, compared: Comparison, ending: str) -> str:
     slices = slice_rows(compared.prediction.name, compared.slices)
     write_whole(path, as_csv(rows) if ending == "csv" else as_json(rows, slices))
     return f"Saved {path}."
-
-
-def _saved(outcome: str | Failed) -> None:
-    if isinstance(outcome, Failed):
-        show_error(outcome.text)
-    else:
-        show_info(outcome)
 
 
 def _make_plot() -> SlicePlot | None:

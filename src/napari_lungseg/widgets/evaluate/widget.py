@@ -15,19 +15,18 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QVBoxLayout, QWi
 from napari_lungseg.metrics import TOLERANCE_MM
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.appearance import label_names
-from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.evaluate.display import Display, slice_dice
 from napari_lungseg.widgets.evaluate.errors import show_errors
-from napari_lungseg.widgets.evaluate.work import Comparison, compare, read_reference
+from napari_lungseg.widgets.evaluate.work import Comparison, Pair, compare, read_reference
 from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, scrolled
 from napari_lungseg.widgets.layers import layer_geometry
 from napari_lungseg.widgets.lookup import is_mask, result_holding
 from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.results import RESULTS
 from napari_lungseg.widgets.saving.bar import MASK_FILES
+from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
 from napari_lungseg.widgets.view import displayed_step, displayed_voxel, show_slice
-from napari_lungseg.widgets.worker import Failed, attempt
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -67,6 +66,11 @@ class EvaluateWidget(QWidget):
             step=0.5,
             tooltip="Distance up to which two surfaces count as one in the surface Dice.",
         )
+        self._pair: Pair | None = None
+        self._task = Task(self, "The evaluation")
+        self._task.yielded.connect(self._read)
+        self._task.returned.connect(self._ended)
+        self._task.failed.connect(self._failed)
         self._running = False
         self._watched: list[tuple[Any, Any]] = []
         self._lay_out()
@@ -155,10 +159,8 @@ class EvaluateWidget(QWidget):
         """Open a mask from a file, on the voxels of the prediction, and make it the reference."""
         layer = self.prediction.value
 
-        def opened(read: tuple[Array, dict[int, str] | None] | Failed) -> None:
-            if isinstance(read, Failed):
-                show_error(read.text)
-            elif layer in self.viewer.layers:
+        def opened(read: tuple[Array, dict[int, str] | None]) -> None:
+            if layer in self.viewer.layers:
                 active = self.viewer.layers.selection.active
                 labels, names = read
                 features = None if names is None else label_names(names)
@@ -166,9 +168,11 @@ class EvaluateWidget(QWidget):
                 self.reference.value = self.viewer.add_labels(labels, **options, **layer_geometry(layer))
                 self.viewer.layers.selection.active = active
 
-        worker = create_worker(attempt, read_reference, path, layer, displayed_step(self.viewer, layer), what=f"Reading {path.name}")
-        worker.returned.connect(opened)
-        worker.start()
+        reading = Task(self, f"Reading {path.name}")
+        reading.returned.connect(opened)
+        reading.failed.connect(show_error)
+        reading.released.connect(reading.deleteLater)
+        reading.run(read_reference, path, layer, displayed_step(self.viewer, layer))
 
     # ---- comparing
 
@@ -178,20 +182,24 @@ class EvaluateWidget(QWidget):
         self._tell("Comparing …")
         pair = [(layer, displayed_step(self.viewer, layer)) for layer in (self.prediction.value, self.reference.value)]
         self._unwatch()
-        worker = create_worker(attempt, compare, *pair, self.tolerance.value, what="The evaluation")
-        worker.returned.connect(self._ended)
+        self._task.run(compare, *pair, self.tolerance.value)
         self._watch()
-        worker.start()
 
-    def _ended(self, compared: Comparison | Failed) -> None:
+    def _read(self, pair: Pair) -> None:
+        self._pair = pair
+
+    def _failed(self, text: str) -> None:
         self._running = False
-        if isinstance(compared, Failed):
-            self._forget()
-            self._chosen()
-            self._tell(compared.text)
-            show_error(compared.text)
-            self.idle.emit(compared.text)
-            return
+        self._forget()
+        self._chosen()
+        self._tell(text)
+        show_error(text)
+        self.idle.emit(text)
+
+    def _ended(self, outcome: Any) -> None:
+        assert self._pair is not None
+        self._running = False
+        compared, self._pair = self._pair.comparison(*outcome), None
         if compared.prediction != self.prediction.value or compared.reference != self.reference.value:
             # Others were chosen meanwhile.
             self._tell("")

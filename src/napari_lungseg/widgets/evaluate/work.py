@@ -1,8 +1,8 @@
-"""Comparing two label layers, off the GUI thread."""
+"""What is read of two label layers before the engine compares them, and what comes out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -11,10 +11,11 @@ import numpy as np
 from napari.layers import Labels
 
 from napari_lungseg.formats import read_segments
-from napari_lungseg.metrics import Scores, disagreement, evaluate, evaluate_slices
+from napari_lungseg.metrics import Scores
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.appearance import names_on
 from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.widgets.tasks import Request
 from napari_lungseg.widgets.view import voxel_shape
 from napari_lungseg.workspace import import_mask
 
@@ -50,22 +51,31 @@ class Comparison:
     in_mm: bool
 
 
-def compare(prediction: tuple[Labels, Step], reference: tuple[Labels, Step], tolerance_mm: float) -> Comparison:
-    """Compare the volumes of two layers, each at a step of its time axes (InputError where they do not fit)."""
+def compare(prediction: tuple[Labels, Step], reference: tuple[Labels, Step], tolerance_mm: float) -> Generator[Pair, None, Request]:
+    """Ask the engine to compare the volumes of two layers, each at a step of its time axes."""
     # napari takes it for the names of labels, and would halt the window to import it.
     import_module("pandas")
     found, known = _volume(*prediction), _volume(*reference)
-    errors = np.zeros(voxel_shape(reference[0]), np.uint8)
-    errors[reference[1]] = disagreement(found, known).array
-    return Comparison(
-        prediction=prediction[0],
-        reference=reference[0],
-        scores=evaluate(found, known, tolerance_mm=tolerance_mm),
-        slices=evaluate_slices(found, known, tolerance_mm=tolerance_mm),
-        axis=known.axial_axis,
-        errors=errors,
-        in_mm=found.spacing_known or known.spacing_known,
-    )
+    yield Pair(*prediction, *reference, known.axial_axis, in_mm=found.spacing_known or known.spacing_known)
+    return Request("compare", (found, known, tolerance_mm))
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two layers that are compared, each at a step of its time axes; otherwise as :class:`Comparison`."""
+
+    prediction: Labels
+    prediction_step: Step
+    reference: Labels
+    reference_step: Step
+    axis: int
+    in_mm: bool
+
+    def comparison(self, scores: Mapping[str, Scores], slices: Mapping[str, tuple[Scores, ...]], errors: Array) -> Comparison:
+        """What came out."""
+        whole = np.zeros(voxel_shape(self.reference), np.uint8)
+        whole[self.reference_step] = errors
+        return Comparison(self.prediction, self.reference, scores, slices, self.axis, whole, self.in_mm)
 
 
 def read_reference(path: Path, layer: Labels, step: Step) -> tuple[Array, dict[int, str] | None]:

@@ -14,7 +14,6 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_lungseg.files import write_whole
 from napari_lungseg.measurement import Measurements, as_rows
 from napari_lungseg.tables import as_csv
-from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.lookup import image_of, is_image, is_mask
 from napari_lungseg.widgets.measure.controls import MeasureControls
@@ -23,10 +22,10 @@ from napari_lungseg.widgets.measure.work import Chosen, measuring, reporting, sa
 from napari_lungseg.widgets.notices import show_error, show_info
 from napari_lungseg.widgets.results import RESULTS
 from napari_lungseg.widgets.saving.session import session_of
+from napari_lungseg.widgets.tasks import Request, Task
 from napari_lungseg.widgets.view import displayed_step
 from napari_lungseg.widgets.views.viewing import viewing_of
 from napari_lungseg.widgets.watch import MaskWatch
-from napari_lungseg.widgets.worker import Failed
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -59,6 +58,10 @@ class MeasureWidget(QWidget):
         #: What the table shows, and the layer it is of.
         self.measured: Measurements | None = None
         self._of: Layer | None = None
+        self._done: Callable[[Any], None] | None = None
+        self._task = Task(self, "The measurement")
+        self._task.returned.connect(self._returned)
+        self._task.failed.connect(self._failed)
         self._running = False
         self._watched: MaskWatch | None = None
         self._viewing = viewing_of(viewer, self)
@@ -125,13 +128,14 @@ class MeasureWidget(QWidget):
 
     def _measure(self) -> None:
         chosen = self._chosen()
-        self._start("Measuring …", partial(self._show, chosen.mask), measuring, chosen)
+        self._start("Measuring …", "The measurement", partial(self._show, chosen.mask), measuring, chosen)
 
     def _save_report(self) -> None:
         path = self._ask("A page about the mask", ".html", "HTML (*.html)")
         if path is not None:
             chosen = self._chosen()
-            self._start("Measuring and writing …", partial(self._reported, chosen.mask, path), reporting, chosen, path)
+            done = partial(self._reported, chosen.mask, path)
+            self._start("Measuring and writing …", "Writing the report", done, reporting, chosen, path)
 
     def _save_csv(self) -> None:
         path = self._ask("All measures as a table", ".csv", "CSV (*.csv)")
@@ -156,7 +160,7 @@ class MeasureWidget(QWidget):
     def _save_surfaces(self) -> None:
         path = self._ask("The surfaces of all labels, in mm", ENDING, SURFACE_FILES)
         if path is not None:
-            self._start("Making the surfaces …", self._saved, saving, self._chosen(), path)
+            self._start("Making the surfaces …", "Writing the surface", self._saved, saving, self._chosen(), path)
 
     def _ask(self, title: str, ending: str, kinds: str) -> Path | None:
         mask = self.controls.mask.value
@@ -168,18 +172,20 @@ class MeasureWidget(QWidget):
 
     # ---- in the background
 
-    def _start(self, text: str, done: Callable[[Any], None], function: Callable[..., Any], *args: Any) -> None:
+    def _start(self, text: str, what: str, done: Callable[[Any], None], function: Callable[..., Request], *args: Any) -> None:
         self._begin(text)
-        worker = create_worker(function, *args)
-        worker.returned.connect(partial(self._ended, done))
-        worker.start()
+        self._done, self._task.what = done, what
+        self._task.run(function, *args)
 
-    def _ended(self, done: Callable[[Any], None], outcome: Any) -> None:
-        if isinstance(outcome, Failed):
-            show_error(outcome.text)
-            self._end(outcome.text)
-        else:
-            self._end("", partial(done, outcome))
+    def _returned(self, outcome: Any) -> None:
+        done, self._done = self._done, None
+        assert done is not None
+        self._end("", partial(done, outcome))
+
+    def _failed(self, text: str) -> None:
+        self._done = None
+        show_error(text)
+        self._end(text)
 
     def _begin(self, text: str) -> None:
         self._running = True

@@ -1,4 +1,4 @@
-"""What runs off the GUI thread: reading the layers, measuring, and writing files. No layer is changed here."""
+"""What is read of the layers before the engine measures; runs in a thread."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from pathlib import Path
 from napari.layers import Layer
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.measurement import Measurements, measure, write_report
-from napari_lungseg.mesh import surfaces, write_surfaces
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.appearance import names_on
-from napari_lungseg.widgets.layers import labels_now, volume_from_layer
-from napari_lungseg.widgets.worker import Failed, sentence
+from napari_lungseg.widgets.layers import labels_now, read_volume, volume_from_layer
+from napari_lungseg.widgets.tasks import Request
 
 
 @dataclass(frozen=True)
@@ -44,36 +42,24 @@ class Chosen:
 
     def values(self) -> Volume | None:
         """The image."""
-        return None if self.image is None else volume_from_layer(self.image, self.image_step)
+        return None if self.image is None else read_volume(volume_from_layer(self.image, self.image_step))
 
 
-def measuring(chosen: Chosen) -> Measurements | Failed:
-    """Measure a mask."""
-    try:
-        # The layer's features need it, and would halt the window for a second to import it.
-        import_module("pandas")
-        return measure(chosen.labels(), chosen.values())
-    except Exception as error:
-        return Failed(sentence(error, "The measurement"))
+def measuring(chosen: Chosen) -> Request:
+    """Ask the engine to measure a mask."""
+    # The layer's features need it, and would halt the window for a second to import it.
+    import_module("pandas")
+    return Request("measure", (chosen.labels(), chosen.values()))
 
 
-def reporting(chosen: Chosen, path: Path) -> Measurements | Failed:
-    """Measure a mask and write the page about it."""
-    try:
-        labels, values = chosen.labels(), chosen.values()
-        measured = measure(labels, values)
-        write_report(path, chosen.mask.name, measured, labels, values)
-        return measured
-    except Exception as error:
-        return Failed(sentence(error, "Writing the report"))
+def reporting(chosen: Chosen, path: Path) -> Request:
+    """Ask the engine to measure a mask and write the page about it."""
+    return Request("report", (path.absolute(), chosen.mask.name, chosen.labels(), chosen.values()))
 
 
-def saving(chosen: Chosen, path: Path) -> Path | Failed:
-    """Make the surfaces of all labels and write them in LPS mm."""
-    try:
-        labels = chosen.labels()
-        if not labels.spacing_known:
-            raise InputError(f"The voxels of '{chosen.mask.name}' have no known size, so there is no surface in mm; set the layer's scale.")
-        return write_surfaces(surfaces(labels), path, labels.names)
-    except Exception as error:
-        return Failed(sentence(error, "Writing the surface"))
+def saving(chosen: Chosen, path: Path) -> Request:
+    """Ask the engine to make the surfaces of all labels and write them (InputError where the voxels have no size)."""
+    labels = chosen.labels()
+    if not labels.spacing_known:
+        raise InputError(f"The voxels of '{chosen.mask.name}' have no known size, so there is no surface in mm; set the layer's scale.")
+    return Request("save surfaces", (path.absolute(), labels))

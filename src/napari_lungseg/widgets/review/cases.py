@@ -8,13 +8,11 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.formats import scans_in
-from napari_lungseg.widgets.background import create_worker
-from napari_lungseg.widgets.latest import LatestWins
 from napari_lungseg.widgets.lookup import result_of
 from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.saving.session import Session
+from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.texts import plain_label
-from napari_lungseg.widgets.worker import Failed, sentence
 from napari_lungseg.workspace import CaseSummary
 
 #: Milliseconds after something was saved until the list is brought up to date.
@@ -43,7 +41,11 @@ class Cases(QWidget):
         self._open: Path | None = None
         self._known: dict[Path | None, CaseSummary] = {}
         self._going_on = False
-        self._reading = LatestWins(self, "Reading the workspace", self._arrived)
+        self._reading, self._listing = Task(self, "Reading the workspace"), Task(self, "Listing the scans")
+        self._reading.returned.connect(self._arrived)
+        self._reading.failed.connect(self._not_read)
+        self._listing.returned.connect(self._listed)
+        self._listing.failed.connect(show_error)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (self._hint, self.list, self.choose):
@@ -68,14 +70,10 @@ class Cases(QWidget):
 
     def open_folder(self, folder: Path) -> None:
         """List the scans of a folder and open the first that is not reviewed."""
-        worker = create_worker(_scans, folder)
-        worker.returned.connect(self._listed)
-        worker.start()
+        self._listing.what = f"Listing the scans in {folder}"
+        self._listing.run(scans_in, folder)
 
-    def _listed(self, paths: list[Path] | Failed) -> None:
-        if isinstance(paths, Failed):
-            show_error(paths.text)
-            return
+    def _listed(self, paths: list[Path]) -> None:
         self._paths, self._open = paths, None
         self.next()
 
@@ -91,14 +89,15 @@ class Cases(QWidget):
         if workspace is None:
             self._arrived([])
         else:
-            self._reading.ask(workspace.cases)
+            self._reading.run(workspace.cases)
 
-    def _arrived(self, summaries: list[CaseSummary] | Failed) -> None:
+    def _not_read(self, text: str) -> None:
         going_on, self._going_on = self._going_on, False
-        if isinstance(summaries, Failed):
-            if going_on:
-                show_error(summaries.text)
-            return
+        if going_on:
+            show_error(text)
+
+    def _arrived(self, summaries: list[CaseSummary]) -> None:
+        going_on, self._going_on = self._going_on, False
         self._known = {summary.case.path: summary for summary in summaries}
         start = self._paths.index(self._open) + 1 if self._open in self._paths else 0
         order = [*range(start, len(self._paths)), *range(start)]
@@ -140,10 +139,3 @@ class Cases(QWidget):
 
 def _done(summary: CaseSummary | None) -> bool:
     return summary is not None and summary.reviewed == summary.case.slices
-
-
-def _scans(folder: Path) -> list[Path] | Failed:
-    try:
-        return scans_in(folder)
-    except Exception as error:
-        return Failed(sentence(error, f"Listing the scans in {folder}"))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from qtpy.QtWidgets import QListWidget, QPushButton, QVBoxLayout, QWidget
 
-from napari_lungseg.widgets.latest import LatestWins
 from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.saving.track import Track
+from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.texts import plain_label
-from napari_lungseg.widgets.worker import Failed
 from napari_lungseg.workspace import Labelled, Revision
 
 NONE_YET = "None yet: a state is kept whenever the slice changes."
@@ -36,8 +35,11 @@ class Past(QWidget):
         self._track: Track | None = None
         self._index = 0
         self._revisions: list[Revision] = []
-        self._reading = LatestWins(self, "Reading the earlier states", self._arrived)
-        self._fetching = LatestWins(self, "Bringing the state back", self._fetched)
+        self._reading, self._fetching = Task(self, "Reading the earlier states"), Task(self, "Bringing the state back")
+        self._reading.returned.connect(self._arrived)
+        self._reading.failed.connect(lambda text: self._show([], text))
+        self._fetching.returned.connect(self._fetched)
+        self._fetching.failed.connect(show_error)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (self._none, self.list, self.bring_back):
@@ -62,15 +64,12 @@ class Past(QWidget):
     def _read(self) -> None:
         workspace, track = self._session.workspace, self._track
         if workspace is not None and track is not None and track.case is not None:
-            self._reading.ask(workspace.revisions, track.case, self._index)
+            self._reading.run(workspace.revisions, track.case, self._index)
         else:
             self._reading.forget()
 
-    def _arrived(self, found: list[Revision] | Failed) -> None:
-        if isinstance(found, Failed):
-            self._show([], found.text)
-        else:
-            self._show(found[::-1], NONE_YET)
+    def _arrived(self, found: list[Revision]) -> None:
+        self._show(found[::-1], NONE_YET)
 
     def _show(self, revisions: list[Revision], otherwise: str) -> None:
         row = self.list.currentRow()
@@ -90,13 +89,11 @@ class Past(QWidget):
     def _bring_back(self) -> None:
         workspace, row = self._session.workspace, self.list.currentRow()
         if workspace is not None and row >= 0:
-            self._fetching.ask(workspace.slice_at, self._revisions[row].id)
+            self._fetching.run(workspace.slice_at, self._revisions[row].id)
 
-    def _fetched(self, found: Labelled | Failed) -> None:
+    def _fetched(self, found: Labelled) -> None:
         track = self._track
-        if isinstance(found, Failed):
-            show_error(found.text)
-        elif track is not None:
+        if track is not None:
             box = track.box(self._index)
             before = track.lungs.data[box].copy()
             track.result.edit(box, before, found.labels.astype(before.dtype).reshape(before.shape), "brought back", lambda: None)

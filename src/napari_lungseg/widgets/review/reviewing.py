@@ -6,13 +6,14 @@ import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_lungseg.review import measure_slices, next_slice
+from napari_lungseg.review import next_slice
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Array
-from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.widgets.notices import show_warning
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.saving.track import Track
+from napari_lungseg.widgets.tasks import Request, Task
 from napari_lungseg.workspace import State
 
 #: Milliseconds after a change before its slices are scored again.
@@ -43,6 +44,10 @@ class Reviewing(QObject):
         self._slice_mm = volume.spacing[track.axis] if volume.ndim == 3 else 1.0
         self._stale: set[int] = set(range(track.slices))
         self._scoring = False
+        self._indices: list[int] = []
+        self._task = Task(self, "Scoring the slices")
+        self._task.returned.connect(self._scored)
+        self._task.failed.connect(self._not_scored)
         self._rescore = QTimer(self)
         self._rescore.setSingleShot(True)
         self._rescore.setInterval(RESCORE_MS)
@@ -116,21 +121,31 @@ class Reviewing(QObject):
             return
         self._scoring = True
         indices, self._stale = sorted(self._stale), set()
-        worker = create_worker(_score, self.track, indices, self._spacing)
-        worker.returned.connect(self._scored)
-        worker.start()
+        self._indices = indices
+        self._task.run(_request_scores, self.track, indices, self._spacing)
 
-    def _scored(self, scored: tuple[list[int], Array]) -> None:
+    def _scored(self, scores: Array) -> None:
         self._scoring = False
-        indices, scores = scored
-        self.scores[indices] = scores
+        self.scores[self._indices] = scores
         self.changed.emit()
         if self._stale:
             self._rescore.start()
 
+    def _not_scored(self, text: str) -> None:
+        """Leave the scores as they were; the next change asks again."""
+        self._scoring = False
+        self._stale.update(self._indices)
+        show_warning(text)
 
-def _score(track: Track, indices: list[int], spacing: tuple[float, ...]) -> tuple[list[int], Array]:
-    corrections, step = track.corrections, track.step
+
+def _request_scores(track: Track, indices: list[int], spacing: tuple[float, ...]) -> Request:
+    """Copy the slices and their neighbours, and ask the engine to score them."""
+    corrections, step, axis = track.corrections, track.step, track.axis
     percent = None if corrections.percent is None or track.result.find_frame(step) is None else corrections.percent[step]
-    measures = measure_slices(track.lungs.data[step], spacing, percent, axis=track.axis, slices=indices)
-    return indices, measures.expected_error_mm2()
+    labels = track.lungs.data[step]
+    if labels.ndim == 2:
+        return Request("score", (np.array(labels), None if percent is None else np.array(percent), spacing, axis, indices))
+    first = max(0, min(indices) - 1)
+    near = (slice(None),) * axis + (slice(first, max(indices) + 2),)
+    part = None if percent is None else np.array(percent[near])
+    return Request("score", (np.array(labels[near]), part, spacing, axis, [index - first for index in indices]))

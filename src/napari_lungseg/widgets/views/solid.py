@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Labels, Layer
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_lungseg.widgets.background import create_worker
+from napari_lungseg.volume import Affine, Array
 from napari_lungseg.widgets.notices import show_error
+from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.view import displayed_step
 from napari_lungseg.widgets.views.compass import known_directions_in
-from napari_lungseg.widgets.views.surfaces import Shape, Surfaces, shaping
+from napari_lungseg.widgets.views.surfaces import Shape, Surfaces, make_shape, shaping
 from napari_lungseg.widgets.watch import MaskWatch
 from napari_lungseg.widgets.worker import Failed
 
@@ -49,6 +50,11 @@ class Solid(QObject):
         self._of: tuple[Labels, tuple[int, ...]] | None = None
         self._watch: MaskWatch | None = None
         self._making: Labels | None = None
+        self._world: Affine | None = None
+        self._task = Task(self, "Making the surface")
+        self._task.yielded.connect(self._read)
+        self._task.returned.connect(self._computed)
+        self._task.failed.connect(self._failed)
         self._wanted: Labels | None = None
         #: What was to be seen among the slices, and at which point, before the surfaces were shown alone.
         self._before: tuple[list[Layer], tuple[float, ...]] | None = None
@@ -92,12 +98,21 @@ class Solid(QObject):
         # From now on, as the mask is copied some time later.
         self._of, self._watch = (mask, step), MaskWatch(self._viewer, mask, self._mask_changed)
         self.making.emit(True)
-        worker = create_worker(shaping, mask, step)
-        worker.returned.connect(partial(self._made, mask))
-        worker.start()
+        self._task.run(shaping, mask, step)
 
-    def _made(self, mask: Labels, shapes: list[Shape] | Failed) -> None:
-        self._making = None
+    def _read(self, world: Affine) -> None:
+        self._world = world
+
+    def _computed(self, surfaces: list[tuple[int, Array, Array, Array]]) -> None:
+        assert self._world is not None
+        self._made([make_shape(*surface, self._world) for surface in surfaces])
+
+    def _failed(self, text: str) -> None:
+        self._made(Failed(text))
+
+    def _made(self, shapes: list[Shape] | Failed) -> None:
+        mask, self._making = self._making, None
+        assert mask is not None
         wanted, self._wanted = self._wanted, None
         if wanted is not None and wanted != mask and wanted in self._viewer.layers:
             self._wanted = wanted

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +11,10 @@ from napari.layers import Labels, Layer, Surface
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.labels import label_name
-from napari_lungseg.mesh import surfaces
-from napari_lungseg.volume import Affine
+from napari_lungseg.volume import Affine, Array
 from napari_lungseg.widgets.appearance import names_on
 from napari_lungseg.widgets.layers import labels_now, world_from_lps
-from napari_lungseg.widgets.worker import Failed, sentence
-
-if TYPE_CHECKING:
-    from trimesh import Trimesh
+from napari_lungseg.widgets.tasks import Request
 
 #: Where the light comes from, in LPS: from in front, above, and the side. The turned away side is not black.
 _LIGHT = np.array([-0.5, -1.0, 0.6])
@@ -47,16 +43,13 @@ class Shape:
     light: npt.NDArray[np.float64]
 
 
-def shaping(mask: Layer, step: tuple[int, ...]) -> list[Shape] | Failed:
-    """Make the surfaces of all labels of a mask at a step of time, off the GUI thread."""
-    try:
-        labels = labels_now(mask, step)
-        if 1 in labels.shape or labels.ndim == 2:
-            raise InputError(f"'{mask.name}' is a single slice, which has no surface; choose a mask of a volume.")
-        world = world_from_lps(mask, step, labels)
-        return [_shape(label, mesh, world) for label, mesh in surfaces(labels).items()]
-    except Exception as error:
-        return Failed(sentence(error, "Making the surface"))
+def shaping(mask: Layer, step: tuple[int, ...]) -> Generator[Affine, None, Request]:
+    """Ask the engine for the surfaces of all labels of a mask at a step of time; yields the matrix from LPS to the layer's world."""
+    labels = labels_now(mask, step)
+    if 1 in labels.shape or labels.ndim == 2:
+        raise InputError(f"'{mask.name}' is a single slice, which has no surface; choose a mask of a volume.")
+    yield world_from_lps(mask, step, labels)
+    return Request("surfaces", (labels,))
 
 
 class Surfaces:
@@ -95,12 +88,12 @@ def _layer(mask: Labels, shape: Shape, before: Surface | None) -> Surface:
     )
 
 
-def _shape(label: int, mesh: Trimesh, world: Affine) -> Shape:
-    faces = np.asarray(mesh.faces)
-    lit = (1.0 + np.asarray(mesh.vertex_normals) @ (_LIGHT / np.linalg.norm(_LIGHT))) / 2.0
+def make_shape(label: int, vertices: Array, faces: Array, normals: Array, world: Affine) -> Shape:
+    """A surface of the engine, in LPS mm, as one in the world of its mask's layer."""
+    lit = (1.0 + normals @ (_LIGHT / np.linalg.norm(_LIGHT))) / 2.0
     return Shape(
         label,
-        vertices=mesh.vertices @ world[:3, :3].T + world[:3, 3],
+        vertices=vertices @ world[:3, :3].T + world[:3, 3],
         faces=faces[:, ::-1] if np.linalg.det(world[:3, :3]) < 0 else faces,
         light=_DARKEST + (1.0 - _DARKEST) * lit**2,
     )

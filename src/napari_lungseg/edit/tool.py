@@ -1,4 +1,4 @@
-"""What a correction tool is for the window: what it asks for, what it is given, and what it makes of the labels."""
+"""What a correction tool is: what it asks for, what it is given, and what it makes of the labels."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class Change:
     after: Array
 
 
-def carry_out(tool: Tool, work: Work, step: tuple[int, ...], allowed: Allowed | None) -> Change | None:
+def carry_out(tool: Tool, work: Work, step: tuple[int, ...]) -> Change | None:
     """Run a tool on a copy of the labels; None where nothing would change.
 
     Parameters
@@ -150,8 +150,6 @@ def carry_out(tool: Tool, work: Work, step: tuple[int, ...], allowed: Allowed | 
         On what; the labels may be painted meanwhile.
     step : tuple of int
         Index of the volume along the layer's time axes.
-    allowed : callable, optional
-        Where edits may be.
 
     Raises
     ------
@@ -167,10 +165,13 @@ def carry_out(tool: Tool, work: Work, step: tuple[int, ...], allowed: Allowed | 
     if tight is None:
         return None
     box = tuple(slice(whole.start + part.start, whole.start + part.stop) for whole, part in zip(box, tight, strict=True))
-    before, after = before[tight], after[tight]
-    if allowed is not None:
-        after = edit.restrict(before, after, allowed(box, before))
-    return Change(box, before, after) if (before != after).any() else None
+    return Change(box, before[tight], after[tight])
+
+
+def restricted(change: Change, allowed: Allowed) -> Change | None:
+    """A change where edits are allowed; None where nothing is left of it."""
+    after = edit.restrict(change.before, change.after, allowed(change.box, change.before))
+    return Change(change.box, change.before, after) if (change.before != after).any() else None
 
 
 def visible(where: tuple[Any, ...], values: tuple[Any, ...]) -> tuple[Any, ...]:

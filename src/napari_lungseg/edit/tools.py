@@ -1,4 +1,4 @@
-"""The correction tools that the window offers, and how each is called."""
+"""All correction tools by name: what each asks for, and how it is called."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from napari_lungseg import edit
+from napari_lungseg.edit.tool import Parameter, Tool, Work
 from napari_lungseg.errors import InputError
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Array
-from napari_lungseg.widgets.correct.tool import Parameter, Tool, Work
 
 METHODS = ["median", "opening", "closing", "gaussian"]
 OPERATIONS = ["union", "intersection", "difference", "xor"]
