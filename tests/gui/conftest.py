@@ -189,11 +189,40 @@ def messages() -> Iterator[list[str]]:
     notification_manager.notification_ready.disconnect(collect)
 
 
-class Bench:
+class Hand:
+    """The mouse on the canvas of a viewer, at voxels of one layer."""
+
+    def __init__(self, viewer: Any, lungs: Labels, qtbot: Any) -> None:
+        self.viewer, self.lungs, self.qtbot = viewer, lungs, qtbot
+
+    def drag(self, *places: tuple[float, ...], button: Any = Qt.MouseButton.LeftButton) -> None:
+        """Press the mouse on the first voxel, move it to the others, and let it go."""
+        canvas = self.viewer.window._qt_viewer.canvas.native
+        spots = [self.spot(place) for place in places]
+        self.qtbot.mouseMove(canvas, spots[0])
+        self.qtbot.mousePress(canvas, button, pos=spots[0])
+        for spot in spots[1:]:
+            self.qtbot.mouseMove(canvas, spot)
+        self.qtbot.mouseRelease(canvas, button, pos=spots[-1])
+
+    def spot(self, place: tuple[float, ...]) -> QPoint:
+        """Where a voxel is seen on the canvas."""
+        camera, canvas = self.viewer.camera, self.viewer.window._qt_viewer.canvas.native
+        y, x = (np.array(self.lungs.data_to_world(place)) - self._centre())[list(self.viewer.dims.displayed)] * camera.zoom
+        return QPoint(round(canvas.width() / 2 + x), round(canvas.height() / 2 + y))
+
+    def _centre(self) -> Any:
+        centre = np.zeros(self.viewer.dims.ndim)
+        centre[list(self.viewer.dims.displayed)] = self.viewer.camera.center[-2:]
+        return centre
+
+
+class Bench(Hand):
     """A viewer with the phantom, a mask that no model made, and the Correct module on it."""
 
     def __init__(self, viewer: Any, widget: CorrectWidget, lungs: Labels, qtbot: Any) -> None:
-        self.viewer, self.widget, self.lungs, self.qtbot = viewer, widget, lungs, qtbot
+        super().__init__(viewer, lungs, qtbot)
+        self.widget = widget
 
     @property
     def controls(self) -> CorrectControls:
@@ -221,26 +250,11 @@ class Bench:
             self.press()
         return end.args[0]
 
-    def drag(self, *places: tuple[float, ...], button: Any = Qt.MouseButton.LeftButton) -> None:
-        """Press the mouse on the first voxel, move it to the others, and let it go."""
-        canvas = self.viewer.window._qt_viewer.canvas.native
-        spots = [self.spot(place) for place in places]
-        self.qtbot.mouseMove(canvas, spots[0])
-        self.qtbot.mousePress(canvas, button, pos=spots[0])
-        for spot in spots[1:]:
-            self.qtbot.mouseMove(canvas, spot)
-        self.qtbot.mouseRelease(canvas, button, pos=spots[-1])
 
-    def spot(self, place: tuple[float, ...]) -> QPoint:
-        """Where a voxel is seen on the canvas."""
-        camera, canvas = self.viewer.camera, self.viewer.window._qt_viewer.canvas.native
-        y, x = (np.array(self.lungs.data_to_world(place)) - self._centre())[list(self.viewer.dims.displayed)] * camera.zoom
-        return QPoint(round(canvas.width() / 2 + x), round(canvas.height() / 2 + y))
-
-    def _centre(self) -> Any:
-        centre = np.zeros(self.viewer.dims.ndim)
-        centre[list(self.viewer.dims.displayed)] = self.viewer.camera.center[-2:]
-        return centre
+@pytest.fixture
+def hand(qtbot) -> Callable[[Any, Labels], Hand]:
+    """Gives the mouse on a layer of a viewer."""
+    return lambda viewer, lungs: Hand(viewer, lungs, qtbot)
 
 
 @pytest.fixture
