@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 import napari
+from napari.layers import Labels
 from qtpy.QtWidgets import QApplication
 
 QUICK = {"epochs": 1, "steps_per_epoch": 2, "batch_size": 1, "view_px": 96}
@@ -32,6 +33,7 @@ def main(base: str) -> None:
     faulthandler.enable()
     viewer = napari.Viewer(show=True)
     viewer.open_sample("napari-lungseg", "chest-ct-lungs")
+    known = next(layer for layer in viewer.layers if isinstance(layer, Labels))
     viewer.screenshot(canvas_only=True, flash=False)
     _, dock = viewer.window.add_plugin_dock_widget("napari-lungseg", "Lung segmentation")
 
@@ -54,7 +56,7 @@ def main(base: str) -> None:
 
     train = dock.open("Train")
     train.choose.image.value = image
-    train.choose.labels.value = next(layer for layer in train.choose.labels.choices if "lungs" in layer.name)
+    train.choose.labels.value = known
     wait(lambda: base in train.controls.base.choices, "the models")
     train.controls.base.value = base
     for name, value in QUICK.items():
