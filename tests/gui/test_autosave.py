@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from threading import Event
 
 import numpy as np
@@ -29,11 +30,25 @@ def saved(desk) -> np.ndarray:
         return np.zeros(CT.shape, np.uint8) if case is None or other.load(case) is None else other.load(case).labels
 
 
+def when_saved(desk, condition: Callable[[], bool]) -> None:
+    """Wait until a condition on the journal holds; it is looked at now, and whenever something was saved."""
+    news, signal = [None], session_of(desk.viewer).saved
+
+    def note(_, indices) -> None:
+        news.append(indices)
+
+    signal.connect(note)
+    desk.wait(lambda: bool(news) and (news.clear() or condition()))
+    signal.disconnect(note)
+
+
 @pytest.fixture
-def segmented(desk):
+def segmented(desk, monkeypatch):
+    """A mask that is on disk; nobody waits for the model's part to rest."""
+    monkeypatch.setattr(autosave, "REST_S", 0.0)
     desk.viewer.dims.set_current_step(0, PLACE[0])
     assert desk.segment() == ""
-    desk.wait(lambda: np.array_equal(saved(desk), desk.lungs.data))
+    when_saved(desk, lambda: np.array_equal(saved(desk), desk.lungs.data))
     return desk
 
 
@@ -108,16 +123,16 @@ def test_the_probability_of_a_slice_is_saved_that_is_painted_right_after_the_run
 
 def test_edits_from_the_console_are_found_and_saved(segmented):
     segmented.lungs.data[PLACE] = 2
-    segmented.wait(lambda: saved(segmented)[PLACE] == 2)
+    when_saved(segmented, lambda: saved(segmented)[PLACE] == 2)
     segmented.lungs.undo()
-    segmented.wait(lambda: saved(segmented)[PLACE] == 0)
+    when_saved(segmented, lambda: saved(segmented)[PLACE] == 0)
 
 
 def test_undo_threshold_and_tools_are_saved_too(segmented):
     segmented.lungs.paint(PLACE, 2)
     segmented.lungs.undo()
     segmented.set_threshold(99)
-    segmented.wait(lambda: np.array_equal(saved(segmented), segmented.lungs.data))
+    when_saved(segmented, lambda: np.array_equal(saved(segmented), segmented.lungs.data))
 
 
 def test_work_comes_back_with_its_image(segmented, open_desk):
@@ -209,14 +224,15 @@ def test_a_mask_whose_image_was_removed_is_saved_on(segmented):
     lungs = segmented.lungs
     del segmented.viewer.layers["ct"]
     lungs.paint(PLACE, 2)
-    segmented.wait(lambda: np.array_equal(saved(segmented), lungs.data))
+    when_saved(segmented, lambda: np.array_equal(saved(segmented), lungs.data))
 
 
 def test_another_workspace_gets_all_that_is_in_the_window(segmented, tmp_path):
     segmented.lungs.paint(PLACE, 2)
     session = session_of(segmented.viewer)
     session.choose(tmp_path / "other")
-    segmented.wait(lambda: session.workspace is not None and np.array_equal(saved(segmented), segmented.lungs.data))
+    segmented.wait(lambda: session.workspace is not None)
+    when_saved(segmented, lambda: np.array_equal(saved(segmented), segmented.lungs.data))
     assert session.workspace.folder == tmp_path / "other"
 
 
@@ -230,7 +246,7 @@ def test_a_workspace_that_cannot_be_made_is_told_and_work_goes_on(segmented, tmp
     segmented.lungs.undo()
     session.choose(tmp_path / "good")
     segmented.wait(lambda: session.status.safe and session.workspace is not None)
-    segmented.wait(lambda: np.array_equal(saved(segmented), segmented.lungs.data))
+    when_saved(segmented, lambda: np.array_equal(saved(segmented), segmented.lungs.data))
 
 
 def test_a_folder_that_vanishes_is_told_at_once_and_nothing_is_lost(segmented, tmp_path, messages):
@@ -242,7 +258,7 @@ def test_a_folder_that_vanishes_is_told_at_once_and_nothing_is_lost(segmented, t
     segmented.lungs.paint((1, *PLACE[1:]), 1)
     shutil.move(tmp_path / "away", session.workspace.folder)
     segmented.wait(lambda: session.status.safe)
-    segmented.wait(lambda: np.array_equal(saved(segmented), segmented.lungs.data))
+    when_saved(segmented, lambda: np.array_equal(saved(segmented), segmented.lungs.data))
 
 
 def test_a_window_with_unsaved_work_asks_before_it_closes(segmented, tmp_path, questions):
@@ -254,7 +270,8 @@ def test_a_window_with_unsaved_work_asks_before_it_closes(segmented, tmp_path, q
     assert not segmented.widget.window().close()
     assert questions.asked == [session.status.text]
     session.choose(tmp_path / "elsewhere")
-    segmented.wait(lambda: session.status.safe and np.array_equal(saved(segmented), segmented.lungs.data))
+    segmented.wait(lambda: session.status.safe)
+    when_saved(segmented, lambda: np.array_equal(saved(segmented), segmented.lungs.data))
 
 
 def test_a_mask_from_a_file_is_where_to_start_and_corrections_are_told_from_it(desk, tmp_path):
@@ -269,7 +286,7 @@ def test_a_mask_from_a_file_is_where_to_start_and_corrections_are_told_from_it(d
     desk.wait(lambda: "ct lungs" in desk.viewer.layers)
     np.testing.assert_array_equal(desk.lungs.data, LUNGS * 2)
     desk.lungs.paint(PLACE, 1)
-    desk.wait(lambda: np.array_equal(saved(desk), desk.lungs.data))
+    when_saved(desk, lambda: np.array_equal(saved(desk), desk.lungs.data))
     assert session._autosave.flush(10)
     with Workspace(session.workspace.folder) as workspace:
         loaded = workspace.load(workspace.find(content_hash(CT.array)))
@@ -294,7 +311,7 @@ def test_each_time_step_is_a_case_of_its_own(open_desk):
             loaded = None if case is None else workspace.load(case)
         return np.zeros(CT.shape) if loaded is None else loaded.labels
 
-    desk.wait(lambda: np.array_equal(kept(later), desk.lungs.data[1]))
+    when_saved(desk, lambda: np.array_equal(kept(later), desk.lungs.data[1]))
     assert kept(later)[PLACE] == 2
     assert not kept(CT).any()
 
