@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from napari_lungseg.architecture import UNetConfig
+from napari_lungseg.batch_paths import BatchItem
 from napari_lungseg.card import Card
 from napari_lungseg.cohort import CohortSettings, segment_files
 from napari_lungseg.formats import write
 from napari_lungseg.model import Model, save_model
 from napari_lungseg.preprocess import Preprocessing
-from napari_lungseg.tasks import Task
 from napari_lungseg.unet import UNet
 from napari_lungseg.volume import Volume, scaling
 
@@ -32,7 +32,7 @@ def test_a_killed_process_costs_the_scan_in_its_hand_alone(model: Path, tmp_path
     for number in range(5):
         path = tmp_path / f"scan{number}.nii.gz"
         write(Volume(np.full((3, 40, 40), 40, np.int16), scaling((4, 4, 4)), "HU"), path)
-        tasks.append(Task(path, tmp_path / f"mask{number}.nii.gz", None))
+        tasks.append(BatchItem(path, tmp_path / f"mask{number}.nii.gz", None))
     outcomes = segment_files(tasks, CohortSettings(model=str(model), device="cpu", jobs=2))
     done = [next(outcomes)]
     workers = [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_lungseg.batch_paths import BatchItem
 from napari_lungseg.classes import spelled_out
 from napari_lungseg.cores import available_cores
 from napari_lungseg.errors import InputError, memory_sentence
@@ -25,7 +26,6 @@ from napari_lungseg.files import make_folder, write_whole
 from napari_lungseg.formats import check_target, read, write
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.model import DEFAULT_MODEL, load_model
-from napari_lungseg.tasks import Task
 
 if TYPE_CHECKING:
     from napari_lungseg.model import Model
@@ -83,7 +83,7 @@ class Outcome:
 
 
 def segment_files(
-    tasks: Sequence[Task], settings: CohortSettings, progress: Callable[[Task, int, int], None] | None = None
+    tasks: Sequence[BatchItem], settings: CohortSettings, progress: Callable[[BatchItem, int, int], None] | None = None
 ) -> Iterator[Outcome]:
     """Segment scans and write their results, yielding one outcome for each as it is done.
 
@@ -106,7 +106,7 @@ def segment_files(
     yield from _in_processes(tasks, settings)
 
 
-def _in_processes(tasks: Sequence[Task], settings: CohortSettings) -> Iterator[Outcome]:
+def _in_processes(tasks: Sequence[BatchItem], settings: CohortSettings) -> Iterator[Outcome]:
     """Segment several scans at a time; a process that is killed costs the scan that it had in hand, and is replaced."""
     # A forked copy of a process with torch's threads may hang. Fresh processes share the cores.
     threads = str(max(1, available_cores() // settings.jobs))
@@ -116,7 +116,7 @@ def _in_processes(tasks: Sequence[Task], settings: CohortSettings) -> Iterator[O
         # A pool for each process, as a pool that loses one fails all that it holds.
         return ProcessPoolExecutor(1, context, _limit_threads, (threads,))
 
-    def begin(pool: ProcessPoolExecutor, task: Task) -> None:
+    def begin(pool: ProcessPoolExecutor, task: BatchItem) -> None:
         try:
             future = pool.submit(segment_file, task, settings)
         except BrokenProcessPool:
@@ -125,7 +125,7 @@ def _in_processes(tasks: Sequence[Task], settings: CohortSettings) -> Iterator[O
             future = pool.submit(segment_file, task, settings)
         working[future] = pool, task
 
-    working: dict[Future[dict[str, Any]], tuple[ProcessPoolExecutor, Task]] = {}
+    working: dict[Future[dict[str, Any]], tuple[ProcessPoolExecutor, BatchItem]] = {}
     waiting = iter(tasks)
     try:
         for task in islice(waiting, settings.jobs):
@@ -145,7 +145,9 @@ def _in_processes(tasks: Sequence[Task], settings: CohortSettings) -> Iterator[O
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def segment_file(task: Task, settings: CohortSettings, progress: Callable[[Task, int, int], None] | None = None) -> dict[str, Any]:
+def segment_file(
+    task: BatchItem, settings: CohortSettings, progress: Callable[[BatchItem, int, int], None] | None = None
+) -> dict[str, Any]:
     """Segment one scan and write its results.
 
     Returns
@@ -206,7 +208,7 @@ def _remove(written: Path) -> None:
             written.unlink(missing_ok=True)
 
 
-def _outcome(task: Task, work: Callable[[], dict[str, Any]], *, alone: bool) -> Outcome:
+def _outcome(task: BatchItem, work: Callable[[], dict[str, Any]], *, alone: bool) -> Outcome:
     try:
         return Outcome(task.source, work())
     except InputError as error:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from napari_lungseg import tables
+from napari_lungseg.batch_paths import LABELS_SUFFIX, PROBABILITY_SUFFIX, stem_of
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import READABLE
 from napari_lungseg.metrics import Scores, Statistics, describe
 from napari_lungseg.metrics.statistics import RESAMPLES, SEED
 from napari_lungseg.tables import Row, aligned
-from napari_lungseg.tasks import LABELS_SUFFIX, PROBABILITY_SUFFIX, stem_of
 
 #: What statistics are made of.
 SCORES = tuple(field.name for field in fields(Scores) if field.name != "tolerance_mm")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from napari_lungseg.classes import LEFT, RIGHT, ClassLabels
 from napari_lungseg.errors import InputError
-from napari_lungseg.sides import Labels, Mask, Pieces, Spacing, split_sides
+from napari_lungseg.left_right import Labels, Mask, Pieces, Spacing, split_sides
 from napari_lungseg.volume import Volume, bounding_box
 
 #: A slab thinner than this (mm) shows only a part of each lung: the smallest piece shrinks in proportion. With the default of

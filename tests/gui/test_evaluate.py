@@ -17,7 +17,7 @@ from waiting import turn
 from napari_lungseg.formats import write
 from napari_lungseg.metrics import evaluate, evaluate_slices
 from napari_lungseg.volume import Volume
-from napari_lungseg.widgets.evaluate.errors import NAME
+from napari_lungseg.widgets.evaluate.error_layer import NAME
 from napari_lungseg.widgets.evaluate.widget import CHANGED, EvaluateWidget
 from napari_lungseg.widgets.layers import volume_from_layer, volume_to_layer
 

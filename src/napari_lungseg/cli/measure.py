@@ -20,12 +20,12 @@ def measure(
     mesh: Annotated[Path | None, typer.Option(help="Write the surfaces, in mm, to this .stl, .obj, .ply or .glb file.")] = None,
 ) -> None:
     """Measure a mask: volume, surface, place, area profile, and densities where there is a CT."""
+    from napari_lungseg.batch_paths import stem_of
     from napari_lungseg.files import new_path, write_whole
     from napari_lungseg.formats import read
     from napari_lungseg.measurement import as_rows, measure, summary, write_report
     from napari_lungseg.mesh import check_mesh_path, surfaces, write_surfaces
     from napari_lungseg.tables import aligned, as_csv
-    from napari_lungseg.tasks import stem_of
 
     # Before anything long is begun.
     for path in (csv, report):

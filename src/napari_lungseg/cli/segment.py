@@ -34,21 +34,21 @@ def segment(
     """Segment the lungs: label 1 is the right lung, 2 the left. Other models have the labels of their cards."""
     from tqdm import tqdm
 
+    from napari_lungseg.batch_paths import BatchItem, plan_batch
     from napari_lungseg.cohort import CohortSettings, Outcome, segment_files, write_report
     from napari_lungseg.files import new_path
     from napari_lungseg.mask import MaskSettings
-    from napari_lungseg.tasks import Task, plan
 
     mask = MaskSettings.without_postprocessing(threshold) if no_postprocess else MaskSettings(threshold=threshold)
     settings = CohortSettings(model, device, mask, jobs, series, fill_gaps)
     if report is not None:
         new_path(report)
-    tasks, unusable = plan(inputs, output, save_probability=save_probability)
+    tasks, unusable = plan_batch(inputs, output, save_probability=save_probability)
     outcomes = [Outcome(path, {}, error) for path, error in unusable.items()]
     several = len(tasks) + len(outcomes) > 1
     bar = tqdm(disable=None, unit=" slices" if jobs == 1 else " scans", total=len(tasks), file=sys.stderr, leave=False)
 
-    def progress(task: Task, done: int, total: int) -> None:
+    def progress(task: BatchItem, done: int, total: int) -> None:
         if done == 1:
             bar.reset(total)
             bar.set_description(printable(task.source.name), refresh=False)

@@ -21,8 +21,8 @@ from pydicom.uid import SegmentationStorage
 from napari_lungseg.errors import InputError, reading
 from napari_lungseg.formats.choice import choose
 from napari_lungseg.formats.dicom import is_dicom_path, stacks_in
-from napari_lungseg.formats.dicom.files import opened
 from napari_lungseg.formats.dicom.headers import Frame
+from napari_lungseg.formats.dicom.part10 import opened
 from napari_lungseg.formats.segnrrd import LUNG_SIDES, LUNGS, lung_names
 from napari_lungseg.volume import Array, Volume
 

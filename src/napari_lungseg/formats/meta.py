@@ -13,7 +13,7 @@ import numpy as np
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats.beside import data_file, numbered_files
 from napari_lungseg.formats.nifti import is_flat
-from napari_lungseg.formats.voxels import Layout, Part, damaged, image_of, numbers_in, storable, text_of, write_packed
+from napari_lungseg.formats.voxels import Part, VoxelLayout, damaged, image_of, numbers_in, storable, text_of, write_packed
 from napari_lungseg.labels import names_as_text, names_in_text
 from napari_lungseg.volume import Array, Volume
 
@@ -64,7 +64,7 @@ def _parsed(path: Path) -> tuple[dict[str, str], list[str], int]:
         return fields, listed, end
 
 
-def _layout(path: Path, fields: Mapping[str, str], listed: list[str], end: int) -> Layout:
+def _layout(path: Path, fields: Mapping[str, str], listed: list[str], end: int) -> VoxelLayout:
     axes = int(fields["NDims"])
     sizes = tuple(int(size) for size in fields["DimSize"].split())
     if not 2 <= axes <= _MOST_AXES or len(sizes) != axes or min(sizes) < 1:
@@ -76,7 +76,7 @@ def _layout(path: Path, fields: Mapping[str, str], listed: list[str], end: int) 
     linear, origin, known = _geometry(path, fields, axes)
     spatial = range(axes)
     parts = _data(path, fields, listed, end, sizes, dtype)
-    return Layout(
+    return VoxelLayout(
         path,
         sizes,
         dtype,

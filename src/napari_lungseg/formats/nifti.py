@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats.voxels import Layout, Part, damaged, image_of, storable, unpacked, write_packed
+from napari_lungseg.formats.voxels import Part, VoxelLayout, damaged, image_of, storable, unpacked, write_packed
 from napari_lungseg.labels import names_as_text, names_in_text
 from napari_lungseg.volume import Volume
 
@@ -82,7 +82,7 @@ def read_nifti(path: Path, series: str | None = None) -> Volume:
     length = math.prod(sizes) * dtype.itemsize
     part = Part(voxels, 0, length, "gzip", int(offset), exact=False) if packed else Part(voxels, int(offset), length, exact=False)
     axes = range(len(sizes))
-    layout = Layout(
+    layout = VoxelLayout(
         path,
         tuple(sizes),
         dtype,

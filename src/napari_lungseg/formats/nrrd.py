@@ -14,7 +14,7 @@ import numpy as np
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats.beside import data_file, numbered_files
 from napari_lungseg.formats.nifti import is_flat
-from napari_lungseg.formats.voxels import Layout, Packing, Part, damaged, image_of, numbers_in, storable, text_of, write_packed
+from napari_lungseg.formats.voxels import Packing, Part, VoxelLayout, damaged, image_of, numbers_in, storable, text_of, write_packed
 from napari_lungseg.labels import names_as_text, names_in_text
 from napari_lungseg.volume import Array, Volume
 
@@ -57,12 +57,12 @@ _KNOWN = {
 
 
 @dataclass(frozen=True)
-class Header:
+class NrrdHeader:
     """A header: fields of the format, keys with values, and what they say of the image."""
 
     fields: dict[str, str]
     keys: dict[str, str]
-    layout: Layout
+    layout: VoxelLayout
 
 
 def read_nrrd(path: Path, series: str | None = None) -> Volume:
@@ -70,11 +70,11 @@ def read_nrrd(path: Path, series: str | None = None) -> Volume:
     return image_of(read_header(path).layout, series)
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path) -> NrrdHeader:
     """Read the header and check all that is needed of it (InputError where it makes no sense)."""
     try:
         fields, keys, listed, end = _parsed(path)
-        return Header(fields, keys, _layout(path, fields, listed, end))
+        return NrrdHeader(fields, keys, _layout(path, fields, listed, end))
     except (ValueError, KeyError, IndexError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
@@ -112,7 +112,7 @@ def _parsed(path: Path) -> tuple[dict[str, str], dict[str, str], list[str], int]
         return fields, keys, listed, file.tell()
 
 
-def _layout(path: Path, fields: Mapping[str, str], listed: list[str], end: int) -> Layout:
+def _layout(path: Path, fields: Mapping[str, str], listed: list[str], end: int) -> VoxelLayout:
     kind = next((code for code, names in _TYPES.items() if fields["type"].lower() in names), None)
     sizes = tuple(int(size) for size in fields["sizes"].split())
     if kind is None or int(fields["dimension"]) != len(sizes) or not 1 <= len(sizes) <= 16 or min(sizes) < 1:
@@ -125,7 +125,7 @@ def _layout(path: Path, fields: Mapping[str, str], listed: list[str], end: int) 
     linear, origin, known = _geometry(fields, spatial)
     count = math.prod(sizes)
     parts = _data(path, fields, listed, end, encoding, count, dtype)
-    return Layout(
+    return VoxelLayout(
         path,
         sizes,
         dtype,

@@ -66,7 +66,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Layout:
+class VoxelLayout:
     """What a header says of an image; axes are those of the file, the fastest first.
 
     Attributes
@@ -117,7 +117,7 @@ def damaged(path: Path, name: str) -> InputError:
     return InputError(f"{path} is damaged or not a {name} file; copy or export it again.")
 
 
-def image_of(layout: Layout, series: str | None) -> Volume:
+def image_of(layout: VoxelLayout, series: str | None) -> Volume:
     """Read an image; where there are several points of time, the one that is asked for.
 
     Raises
@@ -158,7 +158,7 @@ def image_of(layout: Layout, series: str | None) -> Volume:
     return Volume(array, affine, told.unit, layout.spacing_known, layout.oriented, notes, layout.names, told.why)
 
 
-def arranged(layout: Layout) -> Array:
+def arranged(layout: VoxelLayout) -> Array:
     """Read all images, with the points of time first and the spatial axes last, each in the order of numpy (slowest first)."""
     check_lengths(layout)
     array = _native(_loaded(layout, 0, math.prod(layout.sizes))).reshape(layout.sizes[::-1])
@@ -166,7 +166,7 @@ def arranged(layout: Layout) -> Array:
     return np.ascontiguousarray(array.transpose([last - axis for axis in (*reversed(layout.points), *reversed(layout.spatial))]))
 
 
-def check_lengths(layout: Layout) -> None:
+def check_lengths(layout: VoxelLayout) -> None:
     """Refuse files that cannot hold what the header says (InputError), before any of it is read."""
     if isinstance(layout.parts, np.ndarray):
         return
@@ -236,7 +236,7 @@ def numbers_in(text: bytes, dtype: np.dtype[Any], count: int) -> Array:
     return np.array(values, dtype=native)
 
 
-def _loaded(layout: Layout, first: int, count: int) -> Array:
+def _loaded(layout: VoxelLayout, first: int, count: int) -> Array:
     """Read ``count`` voxels from the one of number ``first`` on."""
     if isinstance(layout.parts, np.ndarray):
         return layout.parts[first : first + count]

@@ -11,7 +11,7 @@ import numpy as np
 from napari_lungseg import __version__
 from napari_lungseg.files import given_path, write_whole
 from napari_lungseg.grid import on_same_grid, upright, with_geometry
-from napari_lungseg.measurement.pictures import WINDOW_HU, chart_svg, slice_png
+from napari_lungseg.measurement.report_pictures import WINDOW_HU, chart_svg, slice_png
 from napari_lungseg.measurement.summary import HINTS, summary
 from napari_lungseg.measurement.values import Measurements, Region
 from napari_lungseg.mesh import COLOURS, OTHER_COLOUR

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.labels import label_name, lung_labels
-from napari_lungseg.metrics.grid import Pair, bring_together
+from napari_lungseg.metrics.pairing import Pair, bring_together
 from napari_lungseg.metrics.scores import Scores, joint, score
 from napari_lungseg.metrics.surface import TOLERANCE_MM, Mask, check_tolerance
 from napari_lungseg.volume import Array, Volume

@@ -24,9 +24,9 @@ from napari_lungseg.formats import (
 from napari_lungseg.sample import SAMPLE_LICENCE, sample_ct, sample_lungs
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.appearance import LABEL_COLOURS, label_names
+from napari_lungseg.widgets.dialogs import ask_fill_gaps, ask_series
 from napari_lungseg.widgets.layers import SOURCE, volume_to_layer, volumes_to_layer
 from napari_lungseg.widgets.notices import as_text, show_info
-from napari_lungseg.widgets.questions import ask_fill_gaps, ask_series
 
 LayerData = tuple[Any, dict[str, Any], str]
 #: Window in which radiologists look at lungs: level -500, width 1500 HU.

@@ -3,9 +3,11 @@
 from napari_lungseg.workspace.acceptance import Accepted
 from napari_lungseg.workspace.content import content_hash
 from napari_lungseg.workspace.damage import damaged
+from napari_lungseg.workspace.failures import WorkspaceError
 from napari_lungseg.workspace.journal import JOURNAL
 from napari_lungseg.workspace.masks import export_labels, import_mask
 from napari_lungseg.workspace.nnunet import ExportReport, export_nnunet, image_of
+from napari_lungseg.workspace.record_csv import export_record
 from napari_lungseg.workspace.records import (
     Case,
     CaseSummary,
@@ -19,8 +21,6 @@ from napari_lungseg.workspace.records import (
     State,
     case_key,
 )
-from napari_lungseg.workspace.table import export_record
-from napari_lungseg.workspace.trouble import WorkspaceError
 from napari_lungseg.workspace.workspace import FOLDER_VARIABLE, Workspace, default_folder
 
 __all__ = [

@@ -7,8 +7,8 @@ import threading
 from pathlib import Path
 from urllib.parse import quote
 
-from napari_lungseg.workspace import schema, trouble
-from napari_lungseg.workspace.trouble import DamagedError
+from napari_lungseg.workspace import failures, schema
+from napari_lungseg.workspace.failures import DamagedError
 
 #: Seconds that a connection waits for another one, where there is no write-ahead log.
 _BUSY_S = 5.0
@@ -103,7 +103,7 @@ def check(db: sqlite3.Connection) -> None:
         if db.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
             raise DamagedError
     except sqlite3.OperationalError as error:
-        if not trouble.is_interrupted(error):
+        if not failures.is_interrupted(error):
             raise
     finally:
         timer.cancel()
@@ -150,6 +150,6 @@ def _snapshot(path: Path, options: str) -> tuple[sqlite3.Connection, int]:
 
 def _check(version: int, path: Path) -> None:
     if version > schema.VERSION:
-        raise trouble.later(path.parent)
+        raise failures.later(path.parent)
     if version < 0:
-        raise trouble.foreign(path)
+        raise failures.foreign(path)

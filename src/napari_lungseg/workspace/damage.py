@@ -23,7 +23,7 @@ _NAMED = 4
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredSlice:
     """What there is of one slice: a sound state, if any, and what is told of newer ones that are damaged."""
 
     index: int
@@ -31,12 +31,12 @@ class Found:
     damage: Damage | None
 
 
-def masks(db: sqlite3.Connection, case: Case) -> Iterator[Found]:
+def masks(db: sqlite3.Connection, case: Case) -> Iterator[StoredSlice]:
     """The newest sound labels and origin of each slice that was saved."""
     return _newest(db, RevisionRow, case, "mask")
 
 
-def percents(db: sqlite3.Connection, case: Case) -> Iterator[Found]:
+def percents(db: sqlite3.Connection, case: Case) -> Iterator[StoredSlice]:
     """The newest sound probability of each slice that has one."""
     return _newest(db, PercentRow, case, "probability")
 
@@ -56,7 +56,7 @@ def planes_of(row: RevisionRow | PercentRow | None, case: Case) -> tuple[Array, 
 
 def _newest(
     db: sqlite3.Connection, kind: type[RevisionRow] | type[PercentRow], case: Case, what: Literal["mask", "probability"]
-) -> Iterator[Found]:
+) -> Iterator[StoredSlice]:
     query = f"SELECT slice, id FROM {stored.TABLES[kind]} WHERE case_id = ? ORDER BY slice, id DESC"
     for index, group in groupby(db.execute(query, (case.id,)).fetchall(), itemgetter(0)):
         lost = []
@@ -72,7 +72,7 @@ def _newest(
         if planes or 0 <= index < case.slices:
             name = f"{what} of slice {index} of {case.name}"
             told = Damage(what, index, f"{name} (revision {lost[0]}; {used})") if lost else None
-            yield Found(index, planes, told)
+            yield StoredSlice(index, planes, told)
 
 
 def missing(db: sqlite3.Connection, case: Case) -> list[Damage]:

@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from napari_lungseg.workspace import connection, recovery, stored, trouble
+from napari_lungseg.workspace import connection, failures, recovery, stored
+from napari_lungseg.workspace.failures import DamagedError, DiskFullError, WorkspaceError
 from napari_lungseg.workspace.lock import FolderLock
 from napari_lungseg.workspace.stored import Entry, SessionRow
-from napari_lungseg.workspace.trouble import DamagedError, DiskFullError, WorkspaceError
 
 JOURNAL = "journal.sqlite"
 
@@ -79,7 +79,7 @@ class Journal:
             pass  # every write tries again, and says so
         except sqlite3.Error as error:
             self._let_go()
-            if trouble.is_refusal(error, folder):
+            if failures.is_refusal(error, folder):
                 self.why_read_only = _refused(folder, str(error))
             # Else as with a full disk.
         if self.why_read_only:
@@ -104,7 +104,7 @@ class Journal:
             finally:
                 db.close()
         except (sqlite3.Error, DamagedError, UnicodeDecodeError) as error:
-            raise trouble.not_read(error, self.folder) from error
+            raise failures.not_read(error, self.folder) from error
 
     @contextmanager
     def writing(self, at: datetime | None = None) -> Iterator[Entry]:
@@ -135,9 +135,9 @@ class Journal:
                         db.execute("ROLLBACK")
                 self._check_place()
             except (sqlite3.Error, UnicodeDecodeError) as error:
-                if not trouble.is_passing(error):
+                if not failures.is_passing(error):
                     self._let_go()
-                raise trouble.not_written(error, self.folder, self._unsaved_since) from error
+                raise failures.not_written(error, self.folder, self._unsaved_since) from error
             self.session_id = entry.session_id
             self._all_saved = True
 
@@ -157,8 +157,8 @@ class Journal:
         try:
             mine = self._lock.take(self._user)
         except (OSError, NotImplementedError) as error:  # the latter where the disk knows no locks
-            if trouble.is_no_room(error):
-                raise trouble.full(self.folder, self._unsaved_since) from error
+            if failures.is_no_room(error):
+                raise failures.full(self.folder, self._unsaved_since) from error
             self.why_read_only = _refused(self.folder, getattr(error, "strerror", None) or str(error))
             return
         if not mine:
@@ -173,7 +173,7 @@ class Journal:
             connection.prepare_for_writing(db, self.path)
         except BaseException as error:
             db.close()
-            if isinstance(error, sqlite3.Error | UnicodeDecodeError) and trouble.is_damage(error):
+            if isinstance(error, sqlite3.Error | UnicodeDecodeError) and failures.is_damage(error):
                 raise DamagedError from error
             if not isinstance(error, sqlite3.Error | DamagedError):
                 self._lock.give_back()
@@ -184,25 +184,25 @@ class Journal:
         if self.path.exists():
             return connection.for_reading(self.path)
         if self._place is not None:
-            raise trouble.not_read(FileNotFoundError("it is gone"), self.folder)
+            raise failures.not_read(FileNotFoundError("it is gone"), self.folder)
         return connection.empty()
 
     def _writer(self) -> sqlite3.Connection:
         """The connection that writes, opened again if it was let go."""
         if self._db is None:
             if self._place is not None and not self.path.exists():
-                raise trouble.vanished(self.folder, self._unsaved_since)
+                raise failures.vanished(self.folder, self._unsaved_since)
             try:
                 self._open()
             except DamagedError as error:
-                raise trouble.damaged(self.folder, self._unsaved_since) from error
+                raise failures.damaged(self.folder, self._unsaved_since) from error
             if self.why_read_only:
                 raise WorkspaceError(self.why_read_only)
         self._check_place()
         assert self._db is not None
         if self.session_id is not None and not self._db.execute("SELECT 1 FROM sessions WHERE key = ?", (self._key,)).fetchone():
             self._let_go()
-            raise trouble.vanished(self.folder, self._unsaved_since)
+            raise failures.vanished(self.folder, self._unsaved_since)
         return self._db
 
     def _check_place(self) -> None:
@@ -211,7 +211,7 @@ class Journal:
         (mode,) = self._db.execute("PRAGMA journal_mode").fetchone()
         if connection.place(self.path) != self._place or (mode == "wal" and not connection.log_of(self.path).exists()):
             self._let_go()
-            raise trouble.vanished(self.folder, self._unsaved_since)
+            raise failures.vanished(self.folder, self._unsaved_since)
 
     def _begin(self, db: sqlite3.Connection) -> int:
         return stored.insert(db, SessionRow, self._key, self._user, platform.node())
@@ -236,7 +236,7 @@ class Journal:
         lost = f"Lost: {lost}." if lost else "All that was saved last is there."
         self.told = (
             f"The journal in {self.folder} was damaged: it was put aside as {aside.name}, "
-            f"and a new one was begun with what is sound of it. {lost} {trouble.rescue(aside)}"
+            f"and a new one was begun with what is sound of it. {lost} {failures.rescue(aside)}"
         )
 
 

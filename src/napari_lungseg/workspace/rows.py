@@ -15,9 +15,9 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.volume import Array
 from napari_lungseg.workspace import stored
 from napari_lungseg.workspace.content import pack, plain_labels
+from napari_lungseg.workspace.failures import WorkspaceError
 from napari_lungseg.workspace.records import Case, SliceState, Source, State
 from napari_lungseg.workspace.stored import CaseRow, Entry, EventRow, PercentRow, RevisionRow, SessionRow
-from napari_lungseg.workspace.trouble import WorkspaceError
 
 #: Who worked, where the journal does not tell any more.
 UNKNOWN = "unknown"

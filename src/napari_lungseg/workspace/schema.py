@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from napari_lungseg.workspace.trouble import DamagedError
+from napari_lungseg.workspace.failures import DamagedError
 
 #: Raised whenever the tables change so that older versions cannot use them; a journal with a higher one is refused.
 VERSION = 1

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar, cast, get_args
 
 import numpy as np
 
-from napari_lungseg.workspace import trouble
+from napari_lungseg.workspace import failures
 from napari_lungseg.workspace.records import STATES, EventKind, Source
 
 #: Bytes of a row's checksum.
@@ -145,7 +145,7 @@ def fetch(db: sqlite3.Connection, kind: type[Row], number: int) -> Row | None:
         # All columns, as journals of an older version have fewer.
         found = db.execute(f"SELECT * FROM {TABLES[kind]} NOT INDEXED WHERE id = ?", (number,)).fetchone()
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        if not trouble.is_damage(error):
+        if not failures.is_damage(error):
             raise
         return None
     return None if found is None else sound(kind, found)

@@ -19,9 +19,10 @@ import numpy.typing as npt
 from napari_lungseg.errors import InputError
 from napari_lungseg.home import user_data
 from napari_lungseg.volume import Affine, Array, Unit
-from napari_lungseg.workspace import connection, damage, rows, stored, trouble
+from napari_lungseg.workspace import connection, damage, failures, rows, stored
 from napari_lungseg.workspace.acceptance import Accepted, accepted_in
 from napari_lungseg.workspace.content import pack
+from napari_lungseg.workspace.failures import DamagedError, WorkspaceError
 from napari_lungseg.workspace.journal import Journal
 from napari_lungseg.workspace.prune import prune
 from napari_lungseg.workspace.records import (
@@ -37,7 +38,6 @@ from napari_lungseg.workspace.records import (
     State,
 )
 from napari_lungseg.workspace.stored import CaseRow, EventRow, RevisionRow
-from napari_lungseg.workspace.trouble import DamagedError, WorkspaceError
 
 #: Environment variable that overrides the per-user folder.
 FOLDER_VARIABLE = "NAPARI_LUNGSEG_WORKSPACE"
@@ -102,7 +102,7 @@ class Workspace:
             except DamagedError:
                 found = "parts of the file"
             if found:
-                return f"The journal in {self.folder} is damaged: {found}. All else is as it was. {trouble.rescue(self.folder)}"
+                return f"The journal in {self.folder} is damaged: {found}. All else is as it was. {failures.rescue(self.folder)}"
         return ""
 
     def __enter__(self) -> Self:

@@ -42,7 +42,7 @@ class UnevenSlicesError(InputError):
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class StackLayout:
     """Where the slices of a stack lie, sorted along their normal.
 
     Attributes
@@ -93,7 +93,7 @@ def _unit(frames: list[Frame], array: Array) -> UnitGuess:
     return UnitGuess("HU", "The file gives RescaleSlope and RescaleIntercept to HU.") if meant == {"HU"} else judge_unit(array)
 
 
-def _check_room(layout: Layout, first: Frame, name: str) -> None:
+def _check_room(layout: StackLayout, first: Frame, name: str) -> None:
     """Refuse what no patient is as large as, before memory is asked for it."""
     heights, across = np.ptp(layout.grid), np.ptp(layout.shifts, axis=0) * first.spacing
     room = np.ptp(layout.shifts, axis=0).max()
@@ -103,7 +103,7 @@ def _check_room(layout: Layout, first: Frame, name: str) -> None:
         raise InputError(f"{name} has slices that are shifted {across.max():.4g} mm sideways; export one straight stack.")
 
 
-def lay_out(frames: list[Frame], name: str, *, fill_gaps: bool = False) -> Layout:
+def lay_out(frames: list[Frame], name: str, *, fill_gaps: bool = False) -> StackLayout:
     """Find the even grid of slices sorted along their normal.
 
     Raises
@@ -117,7 +117,7 @@ def lay_out(frames: list[Frame], name: str, *, fill_gaps: bool = False) -> Layou
     positions = np.array([frame.position for frame in frames])
     heights = positions @ normal
     if len(frames) == 1:
-        return Layout(heights, heights, True, np.zeros((1, 2)))
+        return StackLayout(heights, heights, True, np.zeros((1, 2)))
     steps = np.diff(heights)
     usual = float(np.median(steps))
     count = len(frames)
@@ -131,7 +131,7 @@ def lay_out(frames: list[Frame], name: str, *, fill_gaps: bool = False) -> Layou
     if wrong:
         count = round((heights[-1] - heights[0]) / usual) + 1
         grid = np.linspace(heights[0], heights[-1], count)
-    return Layout(heights, grid, not wrong, _shifts(frames, positions, heights, name))
+    return StackLayout(heights, grid, not wrong, _shifts(frames, positions, heights, name))
 
 
 def _unevenness(heights: npt.NDArray[np.float64], grid: npt.NDArray[np.float64], usual: float) -> str:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pydicom
 
 from napari_lungseg.errors import InputError, reading
-from napari_lungseg.formats.dicom.files import Stored, opened, transfer_syntax
+from napari_lungseg.formats.dicom.part10 import Stored, opened, transfer_syntax
 
 # What is wrong with a file is raised; without a handler, logging would also put it on stderr.
 logging.getLogger("pydicom").addHandler(logging.NullHandler())

@@ -18,8 +18,8 @@ from pydicom.encaps import get_frame
 from pydicom.pixels.utils import iter_pixels
 
 from napari_lungseg.errors import InputError, reading
-from napari_lungseg.formats.dicom.files import HEAD, Stored, opened, pixels_start
 from napari_lungseg.formats.dicom.headers import Frame
+from napari_lungseg.formats.dicom.part10 import HEAD, Stored, opened, pixels_start
 from napari_lungseg.volume import Array
 
 _DECODERS: dict[str, Callable[[bytes], Array]] = {

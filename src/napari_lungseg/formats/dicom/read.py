@@ -12,9 +12,9 @@ from pathlib import Path
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats.choice import Candidate, choose
-from napari_lungseg.formats.dicom.files import is_dicom
 from napari_lungseg.formats.dicom.geometry import UnevenSlicesError, stack_volume
 from napari_lungseg.formats.dicom.headers import Header, read_header
+from napari_lungseg.formats.dicom.part10 import is_dicom
 from napari_lungseg.formats.dicom.pixels import read_radiograph
 from napari_lungseg.formats.dicom.series import LeftOut, Stack, find_stacks, join_series, reason
 from napari_lungseg.volume import Volume, scaling

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxL
 
 from napari_lungseg.comparison import as_csv, as_json, case_rows, slice_rows
 from napari_lungseg.files import write_whole
-from napari_lungseg.widgets.evaluate.errors import COLOURS, MEANINGS
+from napari_lungseg.widgets.evaluate.error_layer import COLOURS, MEANINGS
 from napari_lungseg.widgets.evaluate.table import ScoreTable
 from napari_lungseg.widgets.evaluate.work import Comparison
 from napari_lungseg.widgets.forms import NO_CURVES, wrapped

@@ -16,7 +16,7 @@ from napari_lungseg.metrics import TOLERANCE_MM
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.appearance import label_names
 from napari_lungseg.widgets.evaluate.display import Display, slice_dice
-from napari_lungseg.widgets.evaluate.errors import show_errors
+from napari_lungseg.widgets.evaluate.error_layer import show_errors
 from napari_lungseg.widgets.evaluate.work import Comparison, Pair, compare, read_reference
 from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, scrolled
 from napari_lungseg.widgets.layers import layer_geometry

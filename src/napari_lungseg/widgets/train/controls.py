@@ -13,8 +13,8 @@ from napari_lungseg.architecture import PRESETS
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.widgets.forms import clock, emphasise, fill, folded, form, scrolled, shorten, wrapped
 from napari_lungseg.widgets.train.augment_form import AugmentForm
-from napari_lungseg.widgets.train.choose import ChooseForm
 from napari_lungseg.widgets.train.curves import Curves
+from napari_lungseg.widgets.train.input_form import ChooseForm
 from napari_lungseg.widgets.train.pictures import Picture, Pictures
 from napari_lungseg.widgets.train.preview import Preview
 from napari_lungseg.widgets.train.settings_form import SettingsForm

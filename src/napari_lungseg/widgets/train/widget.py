@@ -21,11 +21,11 @@ from napari_lungseg.widgets.library import LIBRARY, ModelChoice
 from napari_lungseg.widgets.notices import show_error, show_warning
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.tasks import Task
-from napari_lungseg.widgets.train.choose import ChooseForm
+from napari_lungseg.widgets.train.accepting import accept, roll_back
 from napari_lungseg.widgets.train.controls import NEW, NEW_CHOICE, TrainControls
 from napari_lungseg.widgets.train.counting import Counting, Estimate, Question
+from napari_lungseg.widgets.train.input_form import ChooseForm
 from napari_lungseg.widgets.train.run import Job, Run, discard, free_name, unfinished_runs
-from napari_lungseg.widgets.train.settle import accept, roll_back
 from napari_lungseg.widgets.worker import Failed
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QDialogButtonBox, QFileDialog, QMessageBox
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.widgets.dialogs import SeriesDialog
 from napari_lungseg.widgets.layers import dicom_source, volume_from_layer
-from napari_lungseg.widgets.questions import SeriesDialog
 from napari_lungseg.widgets.readers import read_layers
 
 ABOUT = {"SeriesInstanceUID": "1.2.1", "SeriesNumber": 1, "SeriesDescription": "Thorax B30f"}

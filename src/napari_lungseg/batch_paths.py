@@ -20,7 +20,7 @@ _ENDINGS = {".jpg": ".png", ".jpeg": ".png", ".nhdr": ".nrrd", ".mhd": ".mha", "
 
 
 @dataclass(frozen=True)
-class Task:
+class BatchItem:
     """One scan and where its results go.
 
     Attributes
@@ -38,7 +38,7 @@ class Task:
     probability: Path | None
 
 
-def plan(inputs: Sequence[Path], output: Path, *, save_probability: bool = False) -> tuple[list[Task], dict[Path, str]]:
+def plan_batch(inputs: Sequence[Path], output: Path, *, save_probability: bool = False) -> tuple[list[BatchItem], dict[Path, str]]:
     """Find the scans in files and folders and name their results.
 
     Parameters
@@ -52,7 +52,7 @@ def plan(inputs: Sequence[Path], output: Path, *, save_probability: bool = False
 
     Returns
     -------
-    tasks : list of Task
+    tasks : list of BatchItem
         One for each scan.
     failures : dict
         Inputs in which there is no scan, and why.
@@ -86,7 +86,7 @@ def plan(inputs: Sequence[Path], output: Path, *, save_probability: bool = False
         targets = [output / (stem + LABELS_SUFFIX + _result_ending(scan)) for scan, stem in zip(scans, _stems(scans))]
     else:
         targets = [new_path(output)]
-    tasks = [Task(scan, target, _probability_path(target) if save_probability else None) for scan, target in zip(scans, targets)]
+    tasks = [BatchItem(scan, target, _probability_path(target) if save_probability else None) for scan, target in zip(scans, targets)]
     _check_distinct(tasks)
     return tasks, failures
 
@@ -130,7 +130,7 @@ def _stems(scans: list[Path]) -> list[str]:
     return ["_".join((*path.parent.relative_to(common).parts, stem)) for path, stem in zip(absolute, stems)]
 
 
-def _check_distinct(tasks: list[Task]) -> None:
+def _check_distinct(tasks: list[BatchItem]) -> None:
     sources = {task.source.resolve() for task in tasks}
     taken: dict[Path, Path] = {}
     for task in tasks:
