@@ -14,6 +14,8 @@ from superqt import QCollapsible
 from napari_lungseg.widgets.texts import plain_label
 
 LABEL_WIDTH = 116
+#: Pixels that a module of the dock takes at least.
+MODULE_WIDTH = 350
 
 #: Said in place of curves: pyqtgraph, which draws them, is not among the dependencies of the package without extras.
 NO_CURVES = "For curves, install pyqtgraph: pip install pyqtgraph"

@@ -14,6 +14,7 @@ from psygnal import Signal
 from napari_lungseg.classes import ClassLabels
 from napari_lungseg.corrections import MODEL, PERSON, Corrections, as_box
 from napari_lungseg.mask import MaskSettings, apply_threshold
+from napari_lungseg.predicted import PredictedSlice
 from napari_lungseg.steps import Box, Step
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.appearance import add_probability_image, add_probability_labels, label_names, make_lungs
@@ -27,8 +28,6 @@ from napari_lungseg.workspace import Saved, Source
 
 if TYPE_CHECKING:
     import napari.viewer
-
-    from napari_lungseg.predict import PredictedSlice
 
 #: Key of the metadata of an image layer and of its mask under which the result is found again, by any of the plugin's widgets.
 KEY = "napari-lungseg result"

@@ -11,8 +11,18 @@ from qtpy.QtWidgets import QAbstractSpinBox, QFormLayout, QFrame, QHBoxLayout, Q
 from napari_lungseg.edit import Limits
 from napari_lungseg.volume import Unit
 from napari_lungseg.widgets.correct.tool_form import ToolForm
-from napari_lungseg.widgets.forms import LABEL_WIDTH, add_row, fill, folded, form, labelled_form, replace_choices, scrolled, shorten
-from napari_lungseg.widgets.segment.controls import WIDTH
+from napari_lungseg.widgets.forms import (
+    LABEL_WIDTH,
+    MODULE_WIDTH,
+    add_row,
+    fill,
+    folded,
+    form,
+    labelled_form,
+    replace_choices,
+    scrolled,
+    shorten,
+)
 from napari_lungseg.widgets.texts import plain_label
 
 #: napari's modes that are offered, and what their buttons say.
@@ -198,7 +208,7 @@ class CorrectControls(QWidget):
         layout.addLayout(_row(self.undo.native, self.redo.native))
         layout.addStretch()
         fill(self, scrolled(inner))
-        self.setMinimumWidth(WIDTH)
+        self.setMinimumWidth(MODULE_WIDTH)
 
 
 def _choices(named: dict[int, str]) -> list[tuple[str, int]]:

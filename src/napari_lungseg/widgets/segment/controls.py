@@ -12,11 +12,9 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidg
 
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.volume import Unit
-from napari_lungseg.widgets.forms import clock, emphasise, fill, folded, form, replace_choices, scrolled, shorten
+from napari_lungseg.widgets.forms import MODULE_WIDTH, clock, emphasise, fill, folded, form, replace_choices, scrolled, shorten
 from napari_lungseg.widgets.segment.reading import Look
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
-
-WIDTH = 350
 
 #: Label and tooltip of each step of the post-processing; a step is a field of MaskSettings.
 STEPS = {
@@ -162,7 +160,7 @@ class Controls(QWidget):
         layout.addWidget(note)
         layout.addStretch()
         fill(self, scrolled(inner))
-        self.setMinimumWidth(WIDTH)
+        self.setMinimumWidth(MODULE_WIDTH)
 
 
 def _units(told: Unit | None) -> list[tuple[str, str]]:
