@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from napari_lungseg.errors import InputError
 
-#: In the folder of the model that is to come.
+#: In the folder of the new model.
 FOLDER = Path("training")
 PLAN, SAMPLES, LOG, LOCK = FOLDER / "plan.json", FOLDER / "samples", FOLDER / "log.jsonl", FOLDER / "run.lock"
 LAST, BEST = "last.pt", "best.pt"
@@ -22,7 +22,7 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.\w+)?")
 
 
 def remove_resumable(folder: Path) -> None:
-    """Remove what only going on with a run needs: its slices and checkpoints; plan and log stay.
+    """Remove the slices and checkpoints of a run, which only resuming needs; plan and log stay.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def _unlink(folder: Path, names: Iterable[str]) -> None:
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of the run in a model's folder; the operating system takes it back however the process ends.
+    """Hold the lock of the run in a model's folder; the operating system releases it however the process ends.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def run_lock(folder: Path) -> Iterator[None]:
         When another window or process has it.
     """
     if not (folder / LOCK).parent.is_dir():
-        # There is no run, which whoever wants to go on with it will tell; a lock would make the folder.
+        # There is no run, which the caller finds out; a lock would make the folder.
         yield
         return
     # A run may end in another thread than it began in.

@@ -17,14 +17,16 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.formats import write
 from napari_lungseg.model import import_model, load_model, remove_model
 from napari_lungseg.predicted import Notice
-from napari_lungseg.run_files import FOLDER, LOCK, LOG, PLAN, SAMPLES, SLICES_DATA, remove_run, run_lock
+from napari_lungseg.run_files import BEST, FOLDER, LAST, LOCK, LOG, PLAN, SAMPLES, SLICES_DATA, remove_run, run_lock
+from napari_lungseg.training.fit import load_state
+from napari_lungseg.training.plan import read_plan
 from napari_lungseg.training.prepare import prepare
 from napari_lungseg.training.run import run
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.sources import CasesSource, FolderSource, TrainingCase
 from napari_lungseg.training.split import hidden_key
 from napari_lungseg.training.train import train
-from napari_lungseg.training.updates import Finished
+from napari_lungseg.training.updates import EpochDone, Finished
 from napari_lungseg.volume import Volume, scaling
 
 SETTINGS = TrainSettings(epochs=1, steps_per_epoch=1, batch_size=1, view_px=48, coarse_share=0.0)
@@ -46,6 +48,21 @@ def empty_data(folder: Path) -> Path:
 def prepared(chests: Path, folder: Path) -> Path:
     list(prepare(FolderSource(chests), folder, base=None, settings=SETTINGS))
     return folder
+
+
+def test_a_run_that_the_first_version_began_can_be_resumed(tmp_path, chests):
+    """The plan as it was first written, and a checkpoint of the same entries."""
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / PLAN).write_bytes((Path(__file__).parent / "first_plan.json").read_bytes())
+    plan = read_plan(tmp_path)
+    assert plan.settings == TrainSettings(epochs=3, steps_per_epoch=2, batch_size=2, view_px=48, coarse_share=0.0)
+    assert plan.classes.index(np.array([0, 1, 255])).tolist() == [0, 1, 255]
+    assert plan.split.patients["case_6ab9f1eb8f7d"] == "validation"
+    folder = prepared(chests, tmp_path / "run")
+    next(update for update in run(folder) if isinstance(update, EpochDone))
+    entries = {"network", "average", "optimizer", "epoch", "seconds", "best", "best_epoch", "at_once"}
+    assert load_state(folder / FOLDER / LAST).keys() == entries
+    assert not any(name.startswith("module.") for name in load_state(folder / FOLDER / BEST)["average"])
 
 
 class Failing(CasesSource):

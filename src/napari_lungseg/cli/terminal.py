@@ -60,7 +60,7 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def printable(text: str) -> str:
-    """The text with control and format characters escaped, but line breaks and tabs."""
+    """Escape control and format characters in text, but not line breaks and tabs."""
     return "".join(
         character
         if character in "\n\t" or not unicodedata.category(character).startswith("C")
@@ -70,13 +70,13 @@ def printable(text: str) -> str:
 
 
 def complain(text: str) -> int:
-    """Say in one line what is wrong; gives the exit status for it."""
+    """Print in one line what is wrong, and return the exit status for it."""
     say(f"napari-lungseg: {' '.join(text.split())}", err=True)
     return UNUSABLE
 
 
 def named_labels(given: list[str] | None) -> dict[int, str] | None:
-    """Names of labels, given as NUMBER=NAME each; None where none were given (InputError where one cannot be understood)."""
+    """Parse names of labels, given as NUMBER=NAME each; None where none were given (InputError where one cannot be understood)."""
     return dict(map(_named, given)) if given else None
 
 

@@ -86,19 +86,19 @@ def _settings(changes: dict[str, Any], *, new: bool) -> TrainSettings:
 
 def _command(base: str | None, preset: str, changes: dict[str, Any], sweep: int) -> str:
     """Return what was asked for, as a card keeps it: without paths, which may hold names of people."""
-    told = ["napari-lungseg", "train", "DATA", "-o", "MODEL"]
-    told += ["--preset", preset] if base is None else ["--from", Path(base).name]
+    words = ["napari-lungseg", "train", "DATA", "-o", "MODEL"]
+    words += ["--preset", preset] if base is None else ["--from", Path(base).name]
     for name, value in changes.items():
         on, _, off = flag(name, OPTIONS[name]).partition("/")
         if isinstance(value, bool):
-            told.append(on if value else off)
+            words.append(on if value else off)
         else:
-            told += [on, f"{value:g}" if isinstance(value, float) else str(value)]
-    return shlex.join(told + (["--sweep", str(sweep)] if sweep else []))
+            words += [on, f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join(words + (["--sweep", str(sweep)] if sweep else []))
 
 
 class _Bar:
-    """The run as a bar on standard error, a line for each epoch above it."""
+    """Show the run as a bar on standard error, and a line for each epoch above it."""
 
     def __init__(self, shown: bool) -> None:
         self._bar = tqdm(total=1000, file=sys.stderr, bar_format="{percentage:3.0f}% {bar} {postfix}", disable=None if shown else True)

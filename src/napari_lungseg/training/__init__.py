@@ -1,1 +1,1 @@
-"""Teaching a model: data set, augmentation, losses, the fit loop."""
+"""Train models: data, augmentation, losses, the fit loop, the verdict."""

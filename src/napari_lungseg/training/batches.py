@@ -14,9 +14,16 @@ from napari_lungseg.training.augmentation.options import AugmentSettings
 from napari_lungseg.training.samples import LabelledSlice
 from napari_lungseg.training.settings import TrainSettings
 
+#: Part of the run over which the augmentation comes up to strength.
+RAMP = 0.15
+#: The last part of the run sees milder changes, nearer to real images, so that the weights settle on those.
+SETTLE, MILD = 0.12, 0.5
+#: How strongly views that the base teaches are changed: it must still know what it sees.
+TAUGHT = 0.5
+
 
 class SliceSampler:
-    """Draws slices so that small patients and slices without any class are not drowned.
+    """Draw slices, so that neither patients of few slices nor slices without any class are rare.
 
     Parameters
     ----------
@@ -49,27 +56,19 @@ class SliceSampler:
         self.weight = weight / weight.sum()
 
     def coarsened(self, factor: int) -> SliceSampler:
-        """The same draws at a lower resolution."""
+        """Make a sampler with the same draws at a lower resolution."""
         other = copy.copy(self)
         other.slices = [item.coarsened(factor) for item in self.slices]
         return other
 
     def draw(self, rng: np.random.Generator) -> LabelledSlice:
-        """One slice."""
+        """Draw one slice."""
         return self.slices[int(rng.choice(len(self.slices), p=self.weight))]
-
-
-#: Part of the run over which the augmentation comes up to strength.
-RAMP = 0.15
-#: The last part of the run sees milder changes, nearer to real images, so that the weights settle on those.
-SETTLE, MILD = 0.12, 0.5
-#: How strongly views that the base teaches are changed: it must still know what it sees.
-TAUGHT = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class ViewSamplers:
-    """Where views come from.
+    """Hold the samplers that views come from.
 
     Attributes
     ----------
@@ -94,7 +93,7 @@ class ViewSamplers:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Views of one step: first those of new slices, then replayed ones, then those that the base teaches.
+    """Hold the views of one step: first those of new slices, then replayed ones, then those that the base teaches.
 
     Attributes
     ----------
@@ -114,7 +113,7 @@ class Batch:
 
 
 class Batches:
-    """Draws batches; the same seed, step and rank give the same batch.
+    """Draw batches; the same seed, step and rank give the same batch.
 
     Parameters
     ----------
@@ -132,7 +131,7 @@ class Batches:
         self._coarse = tuple(s.coarsened(2) if s is not None and coarse else s for s in samplers)
 
     def draw(self, step: int, progress: float, rank: int = 0) -> Batch:
-        """The batch of a step at ``progress`` (0 .. 1) of the run."""
+        """Draw the batch of a step at ``progress`` (0 .. 1) of the run."""
         settings = self._settings
         rng = np.random.default_rng((settings.seed, step, rank) if rank else (settings.seed, step))
         strength = min(1.0, 0.3 + 0.7 * progress / RAMP) if progress < 1.0 - SETTLE else MILD
@@ -151,7 +150,7 @@ class Batches:
         return Batch(torch.stack([image for image, _ in views]), torch.stack([label for _, label in views]), *counts)
 
     def _counts(self, total: int, rng: np.random.Generator) -> tuple[int, int, int]:
-        """How many views of each kind; shares that are no whole number come out right on average."""
+        """Count the views of each kind; shares that are no whole number come out right on average."""
         wanted = [
             share * total if sampler is not None else 0.0
             for share, sampler in ((self._settings.replay, self._mix.replay), (self._settings.distillation, self._mix.unjudged))

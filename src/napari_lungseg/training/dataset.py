@@ -1,4 +1,4 @@
-"""A folder of labelled images: nnU-Net's raw layout, or pairs of pictures."""
+"""Read a folder of labelled images: nnU-Net's raw layout, or pairs of pictures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _UNJUDGED = "not judged"
 
 @dataclass(frozen=True)
 class Dataset:
-    """A folder of cases.
+    """Describe a folder of cases.
 
     Attributes
     ----------
@@ -72,11 +72,11 @@ class Dataset:
 
     @property
     def train(self) -> tuple[str, ...]:
-        """Cases that are not to be watched by the data set's own split."""
+        """Cases to learn from by the data set's own split."""
         return tuple(case for case in self.cases if case not in (self.validation or ()))
 
     def load(self, case: str) -> tuple[Volume, Volume]:
-        """Image and labels (uint8, ``IGNORE`` where nobody has judged) of one case.
+        """Read image and labels (uint8, ``IGNORE`` where nobody has judged) of one case.
 
         Raises
         ------
@@ -100,7 +100,7 @@ class Dataset:
 
 
 def open_dataset(folder: Path | str) -> Dataset:
-    """Look at a folder of labelled images.
+    """List the cases of a folder of labelled images.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def open_dataset(folder: Path | str) -> Dataset:
 
 
 def _labelled(folder: Path, end: str, ending: str, images: dict[str, Path], labels: dict[str, Path]) -> tuple[str, ...]:
-    """Cases with image and labels, sorted; their files are entered."""
+    """List cases with image and labels, sorted, and enter their files into ``images`` and ``labels``."""
     found = []
     for path in sorted((folder / f"labels{end}").glob(f"*{ending}")):
         case = path.name.removesuffix(ending)
@@ -183,13 +183,13 @@ def _open_pairs(folder: Path) -> Dataset:
 
 
 def _stem(path: Path) -> str:
-    """Name without its ending; empty for files that cannot be read."""
+    """Return the name without its ending; empty for files that cannot be read."""
     ending = max((end for end in READABLE if path.name.lower().endswith(end)), key=len, default="")
     return path.name[: -len(ending)] if ending and not path.name.startswith(".") else ""
 
 
 def _whole_numbers(labels: Array, ignore: int | None, path: Path, *, named: bool = False) -> Array:
-    """Labels as uint8, with ``IGNORE`` for the data set's own number for it.
+    """Convert labels to uint8, with ``IGNORE`` for the data set's own number for it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Several processes that train one model together, started by ``torchrun``."""
+"""Train one model in several processes, started by ``torchrun``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE = timedelta(days=1)
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes of a run.
+    """Describe the processes of a run.
 
     Attributes
     ----------
@@ -36,15 +36,15 @@ class ProcessGroup:
 
     @property
     def leads(self) -> bool:
-        """Whether this process scores, saves and tells; the others only learn."""
+        """Whether this process scores, saves and reports; the others only learn."""
         return self.rank == 0
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network with gradients averaged over all processes; as it is where there is one."""
+        """Average the network's gradients over all processes; unchanged where there is one."""
         return DistributedDataParallel(network) if self.size > 1 else network
 
     def agree(self, value: float) -> float:
-        """What the first process says, in all of them."""
+        """Return the first process's value in all of them."""
         if self.size == 1:
             return value
         shared = torch.tensor([value], dtype=torch.float64, device=self.device if self.device.type == "cuda" else "cpu")
@@ -52,14 +52,14 @@ class ProcessGroup:
         return float(shared.item())
 
     def wait(self) -> None:
-        """Until all processes have come as far."""
+        """Wait until all processes have come as far."""
         if self.size > 1:
             distributed.barrier()
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[ProcessGroup]:
-    """The processes that ``torchrun`` started (its variables ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``), or this one alone.
+    """Join the processes that ``torchrun`` started (its variables ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``), or run alone.
 
     Each takes a GPU of its own where there are GPUs (NCCL), else the CPU (Gloo).
     """

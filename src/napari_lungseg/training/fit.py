@@ -1,4 +1,4 @@
-"""Fit a network, batch after batch; a run can be stopped anywhere and gone on with."""
+"""Fit a network, batch after batch; a run can be stopped anywhere and resumed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ALONE = ProcessGroup(0, 1, torch.device("cpu"))
 
 @dataclass(frozen=True, eq=False)
 class TrainingJob:
-    """What a network is to learn, and how it is watched.
+    """Describe what a network learns, and how it is watched.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class TrainingJob:
 
 
 class _FitState:
-    """The state of a run, as a checkpoint holds it."""
+    """Hold the state of a run, as a checkpoint does."""
 
     def __init__(self, network: UNet, job: TrainingJob, group: ProcessGroup) -> None:
         self.network, self.average = network, copy.deepcopy(network).eval()
@@ -128,7 +128,7 @@ def fit(
     Yields
     ------
     StepDone, EpochDone or Notice
-        After every batch and every epoch, and the last StepDone again after every slice that is scored, so that whoever drives this can
+        After every batch and every epoch, and the last StepDone again after every slice that is scored, so that the caller can
         pause or close it within a batch. Time in which it is not driven does not count. Closing it stops the run; the checkpoints stay.
 
     Raises
@@ -160,7 +160,7 @@ def fit(
 def _epochs(
     state: _FitState, job: TrainingJob, learner: Learner, folder: Path, group: ProcessGroup, should_stop: Callable[[], bool]
 ) -> Iterator[StepDone | EpochDone | Notice]:
-    """Batch after batch, until the steps or the time are over, it is asked to stop, or nothing gets better."""
+    """Learn batch after batch, until steps or time are over, a stop is asked for, or nothing gets better."""
     settings = job.settings
     ended = False
     while state.epoch < settings.epochs and not ended:
@@ -189,7 +189,7 @@ def _epochs(
 
 
 def _progress(settings: TrainSettings, number: int, seconds: float) -> float:
-    """How much of the run is over before a step: of its steps or of its time, whichever is more."""
+    """Return how much of the run (0 .. 1) is over before a step: of its steps or of its time, whichever is more."""
     steps = number / (settings.epochs * settings.steps_per_epoch)
     return steps if settings.minutes is None else max(steps, seconds / (60.0 * settings.minutes))
 
@@ -197,7 +197,7 @@ def _progress(settings: TrainSettings, number: int, seconds: float) -> float:
 def _step(
     state: _FitState, job: TrainingJob, learner: Learner, number: int, progress: float, confusion: Confusion, group: ProcessGroup
 ) -> tuple[float, int]:
-    """Learn from one batch; gives its loss and how many views at once the memory took."""
+    """Learn from one batch; returns its loss and how many views at once fitted into memory."""
     settings = job.settings
     set_rate(state.optimizer, settings, progress)
     state.optimizer.zero_grad(set_to_none=True)
@@ -217,7 +217,7 @@ def _keep(
     latest: StepDone,
     group: ProcessGroup,
 ) -> Iterator[EpochDone]:
-    """End an epoch: its checkpoint, and the best weights if these are."""
+    """End an epoch: save its checkpoint, and its weights if they are the best."""
     score = float(state.epoch) if validation is None else validation.mean_dice
     # Without a single labelled pixel there is no Dice, and no epoch better than another.
     is_best = bool(group.agree(state.best_epoch < 0 or score > state.best))
@@ -226,7 +226,7 @@ def _keep(
     state.epoch += 1
     if not group.leads:
         return
-    # In this order: whoever resumes finds the best weights of which the last state speaks, or newer ones.
+    # In this order, a resumed run finds the best weights that the last state refers to, or newer ones.
     if is_best:
         save_state(folder / BEST, {"average": state.average.state_dict()})
     state.save(folder / LAST)
@@ -245,7 +245,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Read what :func:`save_state` wrote; nothing in it is run.
+    """Read what :func:`save_state` wrote, without running any code in it.
 
     Raises
     ------

@@ -25,10 +25,12 @@ from napari_lungseg.volume import Volume
 
 #: Probability from which on a pixel belongs to a class, as where masks are made.
 THRESHOLD = 0.5
+#: How much Dice on the base's own cases may be lost; less than one reader differs from another by far.
+TOLERANCE = 0.002
 
 
 class Confusion:
-    """Areas that are right, too much and missing, by class.
+    """Count areas that are right, too much and missing, by class.
 
     Parameters
     ----------
@@ -53,7 +55,7 @@ class Confusion:
 
     @property
     def scores(self) -> PooledScores:
-        """Agreement so far."""
+        """Scores of everything counted so far."""
         hit, found, wanted = self._hit, self._found, self._wanted
         with np.errstate(invalid="ignore", divide="ignore"):
             parts = {
@@ -85,7 +87,7 @@ class Judge:
     loss: str = "bce-dice"
 
     def find(self, network: UNet, item: LabelledSlice) -> tuple[npt.NDArray[np.uint8], Tensor]:
-        """What a network finds on a slice, and its logits, both on the slice's own pixels.
+        """Run a network on a slice; returns what it finds and its logits, both on the slice's own pixels.
 
         Returns
         -------
@@ -110,7 +112,7 @@ class Judge:
     def score(
         self, network: UNet, slices: Sequence[LabelledSlice], *, only: int | None = None
     ) -> Generator[LabelledSlice, None, PooledScores]:
-        """Score a network on slices; yields each slice when it is done, so that whoever waits can go.
+        """Score a network on slices; yields each slice when it is done, so that the caller can stop between slices.
 
         Parameters
         ----------
@@ -133,7 +135,7 @@ class Judge:
         return confusion.scores
 
     def picture(self, network: UNet, item: LabelledSlice, title: str = "") -> SlicePicture:
-        """A slice with its label and what the network finds."""
+        """Show a slice with its label and what the network finds."""
         found, _ = self.find(network, item)
         confusion = Confusion(self.names)
         confusion.add(found, item.label, 0.0)
@@ -142,14 +144,10 @@ class Judge:
 
 
 def spread(slices: Sequence[LabelledSlice], most: int) -> list[LabelledSlice]:
-    """At most so many slices, evenly spread over those given."""
+    """Choose at most ``most`` slices, evenly spread over those given."""
     if len(slices) <= most:
         return list(slices)
     return [slices[int(index)] for index in np.linspace(0, len(slices) - 1, most).round()]
-
-
-#: How much Dice on the base's own cases may be lost; less than one reader differs from another by far.
-TOLERANCE = 0.002
 
 
 def better(before: PooledScores | None, after: PooledScores | None) -> bool:
@@ -163,7 +161,7 @@ def forgotten(before: PooledScores | None, after: PooledScores | None) -> bool:
 
 
 def decide(new: BeforeAfter | None, old: BeforeAfter | None, no_validation: str) -> tuple[bool, str]:
-    """Whether to accept a model, and why.
+    """Decide whether to accept a model, and say why.
 
     Parameters
     ----------
@@ -205,7 +203,7 @@ def _slices(compared: BeforeAfter) -> str:
 
 @dataclass(frozen=True)
 class CaseScore:
-    """How a model did on one case.
+    """Hold the scores of a model on one case.
 
     Attributes
     ----------
@@ -271,7 +269,7 @@ def score_cases(model: Model, data: Dataset, cases: Iterable[str], *, postproces
 
 
 def summarise(scores: list[CaseScore]) -> dict[str, float]:
-    """Means over cases and slices, the 5th percentile of slices, and what was marked where there is no lung.
+    """Summarise scores: means over cases and slices, the 5th percentile of slices, and what was marked where there is no lung.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What training minimises.
+"""Define the losses that training minimises.
 
 All losses take the logits of a network, (N, C, H, W), with either one channel (sigmoid) or a background channel before the
 classes (softmax), and labels (N, H, W) of whole numbers: 0 background, 1 .. n the classes, :data:`~.samples.IGNORE` where nobody has
@@ -22,12 +22,12 @@ SMOOTH = 1.0
 
 
 def channels(logits: Tensor) -> Tensor:
-    """Logits with a background channel: of one channel z the pair (0, z), whose softmax is the sigmoid of z."""
+    """Add a background channel to logits of one channel z: the pair (0, z), whose softmax is the sigmoid of z."""
     return torch.cat((torch.zeros_like(logits), logits), dim=1) if logits.shape[1] == 1 else logits
 
 
 def without_new(logits: Tensor, old_classes: int) -> Tensor:
-    """Logits as a network that does not know the classes after ``old_classes`` would give them: those count as background.
+    """Merge the classes after ``old_classes`` into the background, as for a network that does not know them.
 
     So a label that does not tell the new classes from the background teaches nothing about them (Cermelli et al. 2020, arXiv 2002.00718).
     """
@@ -39,7 +39,7 @@ def without_new(logits: Tensor, old_classes: int) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
-    """Mean over judged pixels of -log p(label); with one class the binary cross-entropy."""
+    """Compute the mean over judged pixels of -log p(label); with one class the binary cross-entropy."""
     judged = label != IGNORE
     known = torch.where(judged, label, 0).long()
     if logits.shape[1] == 1:
@@ -50,7 +50,7 @@ def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def bce(logits: Tensor, label: Tensor) -> Tensor:
-    """Binary cross-entropy of each class against all others, mean over judged pixels and classes."""
+    """Compute the binary cross-entropy of each class against all others, mean over judged pixels and classes."""
     if logits.shape[1] == 1:
         return cross_entropy(logits, label)
     judged = (label != IGNORE)[:, None]
@@ -63,7 +63,7 @@ def bce(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def dice(logits: Tensor, label: Tensor) -> Tensor:
-    """Soft Dice loss over the whole batch, squared denominator (Milletari et al. 2016, arXiv 1606.04797); mean over classes."""
+    """Compute the soft Dice loss over the whole batch, squared denominator (Milletari et al. 2016, arXiv 1606.04797); mean over classes."""
     judged = (label != IGNORE)[:, None]
     probability = (torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)[:, 1:]) * judged
     target = (label[:, None] == torch.arange(1, probability.shape[1] + 1, device=label.device)[:, None, None]).to(probability.dtype)
@@ -73,7 +73,7 @@ def dice(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def distillation(logits: Tensor, teacher: Tensor) -> Tensor:
-    """Cross-entropy against a teacher's probabilities, less the teacher's own entropy: 0 where both agree.
+    """Compute the cross-entropy against a teacher's probabilities, less the teacher's own entropy: 0 where both agree.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Write down what a training run is asked to do: its classes, its split, its settings; kept beside its slices for resuming."""
+"""Write and read the plan of a training run: classes, split, settings; kept beside its slices for resuming."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LUNG_NAMES = frozenset({"lung", "lungs", "right lung", "left lung", "lung right"
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a model in training.
+    """Map labels of the data to the classes of a model in training.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Classes:
     labels : tuple of int
         The label that each is written as.
     sides : bool
-        Whether the first is lung, told apart into 1 right and 2 left after prediction.
+        Whether the first is lung, split into 1 right and 2 left after prediction.
     of_label : dict of int to int
         Class, from 1, of each label in the data.
     from_base : tuple of (int or None)
@@ -53,12 +53,12 @@ class Classes:
 
     @property
     def old(self) -> int | None:
-        """How many of the classes, which then come first, the base knows; None if it knows all or there is none."""
+        """Number of classes that the base knows, which come first; None if it knows all or there is none."""
         known = sum(number is not None for number in self.from_base)
         return known if 0 < known < len(self.names) else None
 
     def index(self, labels: Array) -> npt.NDArray[np.uint8]:
-        """Classes (0 background, 1 .. n, ``IGNORE``) of an array of labels.
+        """Convert labels to classes (0 background, 1 .. n, ``IGNORE``).
 
         Raises
         ------
@@ -77,7 +77,7 @@ class Classes:
 
 
 def choose_classes(found: Mapping[int, str], base: Card | None, *, keep_old: bool) -> Classes:
-    """Classes for the labels of the data.
+    """Choose classes for the labels of the data.
 
     Parameters
     ----------
@@ -138,12 +138,12 @@ __all__ = ["LOG", "PLAN", "SAMPLES", "Plan", "read_plan", "write_plan"]
 
 @dataclass(frozen=True)
 class Plan:
-    """A training run.
+    """Describe a training run.
 
     Attributes
     ----------
     name : str
-        Name of the model that is to come.
+        Name of the new model.
     base : str or None
         Name or folder of the model to start from; None for new weights.
     preset : str
@@ -185,18 +185,18 @@ class Plan:
 
 
 def write_plan(plan: Plan, folder: Path) -> None:
-    """Keep a plan in the folder of the model that is to come (InputError where the disk refuses)."""
+    """Write a plan into the folder of the new model (InputError where the disk refuses)."""
     write_whole(folder / PLAN, TypeAdapter(Plan).dump_json(plan, indent=1))
 
 
 def without_names(plan: Plan) -> Plan:
-    """The plan as it may stay with a model: without names of cases and patients, and without paths."""
+    """Remove names of cases and patients, and paths, from a plan that stays with a model."""
     base = None if plan.base is None else Path(plan.base).name
     return replace(plan, base=base, patients={}, overview=replace(plan.overview, problems=()))
 
 
 def read_plan(folder: str | os.PathLike[str]) -> Plan:
-    """The plan of a run that was begun in a folder.
+    """Read the plan of the run in a folder.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From labelled images to slices on disk: everything is read once, before the training begins."""
+"""Write the slices of labelled images to disk: everything is read once, before the training begins."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_UNJUDGED = 12
 
 @dataclass(eq=False)
 class _Found:
-    """What was seen of the cases."""
+    """Collect what was seen of the cases."""
 
     refs: list[SliceRef] = field(default_factory=list)
     values: list[frozenset[int]] = field(default_factory=list)
@@ -42,7 +42,7 @@ class _Found:
 
 
 def look_over(source: TrainingSource, *, base: str | None, settings: TrainSettings) -> Iterator[Progress | Overview]:
-    """Tell what there is to learn from; the Overview comes last.
+    """Count what there is to learn from; the Overview comes last.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def prepare(
     source : TrainingSource
         Labelled images.
     folder : path
-        Of the model that is to come; plan, slices and checkpoints lie in ``training`` inside.
+        Of the new model; plan, slices and checkpoints lie in ``training`` inside.
     base : str or None
         Name or folder of the model to start from; None for new weights.
     preset : str
@@ -151,7 +151,7 @@ def _is_empty(folder: Path) -> bool:
 
 
 def _undo(folder: Path, made: list[Path]) -> str:
-    """Remove what was written to a folder, and those folders that were made for it; tells what could not be removed."""
+    """Remove what was written to a folder, and folders that were made for it; returns what could not be removed, as a sentence."""
     try:
         remove_files(folder)
         remove_empty(made)
@@ -167,7 +167,7 @@ def _card(base: str | None) -> Card | None:
 def _read(
     source: TrainingSource, card: Card | None, settings: TrainSettings, found: _Found, writer: SampleWriter | None
 ) -> Iterator[Progress]:
-    """Look at every slice of every case, and write it."""
+    """Read every slice of every case, and write it."""
     preprocessing = card.preprocessing if card is not None else Preprocessing()
     unjudged = MOST_UNJUDGED if card is not None and settings.distillation > 0 else 0
     for number, case in enumerate(source):
@@ -215,7 +215,7 @@ def _decide(source: TrainingSource, found: _Found, card: Card | None, settings: 
 
 
 def _earlier(card: Card | None) -> Split | None:
-    """The split that the base was trained with, if its card has one."""
+    """Read the split that the base was trained with from its card; None where there is none."""
     if card is None or "split" not in card.training:
         return None
     try:

@@ -1,4 +1,4 @@
-"""A training run, from prepared slices to a model that is accepted or not."""
+"""Run a training, from prepared slices to a model that is accepted or not."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def run(
     """Train what was prepared in a folder, compare, and save the model there; the last update is a :class:`~.updates.Finished`.
 
     Not driving the generator pauses the run; closing it ends it, and all models stay as they are, as do the slices and the last
-    checkpoint, so that it can be gone on with.
+    checkpoint, so that it can be resumed.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def run(
     Raises
     ------
     InputError
-        When nothing was prepared there, another process goes on with it, the disk refuses, or the memory does not suffice.
+        When nothing was prepared there, another process runs it, the disk refuses, or the memory does not suffice.
     """
     folder = Path(folder)
     processes = processes or ProcessGroup(0, 1, choose_device(device))
@@ -101,7 +101,7 @@ def run(
 def _run(
     folder: Path, resume: bool, should_stop: Callable[[], bool], processes: ProcessGroup
 ) -> Generator[Update, None, tuple[Plan, Finished] | None]:
-    """Train, compare and save; only the process that leads has an end to tell."""
+    """Train, compare and save; only the process that leads returns a result."""
     setup = read_setup(folder)
     before: Pair = (None, None)
     pictures: list[SlicePicture] = []
@@ -127,7 +127,7 @@ def _run(
 
 
 def _tidy(folder: Path, plan: Plan) -> Iterator[Notice]:
-    """Remove what only going on with the run needs, and all names; a model may be given away, these may not."""
+    """Remove what only resuming needs, and all names; a model may be given away, these may not."""
     # What still refers to the slices keeps their file mapped, and Windows removes no mapped file.
     gc.collect()
     try:
@@ -143,7 +143,7 @@ def _tidy(folder: Path, plan: Plan) -> Iterator[Notice]:
 
 
 def _blend(setup: RunSetup, network: UNet, before: Pair, processes: ProcessGroup) -> Generator[Progress, None, tuple[Pair, float]]:
-    """Score the new weights; where they have forgotten too much, go back towards the old ones as far as it takes.
+    """Score the new weights; where they have forgotten too much, move them back towards the old ones.
 
     Weights between those before and after a short training make a network between the two (Wortsman et al. 2022, arXiv 2109.01903).
 
@@ -183,7 +183,7 @@ def _compare(setup: RunSetup, network: UNet, processes: ProcessGroup, text: str)
 
 
 def _shown(setup: RunSetup) -> list[LabelledSlice]:
-    """Validation slices to show; those with labels first."""
+    """Choose validation slices to show, with labels if there are such."""
     slices = setup.slices["validation"]
     return spread([item for item in slices if item.classes] or slices, PICTURES)
 
@@ -225,14 +225,14 @@ def _card(setup: RunSetup, verdict: Verdict, seconds: float, share: float) -> Ca
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
-    """As JSON has it, which knows no NaN."""
+    """Round numbers for JSON, with None for NaN."""
     return {
         key: _rounded(value) if isinstance(value, dict) else (round(value, 5) if value == value else None) for key, value in values.items()
     }
 
 
 def _log(path: Path, done: EpochDone) -> None:
-    """One line of JSON for each epoch."""
+    """Append one line of JSON for an epoch."""
     line = {
         "epoch": done.epoch,
         "seconds": round(done.seconds, 2),

@@ -1,4 +1,4 @@
-"""Put together what a run begins with: the model as it is before it learns, and everything that it is to learn."""
+"""Set up a run: the model before training, and what it learns from."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ FIRST_GUESS = 0.01
 
 #: Validation slices that are looked at after every epoch; all of them would take longer than the epoch.
 WATCHED = 16
-#: Slices of a case by which it is told how far its base can be believed there, and the Dice from which on it is at all.
+#: Slices of a case on which the base is scored to weight it as a teacher there, and the Dice up to which its weight is 0.
 TRIED, BELIEVED = 4, 0.8
 
 
 @dataclass(frozen=True, eq=False)
 class RunSetup:
-    """What a run begins with.
+    """Hold what a run begins with.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class RunSetup:
 
 
 def read_setup(folder: Path) -> RunSetup:
-    """What was prepared in a folder.
+    """Read what was prepared in a folder.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def _model(plan: Plan, base: Model | None) -> Model:
 
 
 def make_job(setup: RunSetup) -> Generator[Progress, None, TrainingJob]:
-    """What is to be learnt; looks at how well the base does on cases of which some slices were not judged."""
+    """Make the job of a run; scores the base on cases of which some slices were not judged."""
     plan, settings = setup.plan, setup.plan.settings
     replay = setup.old.replay if setup.old is not None and settings.replay > 0 else []
     unjudged = setup.slices["unjudged"] if settings.keep_old and settings.distillation > 0 else []
@@ -135,7 +135,7 @@ def make_job(setup: RunSetup) -> Generator[Progress, None, TrainingJob]:
 
 
 def _trust(setup: RunSetup, cases: Iterable[str]) -> Generator[Progress, None, dict[str, float]]:
-    """How far the base can be believed on cases: not at all below a Dice of 0.8 on judged slices, wholly at 1."""
+    """Weight cases by the base's Dice on their judged slices: 0 up to a Dice of 0.8, 1 at a Dice of 1."""
     assert setup.base is not None
     judge = replace(setup.judge, names=setup.base.card.classes)
     trust = {}
@@ -150,7 +150,7 @@ def _trust(setup: RunSetup, cases: Iterable[str]) -> Generator[Progress, None, d
 
 @torch.no_grad()
 def with_head(network: UNet, config: UNetConfig, classes: Classes) -> UNet:
-    """A network of ``config`` with the weights of another one; classes that the other knows keep what was learnt.
+    """Make a network of ``config`` with the weights of another one; classes that the other knows keep what was learnt.
 
     Parameters
     ----------
@@ -183,6 +183,6 @@ def with_head(network: UNet, config: UNetConfig, classes: Classes) -> UNet:
 
 
 def _channels(tensor: torch.Tensor, config: UNetConfig, cells: int) -> torch.Tensor:
-    """Head parameters by channel, background first: of a single logit z the pair (0, z)."""
+    """Sort head parameters by channel, background first: of a single logit z the pair (0, z)."""
     parted = tensor.reshape(config.out_channels, cells, *tensor.shape[1:])
     return torch.cat((torch.zeros_like(parted), parted)) if config.out_channels == 1 else parted

@@ -27,11 +27,12 @@ from napari_lungseg.volume import Array, Volume
 IGNORE = 255
 
 Side = Literal["train", "validation", "unjudged"]
+CASES = "cases"
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledSlice:
-    """One axial slice, cropped to the body, with what is known of it.
+    """Hold one axial slice, cropped to the body, with its label.
 
     Attributes
     ----------
@@ -80,7 +81,7 @@ class LabelledSlice:
         return self.spacing_mm[0] * self.spacing_mm[1]
 
     def coarsened(self, factor: int) -> LabelledSlice:
-        """The slice at a ``factor`` times lower resolution: the mean of blocks of the image, the label that covers most of each."""
+        """Lower the resolution ``factor`` times: the mean of blocks of the image, the label that covers most of each."""
         rows, columns = (length // factor * factor for length in self.image.shape)
         blocks = (rows // factor, factor, columns // factor, factor)
         image = self.image[:rows, :columns].astype(np.float32).reshape(blocks).mean(axis=(1, 3))
@@ -90,7 +91,7 @@ class LabelledSlice:
 
 
 def _majority(blocks: npt.NDArray[np.uint8], values: list[int]) -> npt.NDArray[np.uint8]:
-    """The label that covers most of each block; on a tie a class before the background."""
+    """Find the label that covers most of each block; on a tie a class before the background."""
     covers = np.stack([(blocks == value).mean(axis=(1, 3)) for value in values])
     most = np.array(values, np.uint8)[covers.argmax(axis=0)]
     return np.where(covers.max(axis=0) >= 1.0 - covers.sum(axis=0), most, np.uint8(0))
@@ -99,7 +100,7 @@ def _majority(blocks: npt.NDArray[np.uint8], values: list[int]) -> npt.NDArray[n
 def slices_of(
     key: str, image: Volume, labels: Volume, preprocessing: Preprocessing, most_unjudged: int | None = None
 ) -> Iterator[LabelledSlice]:
-    """Axial slices of a case, feet first, cropped to one body box for the whole volume.
+    """Cut the axial slices of a case, feet first, cropped to one body box for the whole volume.
 
     Parameters
     ----------
@@ -145,7 +146,7 @@ def slices_of(
 
 
 class SampleWriter:
-    """Writes slices to a folder, one after the other, so that no data set has to fit into memory.
+    """Write slices to a folder, one after the other, so that no data set has to fit into memory.
 
     Parameters
     ----------
@@ -179,7 +180,7 @@ class SampleWriter:
         self._entries.append(entry)
 
     def finish(self, side: Callable[[LabelledSlice], Side | None], index: Callable[[Array], npt.NDArray[np.uint8]]) -> None:
-        """Make the folder readable.
+        """Convert labels to classes and write the index, without which the folder cannot be read.
 
         Parameters
         ----------
@@ -207,7 +208,7 @@ class SampleWriter:
 
 
 def read_samples(folder: Path) -> dict[Side, list[LabelledSlice]]:
-    """Slices by side, as views on the file; they take memory only while they are looked at.
+    """Read slices by side, as views on the file; they take memory only while they are used.
 
     Raises
     ------
@@ -234,12 +235,9 @@ def _open(data: npt.NDArray[np.uint8], entry: dict[str, Any]) -> LabelledSlice:
     return LabelledSlice(entry["case"], entry["index"], planes["image"], planes["label"], (rows, columns), (low, high), entry["is_hu"])
 
 
-CASES = "cases"
-
-
 @dataclass(frozen=True, eq=False)
 class BaseCases:
-    """Slices of a bundled model.
+    """Hold the slices of a bundled model.
 
     Attributes
     ----------
@@ -262,7 +260,7 @@ class BaseCases:
 
 
 def base_cases(card: Card) -> BaseCases | None:
-    """Slices of the bundled model that a model is, or whose knowledge it has kept; None where there are none.
+    """Read the slices of the bundled model that a model is, or whose classes it has kept; None where there are none.
 
     Raises
     ------

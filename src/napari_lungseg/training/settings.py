@@ -90,7 +90,7 @@ class TrainSettings:
 
     @classmethod
     def fine_tuning(cls, **changes: Any) -> Self:
-        """Make settings to teach a model from a few corrected slices without its forgetting the old ones.
+        """Make settings for a few corrected slices, against forgetting the old ones.
 
         Parameters
         ----------

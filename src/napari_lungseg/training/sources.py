@@ -1,4 +1,4 @@
-"""Where labelled images come from: a data set folder, a workspace, or images at hand."""
+"""Read labelled images from a data set folder, a workspace, or memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from napari_lungseg.workspace import JOURNAL, Case, Workspace, case_key, image_o
 
 @dataclass(frozen=True, eq=False)
 class TrainingCase:
-    """One image with labels.
+    """Hold one image with labels.
 
     Attributes
     ----------
@@ -45,14 +45,14 @@ class TrainingCase:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A case that cannot be used, and why."""
+    """Name a case that cannot be used, and say why."""
 
     name: str
     why: str
 
 
 class TrainingSource(Protocol):
-    """Labelled images, read one at a time.
+    """Give labelled images, read one at a time.
 
     Attributes
     ----------
@@ -72,14 +72,14 @@ class TrainingSource(Protocol):
     licences: list[Any]
 
     def __len__(self) -> int:
-        """How many cases there are."""
+        """Count the cases."""
 
     def __iter__(self) -> Iterator[TrainingCase | LeftOut]:
         """Read them, one after the other."""
 
 
 class FolderSource:
-    """A data set folder, as :func:`~.dataset.open_dataset` takes it; its held-out cases are no part of it.
+    """Read a data set folder, as :func:`~.dataset.open_dataset` takes it, without its held-out cases.
 
     Raises
     ------
@@ -89,7 +89,7 @@ class FolderSource:
 
     def __init__(self, folder: str | Path) -> None:
         self.data = data = open_dataset(folder)
-        # The folder may be called after a person; what the data set calls itself is meant to be told.
+        # The folder may be called after a person; its own name for itself is public.
         self.title, self.names, self.licences = data.name or "a data set folder", data.names, data.sources
         self.watched = None if data.validation is None else frozenset(data.validation)
 
@@ -105,7 +105,7 @@ class FolderSource:
 
 
 class WorkspaceSource:
-    """All cases of a workspace with reviewed slices; these are judged as a whole, all others not at all.
+    """Read all cases of a workspace with reviewed slices; only these are judged, as a whole.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ class WorkspaceSource:
 
 @dataclass(eq=False)
 class CasesSource:
-    """Images at hand.
+    """Give images in memory.
 
     Attributes
     ----------
@@ -173,7 +173,7 @@ class CasesSource:
 
 
 def source_of(path: str | os.PathLike[str]) -> TrainingSource:
-    """A folder's labelled images: the reviewed slices of a workspace, or a data set.
+    """Open a folder of labelled images: the reviewed slices of a workspace, or a data set.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def source_of(path: str | os.PathLike[str]) -> TrainingSource:
 
 
 def only_slices(labels: np.ndarray[Any, Any], axis: int, judged: Sequence[int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Labels as uint8, with ``IGNORE`` in all slices along an axis but the judged ones (a 2-D image is one slice).
+    """Convert labels to uint8, with ``IGNORE`` in all slices along an axis but the judged ones (a 2-D image is one slice).
 
     Raises
     ------

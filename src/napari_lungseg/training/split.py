@@ -1,4 +1,4 @@
-"""What is learnt from and what is only watched; decided once, and kept whenever a model is trained on."""
+"""Split slices into those to learn from and those to watch; decided once, and kept in further trainings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Block = tuple[int, int]
 
 @dataclass(frozen=True)
 class SliceRef:
-    """A judged slice: its case, its patient, its index along the body axis, and its height there in mm (None where nothing is known)."""
+    """Name a judged slice: case, patient, index along the body axis, and height there in mm (None where it is not known)."""
 
     case: str
     patient: str
@@ -39,7 +39,7 @@ class SliceRef:
 
 @dataclass(frozen=True)
 class Split:
-    """Patients on one side each, and blocks of slices of patients that are on both.
+    """Hold the side of each patient, and blocks of slices of patients that are on both.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Split:
     why: str = ""
 
     def part(self, ref: SliceRef) -> Part | None:
-        """On which side a slice is; None if it is left out."""
+        """Return the side of a slice; None if it is left out."""
         if self.patients.get(ref.patient) == "validation":
             return "validation"
         blocks = self.blocks.get(ref.case, ())
@@ -71,7 +71,7 @@ class Split:
         return None if _touches(ref.index, blocks, self.gaps.get(ref.case, 1)) else "train"
 
     def having_learnt(self, refs: Sequence[SliceRef]) -> Split:
-        """The split once the slices to learn from among these have been learnt from."""
+        """Add the slices to learn from among these to those that were learnt from."""
         learnt = {case: set(indices) for case, indices in self.learnt.items()}
         for ref in refs:
             if self.part(ref) == "train":
@@ -80,7 +80,7 @@ class Split:
 
 
 def hidden_key(name: str) -> str:
-    """A case's or patient's key as it may be kept with a model; file names may be names of people.
+    """Hash the key of a case or patient, to be kept with a model: file names may be names of people.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def hidden_key(name: str) -> str:
 
 
 def without_names(split: Split) -> Split:
-    """A split of a model that was trained when names were still kept, with hashed keys."""
+    """Hash the keys of a split of a model that was trained when names were still kept."""
     return replace(
         split,
         patients={hidden_key(name): side for name, side in split.patients.items()},
@@ -159,7 +159,7 @@ def make_split(refs: Sequence[SliceRef], share: float, seed: int, earlier: Split
 
 
 def _split_case(refs: Sequence[SliceRef], share: float, split: Split) -> Split:
-    """Runs of neighbouring slices, spread over the case that has the most."""
+    """Put aside runs of neighbouring slices, spread over the case that has the most."""
     cases = sorted({ref.case for ref in refs}, key=lambda case: (-sum(p.case == case for p in refs), case))
     case = cases[0]
     own = sorted(ref.index for ref in refs if ref.case == case)
@@ -184,7 +184,7 @@ def _split_case(refs: Sequence[SliceRef], share: float, split: Split) -> Split:
 
 
 def _gap(own: Sequence[SliceRef]) -> int:
-    """Slices on either side of a block that are too near to it."""
+    """Count the slices on either side of a block that are too near to it."""
     heights = sorted((ref.index, ref.height_mm) for ref in own if ref.height_mm is not None)
     if len(heights) < 2:
         return 2
@@ -194,7 +194,7 @@ def _gap(own: Sequence[SliceRef]) -> int:
 
 
 def _spread(own: Sequence[int], size: int, number: int, gap: int, learnt: Sequence[int]) -> tuple[Block, ...] | None:
-    """So many runs of ``size`` slices together, evenly spread, none of them near a slice that was learnt from; None if they cannot be."""
+    """Place ``number`` runs of ``size`` slices together, evenly spread, none near a slice that was learnt from; None if they cannot be."""
     blocks: list[Block] = []
     begin = 0
     for turn in range(number):

@@ -18,9 +18,12 @@ from napari_lungseg.training.losses import LOSSES, channels, distillation, witho
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.unet import UNet
 
+#: Key of a parameter group under which the part of the rate that it gets is kept.
+SHARE = "rate_share"
+
 
 class Learner:
-    """Brings gradients to a network, as many views at once as the memory takes.
+    """Compute gradients, for as many views at once as fit into memory.
 
     Parameters
     ----------
@@ -46,7 +49,7 @@ class Learner:
         self._half = group.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
     def learn(self, batch: Batch, at_once: int, confusion: Confusion) -> tuple[float, int]:
-        """Add the gradients of a batch; gives its loss, and how many views at once the memory took.
+        """Add the gradients of a batch; returns its loss, and how many views at once fitted into memory.
 
         Raises
         ------
@@ -93,7 +96,7 @@ class Learner:
         return total
 
     def _losses(self, logits: Tensor, image: Tensor, label: Tensor, new: int, hard: int) -> Tensor:
-        """Sum over views: new ones first, replayed ones up to ``hard``, then taught ones; the base teaches on replayed ones too."""
+        """Sum losses over views: new ones first, replayed ones up to ``hard``, then taught ones; the base teaches on replayed ones too."""
         loss = logits.new_zeros(())
         if new:
             loss = loss + new * self._loss(logits[:new], label[:new])
@@ -108,12 +111,8 @@ class Learner:
         return loss
 
 
-#: Key of a parameter group under which the part of the rate that it gets is kept.
-SHARE = "rate_share"
-
-
 def make_optimizer(network: UNet, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Optimizer with the encoder's parameters (down and middle) at their own part of the rate; frozen ones are left out."""
+    """Make an optimizer with the encoder's parameters (down and middle) at their own part of the rate; frozen ones are left out."""
     encoder = [*network.down.parameters(), *network.middle.parameters()]
     if settings.encoder_rate == 0:
         for parameter in encoder:
@@ -132,14 +131,14 @@ def make_optimizer(network: UNet, settings: TrainSettings) -> torch.optim.Optimi
 
 
 def set_rate(optimizer: torch.optim.Optimizer, settings: TrainSettings, progress: float) -> None:
-    """Give each group the rate that belongs to ``progress`` (0 .. 1) of the run."""
+    """Set each group's rate for ``progress`` (0 .. 1) of the run."""
     rate = settings.learning_rate * rate_factor(settings, progress)
     for group in optimizer.param_groups:
         group["lr"] = rate * group[SHARE]
 
 
 def rate_factor(settings: TrainSettings, progress: float) -> float:
-    """Part of the highest learning rate at ``progress`` (0 .. 1) of the run."""
+    """Return the part of the highest learning rate at ``progress`` (0 .. 1) of the run."""
     rise = min(1.0, (progress + 1e-4) / settings.warm_up) if settings.warm_up > 0 else 1.0
     if settings.schedule == "poly":
         return rise * (1.0 - progress) ** 0.9

@@ -30,6 +30,11 @@ from napari_lungseg.training.step import Learner
 from napari_lungseg.training.updates import Update, finish
 from napari_lungseg.unet import UNet
 
+#: Ranges that are searched: the learning rate evenly over its logarithm.
+RATES, STRENGTHS = (1e-4, 3e-3), (0.2, 1.2)
+#: Part of a run that goes into drawing views and into scoring, beside the network's own time (measured on two CPU cores).
+BESIDE = 0.3
+
 
 def train(
     dataset: str | os.PathLike[str] | TrainingSource,
@@ -59,7 +64,7 @@ def train(
     settings : TrainSettings, optional
         How to train; by default :meth:`TrainSettings.fine_tuning` with a base, else the defaults.
     device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``. Processes that ``torchrun`` started train together; the first one tells.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``. Processes that ``torchrun`` started train together; the first one reports.
     resume : bool
         Go on with the run in ``folder``, with its own slices and settings.
     trials : int
@@ -100,13 +105,9 @@ def train(
     return load_model(folder)
 
 
-#: Ranges that are searched: the learning rate evenly over its logarithm.
-RATES, STRENGTHS = (1e-4, 3e-3), (0.2, 1.2)
-
-
 @dataclass(frozen=True)
 class Trial:
-    """One short run.
+    """Hold the result of one short run.
 
     Attributes
     ----------
@@ -196,18 +197,14 @@ def _changed(settings: TrainSettings, rate: float, strength: float) -> TrainSett
 
 
 def _old_dice(setup: RunSetup, network: UNet) -> float:
-    """On the base's frozen cases; 0 where there are none."""
+    """Score a network on the base's frozen cases; 0 where there are none."""
     if setup.old is None:
         return 0.0
     return finish(setup.judge.score(network.eval(), setup.old.frozen, only=setup.old.classes)).mean_dice
 
 
-#: Part of a run that goes into drawing views and into scoring, beside the network's own time (measured on two CPU cores).
-BESIDE = 0.3
-
-
 def estimate_seconds(settings: TrainSettings, base: str | None, preset: str = "small", device: str = "auto") -> float:
-    """Longest time that a run takes on this computer; early stopping may end it sooner.
+    """Estimate the longest time that a run takes on this computer; early stopping may end it sooner.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from napari_lungseg.predicted import Notice
 
 @dataclass(frozen=True)
 class Overview:
-    """What there is to learn from.
+    """Count what there is to learn from.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Overview:
 
 @dataclass(frozen=True)
 class PooledScores:
-    """Agreement on some slices, over all of their judged pixels together.
+    """Hold the agreement on some slices, over all of their judged pixels together.
 
     Attributes
     ----------
@@ -62,14 +62,14 @@ class PooledScores:
 
     @property
     def mean_dice(self) -> float:
-        """Mean over the classes; NaN where none is there."""
+        """Mean Dice over the classes; NaN where none is there."""
         known = [value for value in self.dice.values() if value == value]
         return sum(known) / len(known) if known else float("nan")
 
 
 @dataclass(frozen=True, eq=False)
 class SlicePicture:
-    """A slice with a person's mask and a model's, on the slice's own pixels, cropped to the body.
+    """Hold a slice with a person's mask and a model's, on the slice's own pixels, cropped to the body.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class SlicePicture:
 
 @dataclass(frozen=True)
 class Progress:
-    """Something that takes a while has begun; ``done`` of ``total`` if it can be counted."""
+    """Report the work that goes on, ``done`` of ``total`` if it can be counted."""
 
     text: str
     done: int = 0
@@ -101,7 +101,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class StepDone:
-    """One batch has been learnt from.
+    """Report a batch that has been learnt from.
 
     Attributes
     ----------
@@ -127,13 +127,13 @@ class StepDone:
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest will take at this pace."""
+        """Seconds that the rest will take at this pace; None before the first."""
         return self.seconds * (1.0 / self.progress - 1.0) if self.progress > 0 else None
 
 
 @dataclass(frozen=True, eq=False)
 class EpochDone:
-    """An epoch has ended and its checkpoint is on disk.
+    """Report an epoch that has ended, with its checkpoint on disk.
 
     Attributes
     ----------
@@ -162,7 +162,7 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class BeforeAfter:
-    """One group of slices before and after.
+    """Hold the scores of one group of slices before and after training.
 
     Attributes
     ----------
@@ -181,7 +181,7 @@ class BeforeAfter:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What came of a training run.
+    """Hold the result of a training run.
 
     Attributes
     ----------
@@ -204,7 +204,7 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """The end: the model is saved.
+    """Report the end of a run: the model is saved.
 
     Attributes
     ----------
@@ -224,11 +224,11 @@ class Finished:
     seconds: float
 
 
-Update = Progress | Notice | Overview | StepDone | EpochDone | Finished
-
-
 _Update = TypeVar("_Update")
 _Result = TypeVar("_Result")
+
+
+Update = Progress | Notice | Overview | StepDone | EpochDone | Finished
 
 
 def driven(steps: Generator[Any, None, _Result], update: Callable[[], _Update]) -> Generator[_Update, None, _Result]:

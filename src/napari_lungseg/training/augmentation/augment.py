@@ -26,7 +26,7 @@ def augment(
     lung: int | None = 1,
     foreground_share: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """A training view.
+    """Make a training view.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def augment(
 def preview(
     item: LabelledSlice, settings: AugmentSettings, pixel_mm: float, seed: int, *, size: int = 320, lung: int | None = 1
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """One training view, as the network would see it.
+    """Make one training view as 8-bit greys, to look at.
 
     Parameters
     ----------

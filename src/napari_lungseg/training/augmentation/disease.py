@@ -1,4 +1,4 @@
-"""Disease drawn into known lung masks, so that the mask goes on covering lung that is no longer dark.
+"""Draw disease into known lung masks, so that the mask covers lung that is no longer dark.
 
 Densities are Hounsfield units; the ranges are those that radiology textbooks give (Hansell et al. 2008,
 doi 10.1148/radiol.2462070712, for the terms). Every function takes an image and a lung mask (S, S) and
@@ -26,13 +26,13 @@ def _blend(image: Tensor, amount: Tensor, target: Tensor | float) -> Tensor:
 
 
 def _slope(size: int, direction: float) -> Tensor:
-    """Plane that rises by 2 across the view along ``direction`` (radians, x right, y down)."""
+    """Make a plane that rises by 2 across the view along ``direction`` (radians, x right, y down)."""
     y, x = coordinates(size)
     return x * math.cos(direction) + y * math.sin(direction)
 
 
 def _share(field: Tensor, lung: Tensor, share: float, softness: float) -> Tensor:
-    """0 .. 1 where ``field`` is among the highest ``share`` of its values inside the lung."""
+    """Map ``field`` to 0 .. 1: 1 where it is among the highest ``share`` of its values inside the lung."""
     inside = field[lung > 0]
     if inside.numel() > 4096:
         inside = inside[:: inside.numel() // 4096]
@@ -41,7 +41,7 @@ def _share(field: Tensor, lung: Tensor, share: float, softness: float) -> Tensor
 
 
 def _soft(lung: Tensor) -> Tensor:
-    """The mask with an edge as blurred as that of the image, so that no dark rim betrays the drawing."""
+    """Blur the mask's edge as the image's is, so that no dark rim is left around what is drawn."""
     return torch.clamp(2.0 * F.avg_pool2d(lung[None, None], 3, 1, 1)[0, 0], max=1.0)
 
 
@@ -59,7 +59,7 @@ def _texture(size: int, rng: np.random.Generator) -> Tensor:
 
 
 def consolidation(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.random.Generator) -> Drawn:
-    """Airless lung: smooth patches of soft-tissue density, vessels no longer seen, air in some bronchi."""
+    """Draw airless lung: smooth patches of soft-tissue density, vessels no longer seen, air in some bronchi."""
     size = image.shape[-1]
     region = _one_lung(lung, rng) if rng.random() < 0.5 else lung
     field = smooth_field(size, int(rng.integers(3, 10)), rng) + 0.5 * smooth_field(size, int(rng.integers(10, 30)), rng)
@@ -78,7 +78,7 @@ def consolidation(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng
 
 
 def ground_glass(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.random.Generator) -> Drawn:
-    """Hazy lung through which vessels are still seen, sometimes with a net of lines (crazy paving)."""
+    """Draw hazy lung through which vessels are still seen, sometimes with a net of lines (crazy paving)."""
     size = image.shape[-1]
     field = smooth_field(size, int(rng.integers(3, 14)), rng) + 0.4 * smooth_field(size, int(rng.integers(14, 40)), rng)
     amount = _share(field, lung, rng.uniform(0.1, 1.0), rng.uniform(0.05, 0.6))
@@ -89,7 +89,7 @@ def ground_glass(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng:
 
 
 def nodules(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.random.Generator) -> Drawn:
-    """One to six round opacities of 3 to 15 mm radius anywhere in the lung."""
+    """Draw one to six round opacities of 3 to 15 mm radius anywhere in the lung."""
     points = torch.nonzero(lung)
     y, x = coordinates(image.shape[-1])
     half_mm = image.shape[-1] * pixel_mm / 2.0
@@ -102,7 +102,7 @@ def nodules(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.r
 
 
 def mass(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.random.Generator) -> Drawn:
-    """A tumour against chest wall or mediastinum, of their density; only the lung's part of it is drawn."""
+    """Draw a tumour against chest wall or mediastinum, of their density; only the lung's part of it is drawn."""
     size = image.shape[-1]
     mask = lung.numpy() > 0
     border = np.argwhere(mask & ~ndimage.binary_erosion(mask))
@@ -126,7 +126,7 @@ def mass(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.rand
 
 
 def atelectasis(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.random.Generator) -> Drawn:
-    """Collapsed lung: a dense band where the weight of the lung lies."""
+    """Draw collapsed lung: a dense band in the lowest part."""
     size = image.shape[-1]
     field = _slope(size, down + rng.normal(0, 0.4)) + rng.uniform(0, 0.15) * smooth_field(size, int(rng.integers(3, 9)), rng)
     region = _one_lung(lung, rng) if rng.random() < 0.5 else lung
@@ -136,7 +136,7 @@ def atelectasis(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: 
 
 
 def emphysema(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.random.Generator) -> Drawn:
-    """Destroyed lung, nearly as dark as air, in patches or large bullae."""
+    """Draw destroyed lung, nearly as dark as air, in patches or large bullae."""
     size = image.shape[-1]
     field = smooth_field(size, int(rng.integers(4, 60)), rng)
     amount = _share(field, lung, rng.uniform(0.1, 0.8), rng.uniform(0.05, 0.3))
@@ -144,7 +144,7 @@ def emphysema(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np
 
 
 def fibrosis(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.random.Generator) -> Drawn:
-    """A net of thick lines and small cysts towards the pleura."""
+    """Draw a net of thick lines and small cysts towards the pleura."""
     size = image.shape[-1]
     depth_mm = torch.from_numpy(ndimage.distance_transform_edt(lung.numpy()).astype(np.float32)) * pixel_mm
     amount = torch.sigmoid((rng.uniform(4, 25) * (1 + 0.4 * smooth_field(size, 6, rng)) - depth_mm) / 2.0) * lung
@@ -155,7 +155,7 @@ def fibrosis(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.
 
 
 def effusion(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.random.Generator) -> Drawn:
-    """Pleural fluid in the lowest part, which is not lung, often with collapsed lung beside it, which is."""
+    """Draw pleural fluid in the lowest part, which is not lung, often with collapsed lung beside it, which is."""
     size = image.shape[-1]
     region = _one_lung(lung, rng) if rng.random() < 0.6 else lung
     y, x = coordinates(size)
@@ -175,7 +175,7 @@ def effusion(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.
 
 
 def pneumothorax(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.random.Generator) -> Drawn:
-    """Free air above the lung: not lung, evenly black, behind a thin line of pleura."""
+    """Draw free air above the lung: not lung, evenly black, behind a thin line of pleura."""
     size = image.shape[-1]
     region = _one_lung(lung, rng)
     field = -_slope(size, down + rng.normal(0, 0.3)) + 0.03 * smooth_field(size, 4, rng)
@@ -202,7 +202,7 @@ _CHANCES = np.array([chance for _, chance in DISEASES])
 
 
 def draw_disease(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.random.Generator) -> Drawn:
-    """One or two diseases, chosen at random; slices with next to no lung stay as they are.
+    """Draw one or two diseases, chosen at random; slices with hardly any lung stay as they are.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ AIR_HU = -1000.0
 
 
 def gas(image: Tensor, lung: Tensor, pixel_mm: float, rng: np.random.Generator) -> Tensor:
-    """Pockets of gas, some with an air-fluid level, and mottled content of stomach and bowel, in soft tissue away from the lung."""
+    """Draw pockets of gas, some with an air-fluid level, and mottled content of stomach and bowel, in soft tissue away from the lung."""
     size = image.shape[-1]
     tissue = (image > -250.0) & (lung == 0)
     depth = ndimage.distance_transform_edt(tissue.numpy()) * pixel_mm
@@ -50,7 +50,7 @@ def gas(image: Tensor, lung: Tensor, pixel_mm: float, rng: np.random.Generator) 
 
 
 def arms(image: Tensor, lung: Tensor, pixel_mm: float, rng: np.random.Generator) -> Tensor:
-    """One or two arms beside or above the body, soft tissue around bone."""
+    """Draw one or two arms beside or above the body, soft tissue around bone."""
     size = image.shape[-1]
     outside = (image < -600.0) & (lung == 0)
     y, x = coordinates(size)
@@ -66,7 +66,7 @@ def arms(image: Tensor, lung: Tensor, pixel_mm: float, rng: np.random.Generator)
 
 
 def table(image: Tensor, lung: Tensor, pixel_mm: float, rng: np.random.Generator) -> Tensor:
-    """Bright curved lines of a couch or a board, outside the body."""
+    """Draw bright curved lines of a couch or a board, outside the body."""
     size = image.shape[-1]
     outside = (image < -600.0) & (lung == 0)
     y, x = coordinates(size)
@@ -80,7 +80,7 @@ def table(image: Tensor, lung: Tensor, pixel_mm: float, rng: np.random.Generator
 
 
 def field_of_view(image: Tensor, label: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Everything beyond a circle is cut off, as at the edge of a reconstruction; what lies there is not seen, so not labelled."""
+    """Cut off everything beyond a circle, as at the edge of a reconstruction; what lies there is background."""
     y, x = coordinates(image.shape[-1])
     centre = rng.uniform(-0.25, 0.25, 2)
     seen = torch.hypot(y - centre[0], x - centre[1]) < rng.uniform(0.55, 1.1)

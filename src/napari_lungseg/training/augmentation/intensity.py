@@ -21,7 +21,7 @@ def _blur(image: Tensor, sigma: float) -> Tensor:
 
 
 def degrade(image: Tensor, low: float, high: float, settings: IntensitySettings, strength: float, rng: np.random.Generator) -> Tensor:
-    """Kernel, noise, resolution, contrast and brightness, in the image's own numbers.
+    """Change kernel, noise, resolution, contrast and brightness, in the image's own numbers.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def degrade(image: Tensor, low: float, high: float, settings: IntensitySettings,
 def express(
     image: Tensor, low: float, high: float, is_hu: bool, settings: IntensitySettings, strength: float, rng: np.random.Generator
 ) -> Tensor:
-    """Map to -1 .. 1 as prediction does, or through a random window, or with random colours for the densities."""
+    """Map to -1 .. 1 as prediction does, or through a random window, or with random greys for the densities."""
     if is_hu and rng.random() < settings.eight_bit * strength:
         level, width = rng.uniform(-750, 80), math.exp(rng.uniform(math.log(300), math.log(2200)))
         seen = torch.clamp((image - level) / width + 0.5, 0.0, 1.0)

@@ -15,14 +15,14 @@ from napari_lungseg.training.samples import IGNORE, LabelledSlice
 
 
 def coordinates(size: int) -> tuple[Tensor, Tensor]:
-    """Rows and columns of a view, each (size, size), from -1 to 1."""
+    """Make rows and columns of a view, each (size, size), from -1 to 1."""
     axis = torch.linspace(-1.0, 1.0, size)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return y, x
 
 
 def smooth_field(size: int, cells: int, rng: np.random.Generator) -> Tensor:
-    """Smooth random field (size, size) of about unit variance with ``cells`` bumps a side."""
+    """Draw a smooth random field (size, size) of about unit variance with ``cells`` bumps a side."""
     noise = torch.from_numpy(rng.standard_normal((1, 1, cells + 3, cells + 3)).astype(np.float32))
     field = F.interpolate(noise, size=(size + 2, size + 2), mode="bicubic", align_corners=True)[0, 0, 1:-1, 1:-1]
     return (field - field.mean()) / (field.std() + 1e-6)
@@ -37,7 +37,7 @@ def view(
     rng: np.random.Generator,
     foreground_share: float = 0.0,
 ) -> tuple[Tensor, Tensor, float]:
-    """A square look at a slice.
+    """Sample a square view of a slice.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def view(
 def _centre(
     item: LabelledSlice, half_slice: tuple[float, float], half_view: float, rng: np.random.Generator, foreground_share: float
 ) -> npt.NDArray[np.float64]:
-    """Where the view's centre lies, (x, y) in mm from the slice's."""
+    """Choose where the view's centre lies, (x, y) in mm from the slice's."""
     slack = np.array([max(0.0, half - half_view) for half in half_slice])
     if not slack.any():
         return np.zeros(2)
