@@ -10,6 +10,7 @@ import typer
 
 from napari_lungseg.cli import app
 from napari_lungseg.errors import InputError
+from napari_lungseg.mask import MaskSettings
 from napari_lungseg.setting import Setting, settings_of
 from napari_lungseg.training.augmentation import AugmentSettings, IntensitySettings, SpatialSettings
 from napari_lungseg.training.settings import TrainSettings
@@ -51,7 +52,11 @@ def made_with(group: type, name: str, value: object) -> object:
 
 @pytest.mark.parametrize(
     ("group", "name"),
-    [(group, name) for group in (TrainSettings, SpatialSettings, IntensitySettings, AugmentSettings) for name in settings_of(group)],
+    [
+        (group, name)
+        for group in (TrainSettings, MaskSettings, SpatialSettings, IntensitySettings, AugmentSettings)
+        for name in settings_of(group)
+    ],
 )
 def test_a_value_outside_of_its_range_is_refused_by_name(group, name):
     about = settings_of(group)[name]
@@ -79,6 +84,12 @@ def test_options_of_the_terminal_are_the_described_settings():
         if about.terminal:
             assert options[name].default is None
             assert options[name].help.startswith(about.text.removesuffix("."))
+
+
+def test_the_threshold_of_the_terminal_is_that_of_the_mask():
+    (option,) = (option for option in typer.main.get_command(app).commands["segment"].params if option.name == "threshold")
+    about = settings_of(MaskSettings)["threshold"]
+    assert (option.help, option.default) == (about.text, about.default)
 
 
 def test_the_table_of_settings_in_the_documentation_is_what_the_code_says():

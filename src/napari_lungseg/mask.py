@@ -13,6 +13,7 @@ import numpy.typing as npt
 from napari_lungseg.classes import LEFT, RIGHT, ClassLabels
 from napari_lungseg.errors import InputError
 from napari_lungseg.left_right import Labels, Mask, Pieces, Spacing, split_sides
+from napari_lungseg.setting import check, setting
 from napari_lungseg.volume import Volume, bounding_box
 
 #: A slab thinner than this (mm) shows only a part of each lung: the smallest piece shrinks in proportion. With the default of
@@ -36,22 +37,10 @@ LARGEST_HOLE_MM2 = 300.0
 
 @dataclass(frozen=True)
 class MaskSettings:
-    """How a probability becomes a mask.
+    """Set how a probability becomes a mask; each field's text says what it does.
 
-    Attributes
-    ----------
-    threshold : float
-        Probability, 0 to 1, from which on a voxel belongs to a class. All other settings are for lung alone.
-    keep_lungs : bool
-        Remove islands that are too small to be lung.
-    smallest_ml : float
-        Volume in mL below which an island is removed. In a slab thinner than 60 mm it shrinks in proportion, so that a
-        single slice has a smallest area; in images narrower than a chest it shrinks with the image.
-    fill_holes : bool
-        Take in vessels and nodules that a lung encloses. What lies between the two lungs (trachea, main bronchi,
-        mediastinum) stays out.
-    split_sides : bool
-        Label the right lung 1 and the left lung 2, also where they touch; otherwise all lung is 1.
+    All settings but the threshold are for lung alone. In a slab thinner than 60 mm, the volume of the smallest part shrinks in
+    proportion, so that a single slice has a smallest area; in images narrower than a chest it shrinks with the image.
 
     Raises
     ------
@@ -59,21 +48,20 @@ class MaskSettings:
         When the threshold or the smallest volume makes no sense.
     """
 
-    threshold: float = 0.5
-    keep_lungs: bool = True
-    smallest_ml: float = 2.0
-    fill_holes: bool = True
-    split_sides: bool = True
+    threshold: float = setting(
+        0.5, "Threshold (%)", "Probability, 0 to 1, from which on a voxel is lung, or another class.", at_least=0, at_most=1
+    )
+    keep_lungs: bool = setting(True, "Keep the lungs only", "Drop everything but the largest parts.")
+    smallest_ml: float = setting(2.0, "Smallest part (mL)", "Parts smaller than this are dropped.", at_least=0)
+    fill_holes: bool = setting(True, "Fill holes", "Vessels and nodules become lung; the airways stay out.")
+    split_sides: bool = setting(True, "Right and left", "Label the right lung 1 and the left lung 2, also where they touch.")
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.threshold <= 1.0:
-            raise InputError(f"The threshold must lie between 0 and 1, not at {self.threshold:g}.")
-        if not (math.isfinite(self.smallest_ml) and self.smallest_ml >= 0.0):
-            raise InputError(f"The smallest island to keep must have 0 mL or more, not {self.smallest_ml:g} mL.")
+        check(self, "mask")
 
     @classmethod
     def without_postprocessing(cls, threshold: float = 0.5) -> MaskSettings:
-        """Settings for the threshold alone."""
+        """Make settings for the threshold alone."""
         return cls(threshold=threshold, keep_lungs=False, fill_holes=False, split_sides=False)
 
 

@@ -83,7 +83,7 @@ class Setting:
         if self.choices:
             return value in self.choices
         if self.kind is bool or value is None:
-            return isinstance(value, bool) or (value is None and bool(self.none))
+            return value is None and bool(self.none) if self.kind is not bool else value in (True, False)
         if not isinstance(value, Real) or not math.isfinite(value) or (self.kind is int and float(value) % 1 != 0):
             return False
         number = float(value)

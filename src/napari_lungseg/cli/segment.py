@@ -21,9 +21,8 @@ def segment(
     output: Annotated[Path, typer.Option("--output", "-o", help="A file (its ending decides the format) or, for several scans, a folder.")],
     model: Annotated[str, typer.Option(help="Name or folder of a model.")] = DEFAULT_MODEL,
     device: Device = "auto",
-    threshold: Annotated[
-        float, typer.Option(help="Probability, 0 to 1, from which on a voxel is lung, or what else the model finds.")
-    ] = 0.5,
+    # As at MaskSettings, whose module takes a second to import; the tests hold both together.
+    threshold: Annotated[float, typer.Option(help="Probability, 0 to 1, from which on a voxel is lung, or another class.")] = 0.5,
     save_probability: Annotated[bool, typer.Option("--save-probability", help="Write the probability (percent) as well.")] = False,
     no_postprocess: Annotated[bool, typer.Option("--no-postprocess", help="Only threshold.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write what was done to this JSON file.")] = None,

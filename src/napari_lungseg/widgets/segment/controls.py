@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any, cast
 
 from magicgui.widgets import ComboBox, PushButton, Slider, SpinBox, create_widget
@@ -11,18 +10,11 @@ from magicgui.widgets.bases import ValueWidget
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_lungseg.mask import MaskSettings
+from napari_lungseg.setting import settings_of
 from napari_lungseg.volume import Unit
 from napari_lungseg.widgets.forms import MODULE_WIDTH, clock, emphasise, fill, folded, form, replace_choices, scrolled, shorten
 from napari_lungseg.widgets.segment.reading import Look
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
-
-#: Label and tooltip of each step of the post-processing; a step is a field of MaskSettings.
-STEPS = {
-    "keep_lungs": ("Keep the lungs only", "Drop everything but the largest parts."),
-    "smallest_ml": ("Smallest part (mL)", "Parts smaller than this are dropped."),
-    "fill_holes": ("Fill holes", "Vessels and nodules become lung; the airways stay out."),
-    "split_sides": ("Right and left", "Label the right lung 1 and the left lung 2, also where they touch."),
-}
 
 
 class Controls(QWidget):
@@ -47,15 +39,14 @@ class Controls(QWidget):
         self.first = SpinBox(value=0, min=0, max=0, tooltip="First slice, as the slider under the image counts.")
         self.last = SpinBox(value=0, min=0, max=0, tooltip="Last slice; it is segmented too.")
         self.run = PushButton(text="Segment", tooltip="Segment the image; the layers fill while you look.")
-        self.threshold = Slider(
-            label="Threshold (%)", value=round(100 * MaskSettings().threshold), min=1, max=99, tooltip="Voxels at least as likely are lung."
-        )
+        described = settings_of(MaskSettings)
+        threshold = described.pop("threshold")
+        self.threshold = Slider(label=threshold.label, value=round(100 * threshold.default), min=1, max=99, tooltip=threshold.text)
         self.steps: dict[str, ValueWidget] = {}
-        for step in fields(MaskSettings):
-            if step.name in STEPS:
-                label, tooltip = STEPS[step.name]
-                made = create_widget(value=step.default, annotation=step.type, name=step.name, label=label, options={"tooltip": tooltip})
-                self.steps[step.name] = cast("ValueWidget[Any]", made)
+        for name, about in described.items():
+            options = {"tooltip": about.text}
+            made = create_widget(value=about.default, annotation=about.kind, name=name, label=about.label, options=options)
+            self.steps[name] = cast("ValueWidget[Any]", made)
         self.unit = ComboBox(label="Intensities", choices=_units(None), tooltip="What the numbers of the image mean.")
         self.axis = ComboBox(label="Slices along", choices=_axes(None), tooltip="The axis from feet to head.")
         self.probability = ComboBox(
