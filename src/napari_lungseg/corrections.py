@@ -73,8 +73,12 @@ class Corrections:
         likeliest: npt.NDArray[np.uint8] | None = None,
     ) -> None:
         self.percent, self.likeliest = percent, likeliest
-        self._seen = labels.copy()
-        if origin is None:
+        # Of a new mask no page is touched, which takes neither time nor memory.
+        is_new = origin is None and not labels.any()
+        self._seen = np.zeros(labels.shape, labels.dtype) if is_new else labels.copy()
+        if is_new:
+            origin = np.zeros(labels.shape, np.uint8)
+        elif origin is None:
             foreign = (labels < 0) | (labels > MODEL)
             origin = np.where(foreign, PERSON, labels).astype(np.uint8)
         else:

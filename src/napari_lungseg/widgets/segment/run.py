@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _runs: WeakSet[Run] = WeakSet()
 #: Shortest time, in milliseconds, between two refreshes of the canvas.
 REFRESH_MS = 100
+#: Shortest time, in seconds, between two reports of progress.
+PROGRESS_S = 0.1
 
 
 class Run(QObject):
@@ -70,7 +72,7 @@ class Run(QObject):
         self.done = 0
         self._viewer = viewer
         self._as_image = as_image
-        self._began = 0.0
+        self._began = self._told = 0.0
         self._volume: Volume | None = None
         self._task = Task(self, "The segmentation")
         self._task.yielded.connect(self._arrived)
@@ -130,8 +132,10 @@ class Run(QObject):
         where = (slice(None),) * item.axis + (item.index,) if self.frame.probability.ndim == 3 else ()
         self.result.put_predicted(self.frame, where, item, self.threshold, self.step)
         self.done = item.done
-        spent = time.perf_counter() - self._began
-        self.progressed.emit(item.done, item.total, spent / item.done * (item.total - item.done))
+        now = time.perf_counter()
+        if now - self._told >= PROGRESS_S or item.done == item.total:
+            self._told = now
+            self.progressed.emit(item.done, item.total, (now - self._began) / item.done * (item.total - item.done))
         if not self._refresh.isActive() and is_shown(self._viewer, self.job.layer, item.axis, item.index):
             self._refresh.start(self._pause)
 
