@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import QThreadPool, QTimer
 
 from napari_lungseg.widgets import tasks
+from napari_lungseg.widgets.saving.session import Session
 
 #: Milliseconds after which something that should happen soon has not happened; generous, for slow and busy machines.
 SOON = 30_000
@@ -38,3 +40,15 @@ def turn(qtbot: Any) -> None:
         timer.setSingleShot(True)
         with qtbot.waitSignal(timer.timeout, timeout=SOON):
             timer.start(0)
+
+
+def when_saved(qtbot: Any, session: Session, condition: Callable[[], bool]) -> None:
+    """Wait until a condition on the journal holds; it is looked at now, and whenever something was saved."""
+    news = [None]
+
+    def note(_: Any, indices: Any) -> None:
+        news.append(indices)
+
+    session.saved.connect(note)
+    qtbot.waitUntil(lambda: bool(news) and (news.clear() or condition()), timeout=SOON)
+    session.saved.disconnect(note)

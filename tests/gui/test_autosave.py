@@ -11,7 +11,7 @@ from threading import Event
 import numpy as np
 import pytest
 from phantom import chest
-from waiting import SOON, settle
+from waiting import SOON, settle, when_saved
 
 from napari_lungseg.formats import write
 from napari_lungseg.volume import Volume
@@ -30,16 +30,8 @@ def saved(desk) -> np.ndarray:
         return np.zeros(CT.shape, np.uint8) if case is None or other.load(case) is None else other.load(case).labels
 
 
-def when_saved(desk, condition: Callable[[], bool]) -> None:
-    """Wait until a condition on the journal holds; it is looked at now, and whenever something was saved."""
-    news, signal = [None], session_of(desk.viewer).saved
-
-    def note(_, indices) -> None:
-        news.append(indices)
-
-    signal.connect(note)
-    desk.wait(lambda: bool(news) and (news.clear() or condition()))
-    signal.disconnect(note)
+def until_saved(desk, condition: Callable[[], bool]) -> None:
+    when_saved(desk.qtbot, session_of(desk.viewer), condition)
 
 
 @pytest.fixture
@@ -48,7 +40,7 @@ def segmented(desk, monkeypatch):
     monkeypatch.setattr(autosave, "REST_S", 0.0)
     desk.viewer.dims.set_current_step(0, PLACE[0])
     assert desk.segment() == ""
-    when_saved(desk, lambda: np.array_equal(saved(desk), desk.lungs.data))
+    until_saved(desk, lambda: np.array_equal(saved(desk), desk.lungs.data))
     return desk
 
 
@@ -123,16 +115,16 @@ def test_the_probability_of_a_slice_is_saved_that_is_painted_right_after_the_run
 
 def test_edits_from_the_console_are_found_and_saved(segmented):
     segmented.lungs.data[PLACE] = 2
-    when_saved(segmented, lambda: saved(segmented)[PLACE] == 2)
+    until_saved(segmented, lambda: saved(segmented)[PLACE] == 2)
     segmented.lungs.undo()
-    when_saved(segmented, lambda: saved(segmented)[PLACE] == 0)
+    until_saved(segmented, lambda: saved(segmented)[PLACE] == 0)
 
 
 def test_undo_threshold_and_tools_are_saved_too(segmented):
     segmented.lungs.paint(PLACE, 2)
     segmented.lungs.undo()
     segmented.set_threshold(99)
-    when_saved(segmented, lambda: np.array_equal(saved(segmented), segmented.lungs.data))
+    until_saved(segmented, lambda: np.array_equal(saved(segmented), segmented.lungs.data))
 
 
 def test_work_comes_back_with_its_image(segmented, open_desk):
@@ -224,7 +216,7 @@ def test_a_mask_whose_image_was_removed_is_saved_on(segmented):
     lungs = segmented.lungs
     del segmented.viewer.layers["ct"]
     lungs.paint(PLACE, 2)
-    when_saved(segmented, lambda: np.array_equal(saved(segmented), lungs.data))
+    until_saved(segmented, lambda: np.array_equal(saved(segmented), lungs.data))
 
 
 def test_another_workspace_gets_all_that_is_in_the_window(segmented, tmp_path):
@@ -232,7 +224,7 @@ def test_another_workspace_gets_all_that_is_in_the_window(segmented, tmp_path):
     session = session_of(segmented.viewer)
     session.choose(tmp_path / "other")
     segmented.wait(lambda: session.workspace is not None)
-    when_saved(segmented, lambda: np.array_equal(saved(segmented), segmented.lungs.data))
+    until_saved(segmented, lambda: np.array_equal(saved(segmented), segmented.lungs.data))
     assert session.workspace.folder == tmp_path / "other"
 
 
@@ -246,7 +238,7 @@ def test_a_workspace_that_cannot_be_made_is_told_and_work_goes_on(segmented, tmp
     segmented.lungs.undo()
     session.choose(tmp_path / "good")
     segmented.wait(lambda: session.status.safe and session.workspace is not None)
-    when_saved(segmented, lambda: np.array_equal(saved(segmented), segmented.lungs.data))
+    until_saved(segmented, lambda: np.array_equal(saved(segmented), segmented.lungs.data))
 
 
 def test_a_folder_that_vanishes_is_told_at_once_and_nothing_is_lost(segmented, tmp_path, messages):
@@ -258,7 +250,7 @@ def test_a_folder_that_vanishes_is_told_at_once_and_nothing_is_lost(segmented, t
     segmented.lungs.paint((1, *PLACE[1:]), 1)
     shutil.move(tmp_path / "away", session.workspace.folder)
     segmented.wait(lambda: session.status.safe)
-    when_saved(segmented, lambda: np.array_equal(saved(segmented), segmented.lungs.data))
+    until_saved(segmented, lambda: np.array_equal(saved(segmented), segmented.lungs.data))
 
 
 def test_a_window_with_unsaved_work_asks_before_it_closes(segmented, tmp_path, questions):
@@ -271,7 +263,7 @@ def test_a_window_with_unsaved_work_asks_before_it_closes(segmented, tmp_path, q
     assert questions.asked == [session.status.text]
     session.choose(tmp_path / "elsewhere")
     segmented.wait(lambda: session.status.safe)
-    when_saved(segmented, lambda: np.array_equal(saved(segmented), segmented.lungs.data))
+    until_saved(segmented, lambda: np.array_equal(saved(segmented), segmented.lungs.data))
 
 
 def test_a_mask_from_a_file_is_where_to_start_and_corrections_are_told_from_it(desk, tmp_path):
@@ -286,7 +278,7 @@ def test_a_mask_from_a_file_is_where_to_start_and_corrections_are_told_from_it(d
     desk.wait(lambda: "ct lungs" in desk.viewer.layers)
     np.testing.assert_array_equal(desk.lungs.data, LUNGS * 2)
     desk.lungs.paint(PLACE, 1)
-    when_saved(desk, lambda: np.array_equal(saved(desk), desk.lungs.data))
+    until_saved(desk, lambda: np.array_equal(saved(desk), desk.lungs.data))
     assert session._autosave.flush(10)
     with Workspace(session.workspace.folder) as workspace:
         loaded = workspace.load(workspace.find(content_hash(CT.array)))
@@ -311,7 +303,7 @@ def test_each_time_step_is_a_case_of_its_own(open_desk):
             loaded = None if case is None else workspace.load(case)
         return np.zeros(CT.shape) if loaded is None else loaded.labels
 
-    when_saved(desk, lambda: np.array_equal(kept(later), desk.lungs.data[1]))
+    until_saved(desk, lambda: np.array_equal(kept(later), desk.lungs.data[1]))
     assert kept(later)[PLACE] == 2
     assert not kept(CT).any()
 

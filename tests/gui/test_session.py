@@ -7,7 +7,7 @@ import threading
 import dask.array as da
 import numpy as np
 import pytest
-from waiting import end_work
+from waiting import end_work, when_saved
 
 from napari_lungseg.formats import write
 from napari_lungseg.volume import Volume, scaling
@@ -56,6 +56,9 @@ class Window:
     def is_saved(self, content, labels) -> bool:
         found = self.saved(content)
         return found is not None and np.array_equal(found, labels)
+
+    def until_saved(self, content, labels) -> None:
+        when_saved(self.qtbot, self.session, lambda: self.is_saved(content, labels))
 
     def wait_for_searches(self):
         self.wait(lambda: not self.session._searches)
@@ -107,14 +110,14 @@ def test_an_image_that_cannot_be_read_keeps_no_other_from_being_saved(window, me
     window.wait(lambda: not window.session.status.safe)
     assert window.session.status.text.startswith("Saving far failed: the network drive is gone")
     near.paint((2, 4, 4), 1)
-    window.wait(lambda: window.is_saved(near_data, near.data))
+    window.until_saved(near_data, near.data)
     assert not window.session.status.safe
     # What was removed is given up, and nothing is said to be unsaved any more.
     del window.viewer.layers["far mask"], window.viewer.layers["far"]
     window.wait(lambda: window.session.status.safe)
     assert any("far failed" in message and "given up" in message for message in messages)
     near.paint((3, 4, 4), 1)
-    window.wait(lambda: window.is_saved(near_data, near.data))
+    window.until_saved(near_data, near.data)
 
 
 def test_an_image_that_can_be_read_again_is_saved(window):
@@ -132,7 +135,7 @@ def test_an_image_that_can_be_read_again_is_saved(window):
     window.wait(lambda: not window.session.status.safe)
     gone.clear()
     window.wait(lambda: window.session.status.safe)
-    window.wait(lambda: window.is_saved(data, lungs.data))
+    window.until_saved(data, lungs.data)
 
 
 def test_two_layers_of_one_image_keep_their_masks_apart_and_both_are_offered_again(window, open_window, messages):
@@ -140,12 +143,12 @@ def test_two_layers_of_one_image_keep_their_masks_apart_and_both_are_offered_aga
     window.image(data)
     first = window.mask("model 1")
     first.paint((0, 4, 4), 1)
-    window.wait(lambda: window.is_saved(data, first.data))
+    window.until_saved(data, first.data)
     window.image(data.copy(), "ct copy")
     second = window.mask("model 2")
     second.paint((1, 4, 4), 2)
     content = content_hash(data)
-    window.wait(lambda: window.is_saved(f"{content}-2", second.data))
+    window.until_saved(f"{content}-2", second.data)
     assert window.is_saved(content, first.data)
     window.wait(lambda: any("ct copy is the same image as ct" in message for message in messages))
     masks = [first.data.copy(), second.data.copy()]
@@ -166,7 +169,7 @@ def test_a_mask_begun_anew_is_not_mixed_with_the_one_that_was_not_wanted(window,
     window.image(data)
     lungs = window.mask()
     lungs.paint((0, 4, 4), 1)
-    window.wait(lambda: window.is_saved(data, lungs.data))
+    window.until_saved(data, lungs.data)
     window.session.close()
     window.viewer.layers.clear()
     later = open_window()
@@ -175,7 +178,7 @@ def test_a_mask_begun_anew_is_not_mixed_with_the_one_that_was_not_wanted(window,
     anew = later.mask()
     anew.paint((2, 4, 4), 2)
     assert not later.session.offers
-    later.wait(lambda: later.is_saved(data, anew.data))
+    later.until_saved(data, anew.data)
 
 
 # ---- images that change and go
@@ -189,8 +192,8 @@ def test_after_the_image_was_replaced_the_mask_is_kept_under_the_new_one(window)
     before = lungs.data.copy()
     image.data = two
     lungs.paint((1, 4, 4), 1)
-    window.wait(lambda: window.is_saved(two, lungs.data))
-    window.wait(lambda: window.is_saved(one, before))
+    window.until_saved(two, lungs.data)
+    window.until_saved(one, before)
 
 
 def test_a_mask_whose_image_was_removed_has_one_owner_and_gets_its_image_back(window):
@@ -198,7 +201,7 @@ def test_a_mask_whose_image_was_removed_has_one_owner_and_gets_its_image_back(wi
     window.image(data)
     lungs = window.mask()
     lungs.paint((0, 4, 4), 1)
-    window.wait(lambda: window.is_saved(data, lungs.data))
+    window.until_saved(data, lungs.data)
     result = result_holding(window.viewer, lungs)
     del window.viewer.layers["ct"]
     window.dock.open("Review")
@@ -208,12 +211,12 @@ def test_a_mask_whose_image_was_removed_has_one_owner_and_gets_its_image_back(wi
     lungs.paint((1, 4, 4), 1)
     assert result.corrections.steps == steps + 1
     assert len(window.session.tracks) == 1
-    window.wait(lambda: window.is_saved(data, lungs.data))
+    window.until_saved(data, lungs.data)
     again = window.image(data.copy())
     window.wait(lambda: result.image == again)
     assert not window.session.offers
     lungs.paint((2, 4, 4), 1)
-    window.wait(lambda: window.is_saved(data, lungs.data))
+    window.until_saved(data, lungs.data)
 
 
 def test_of_a_mask_without_an_image_it_is_said_that_it_cannot_be_offered_again(window):
@@ -228,7 +231,7 @@ def test_a_lazy_image_that_nobody_knows_is_not_read(window):
     window.image(known)
     lungs = window.mask()
     lungs.paint((0, 4, 4), 1)
-    window.wait(lambda: window.is_saved(known, lungs.data))
+    window.until_saved(known, lungs.data)
     read: list[int] = []
     window.image(lazy(picture(2, (6, 9, 9)), lambda: read.append(1)), "other shape", visible=False)
     window.image(lazy(picture(3).astype(np.uint16), lambda: read.append(1)), "other type", visible=False)
@@ -250,7 +253,7 @@ def test_all_time_points_with_work_are_offered_and_restored_with_their_own_undo(
     lungs.paint((0, 1, 4, 4), 1)
     lungs.paint((2, 1, 4, 4), 1)
     for step in (0, 2):
-        window.wait(lambda step=step: window.is_saved(data[step], lungs.data[step]))
+        window.until_saved(data[step], lungs.data[step])
     assert window.saved(data[1]) is None
     window.session.close()
     window.viewer.layers.clear()
@@ -284,7 +287,7 @@ def test_a_mask_from_a_file_lands_at_the_time_point_that_was_asked_for(window, t
     lungs.undo()
     assert not lungs.data[1].any()
     np.testing.assert_array_equal(lungs.data[0], mask)
-    window.wait(lambda: window.is_saved(data[0], mask))
+    window.until_saved(data[0], mask)
 
 
 # ---- several windows
@@ -295,7 +298,7 @@ def test_a_second_window_does_not_take_the_first_for_crashed(window, open_window
     window.image(data)
     lungs = window.mask()
     lungs.paint((0, 4, 4), 1)
-    window.wait(lambda: window.is_saved(data, lungs.data))
+    window.until_saved(data, lungs.data)
     second = open_window()
     assert second.session.workspace.read_only
     assert not second.session.unfinished
