@@ -12,7 +12,6 @@ from qtpy.QtWidgets import QPushButton
 from waiting import turn
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.files import whole_file
 from napari_lungseg.training.augmentation import AugmentSettings
 from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.training.settings import TrainSettings
@@ -23,7 +22,7 @@ from napari_lungseg.widgets.train.augment_form import AugmentForm
 from napari_lungseg.widgets.train.curves import Curves
 from napari_lungseg.widgets.train.materials import LayerMaterials
 from napari_lungseg.widgets.train.pictures import Picture, Pictures, coloured
-from napari_lungseg.widgets.train.run import free_name, why
+from napari_lungseg.widgets.train.run import free_name
 from napari_lungseg.widgets.train.settings_form import SettingsForm
 from napari_lungseg.widgets.train.verdict import VerdictBox
 
@@ -38,7 +37,7 @@ def layers() -> tuple[Image, Labels]:
 
 
 def learnt(materials: LayerMaterials) -> np.ndarray:
-    (case,) = materials.open()
+    (case,) = materials.read()
     assert isinstance(case, TrainingCase)
     return np.asarray(case.labels.array)
 
@@ -103,15 +102,7 @@ def test_what_is_learnt_from_is_a_copy(layers):
 def test_labels_and_image_of_different_sizes_are_refused(layers):
     image, labels = layers
     with pytest.raises(InputError, match="choose labels of this image"):
-        LayerMaterials(image, Labels(labels.data[:5], name="five"), ()).open()
-
-
-def test_a_full_disk_says_to_make_room(tmp_path):
-    assert "make room there" in why(OSError(28, "No space left on device"), "training")
-    with pytest.raises(InputError) as refused, whole_file(tmp_path / "last.pt"):
-        raise OSError(28, "No space left on device")
-    assert "make room there" in why(refused.value, "training")
-    assert "smaller batch" in why(MemoryError(), "training")
+        LayerMaterials(image, Labels(labels.data[:5], name="five"), ()).read()
 
 
 def test_names_of_new_models_are_free(tmp_path, monkeypatch):

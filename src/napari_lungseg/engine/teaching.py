@@ -63,7 +63,7 @@ def train(
     if hasattr(os, "nice"):
         os.nice(NICE)
     try:
-        with FileLock(lock, timeout=wait_s), _sentences(folder.parent):
+        with FileLock(lock, timeout=wait_s), sentences(folder.parent):
             if materials is not None:
                 with opened(materials) as source:
                     yield from prepare(source, folder, base=base, preset=preset, settings=settings, command="Train in the window")
@@ -106,8 +106,8 @@ def show_views(
 
 
 @contextmanager
-def _sentences(library: Path) -> Iterator[None]:
-    """Say what to do about a full disk and too little memory (InputError)."""
+def sentences(library: Path) -> Iterator[None]:
+    """Turn a full disk and too little memory into sentences that say what to do (InputError)."""
     try:
         yield
     except MemoryError as error:
