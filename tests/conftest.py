@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import runpy
 import shutil
 import tempfile
 from pathlib import Path
@@ -33,6 +34,20 @@ for _name, _folder in _FOLDERS.items():
 os.environ.pop("NAPARI_LUNGSEG_MODELS", None)
 # napari keeps its settings in memory: it would write them whenever a test's window opens and closes.
 os.environ["NAPARI_CONFIG"] = ""
+
+# No test uses the network, nor does any Python that it starts: each of them imports what forbids it.
+_FORBIDDEN = Path(__file__).parent / "no_network"
+os.environ.setdefault("NETWORK_ATTEMPTS", str(_HOME / "network attempts"))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_FORBIDDEN), os.environ.get("PYTHONPATH"))))
+runpy.run_path(str(_FORBIDDEN / "sitecustomize.py"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run in which anything tried to use the network, also where that was swallowed."""
+    attempts = Path(os.environ["NETWORK_ATTEMPTS"])
+    if attempts.exists():
+        print(f"\nThe network was used:\n{attempts.read_text()}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session", autouse=True)
