@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import tifffile
@@ -154,3 +156,18 @@ def test_cut_off_and_false_files_are_refused(tmp_path, capfd, share, compression
         with pytest.raises(InputError, match=rf"{name}\.tif"):
             read(tmp_path / f"{name}.tif")
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("compression", "tag", "value"), [(None, "ImageLength", 2**31), ("zlib", "ImageLength", 2**31), ("zlib", "StripByteCounts", 2**31)]
+)
+def test_promises_that_a_file_cannot_hold_are_refused_before_memory_is_asked_for(tmp_path, compression, tag, value):
+    tifffile.imwrite(tmp_path / "a.tif", STACK[0], compression=compression)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
+        file.pages.first.tags[tag].overwrite(value, dtype="I")
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"a\.tif is damaged"):
+        read(tmp_path / "a.tif")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 50e6

@@ -22,6 +22,15 @@ from napari_lungseg.volume import Array, Volume, scaling
 _MOST_CHANNELS = 4
 #: Numbers of ImageJ's calibration functions (ij.measure.Calibration).
 _STRAIGHT_LINE, _UNCALIBRATED = 0, 20
+#: How many times smaller than its content packed data can be at most; of LZW with its codes of 12 bits, for 4096 bytes.
+_MOST_PACKED = {
+    tifffile.COMPRESSION.NONE: 1,
+    tifffile.COMPRESSION.PACKBITS: 64,
+    tifffile.COMPRESSION.LZW: 2731,
+    tifffile.COMPRESSION.ADOBE_DEFLATE: 1040,
+    tifffile.COMPRESSION.DEFLATE: 1040,
+}
+_MOST_PACKED_OTHERWISE = 100_000
 #: Millimetres in the units that ImageJ and OME write, in one spelling.
 _MM = {
     "m": 1000.0,
@@ -69,6 +78,7 @@ def _read(path: Path, series: str | None) -> Volume:
             depth = next((length for axis, length in stacked.items() if axis not in others), 1)
             size = (depth, shape[axes.index("Y")], shape[axes.index("X")])
             taken = choose(_choices(others[0], stacked[others[0]], size, spacing), series, path).image
+        _check_room(file, pages)
         array = pages.asarray()
         if pages.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind == "u":
             array = np.iinfo(array.dtype).max - array
@@ -92,6 +102,16 @@ def _read(path: Path, series: str | None) -> Volume:
     steps = scaling((1.0,) * array.ndim if spacing is None else spacing[3 - array.ndim :])
     notes = (told.why,) if told.is_doubtful else ()
     return Volume(array, steps, told.unit, spacing is not None, oriented=False, notes=notes, why_unit=told.why)
+
+
+def _check_room(file: tifffile.TiffFile, pages: tifffile.TiffPageSeries) -> None:
+    """Refuse pages that promise more than the file can hold, before memory is asked for (ValueError)."""
+    size, keyframe = file.filehandle.size, pages.keyframe
+    if pages.nbytes > size * _MOST_PACKED.get(tifffile.COMPRESSION(keyframe.compression), _MOST_PACKED_OTHERWISE):
+        raise ValueError(f"{pages.nbytes} bytes promised in {size}")
+    for page in pages.pages:
+        if page is not None and max(page.databytecounts, default=0) > size:
+            raise ValueError(f"a part of {max(page.databytecounts)} bytes in {size}")
 
 
 def _others(stacked: dict[str, int]) -> list[str]:
