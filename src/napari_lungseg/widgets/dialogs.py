@@ -34,7 +34,7 @@ class Choice(NamedTuple):
     Attributes
     ----------
     keys : set of str
-        Keys of the images; none where the person thought better of it.
+        Keys of the images; none where the dialog was cancelled.
     as_time : bool
         Whether they are to be one layer with an axis of time.
     """

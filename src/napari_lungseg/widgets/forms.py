@@ -76,7 +76,7 @@ def emphasise(button: QPushButton) -> None:
 
 
 def replace_choices(combo: ComboBox, choices: list[Any], value: Any) -> None:
-    """Give a combo box other choices in the order given; nobody hears of it."""
+    """Replace the choices of a combo box, in the order given, without emitting ``changed``."""
     with combo.changed.blocked():
         combo.choices = []  # else those that stay come first
         combo.choices = choices

@@ -109,7 +109,7 @@ class CorrectControls(QWidget):
             control.enabled = there
 
     def show_labels(self, named: dict[int, str], chosen: int) -> None:
-        """Offer these labels with their names, one of them chosen; nobody hears of it."""
+        """Offer labels with their names, one of them chosen, without emitting ``changed``."""
         if self._named != named:
             self._named = named
             replace_choices(self.label, [*_choices(named), ("new", NEW)], chosen)

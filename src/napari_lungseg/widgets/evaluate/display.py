@@ -88,7 +88,7 @@ class Display(QWidget):
 
 
 def slice_dice(compared: Comparison, label: str) -> npt.NDArray[np.float64]:
-    """Dice of each slice; NaN where neither mask has the label, which is no feat."""
+    """Return the Dice of each slice; NaN where neither mask has the label, as there is nothing to agree on."""
     return np.array([score.dice if score.volume_ml or score.reference_ml else np.nan for score in compared.slices[label]])
 
 

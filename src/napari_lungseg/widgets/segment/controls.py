@@ -61,7 +61,7 @@ class Controls(QWidget):
         return MaskSettings(threshold=self.threshold.value / 100, **{name: widget.value for name, widget in self.steps.items()})
 
     def show_settings(self, settings: MaskSettings) -> None:
-        """Show threshold and post-processing; nobody hears of it."""
+        """Show threshold and post-processing without emitting ``changed``."""
         values = {self.threshold: round(100 * settings.threshold)} | {step: getattr(settings, name) for name, step in self.steps.items()}
         for control, value in values.items():
             with control.changed.blocked():

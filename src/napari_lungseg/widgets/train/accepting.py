@@ -1,4 +1,4 @@
-"""What becomes of a new model: it is taken under a name, or removed."""
+"""Accept a new model under a name, or remove it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from napari_lungseg.library import CARD_FILE, accept_model, copy_model, find_mod
 
 
 def accept(name: str, wanted: str) -> str:
-    """Make a candidate a model like the others, under the wanted name; gives that name (InputError where that cannot be)."""
+    """Make a candidate an accepted model under the wanted name, and return that name (InputError where that cannot be)."""
     if wanted == name:
         accept_model(name)
         return name

@@ -1,4 +1,4 @@
-"""The part of the form in which is chosen what to learn from."""
+"""Choose what to learn from, in a part of the form of Train."""
 
 from __future__ import annotations
 

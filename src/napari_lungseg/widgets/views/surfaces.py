@@ -53,7 +53,7 @@ def shaping(mask: Layer, step: tuple[int, ...]) -> Generator[Affine, None, Reque
 
 
 class Surfaces:
-    """The layers that show one mask; in which viewer they are is not theirs to say."""
+    """Hold the layers that show one mask; the caller puts them into a viewer."""
 
     def __init__(self) -> None:
         self.layers: list[Surface] = []
