@@ -44,8 +44,9 @@ from napari_lungseg.widgets import remask
 from napari_lungseg.widgets.demo import SIZE, virtual_display
 from napari_lungseg.widgets.layers import volume_to_layer
 from napari_lungseg.widgets.lookup import result_for
+from napari_lungseg.widgets.mask_layer import MaskLayer
+from napari_lungseg.widgets.napari_compat import Strokes
 from napari_lungseg.widgets.remask import Remasker
-from napari_lungseg.widgets.results import Result
 from napari_lungseg.widgets.saving.session import Session, session_of
 from napari_lungseg.workspace import FOLDER_VARIABLE, Saved, Source
 
@@ -137,7 +138,7 @@ class Desk:
     viewer: napari.Viewer
     dock: Any
     session: Session
-    result: Result
+    result: MaskLayer
     ct: Volume
 
     @classmethod
@@ -153,7 +154,7 @@ class Desk:
         soft = [ndimage.gaussian_filter((plane > 0).astype(np.float32), SOFT_PIXELS) for plane in lungs.array]
         percent = (100 * np.stack(soft)).round().astype(np.uint8)
         mask = make_mask(ct.with_array(percent)).array
-        result = result_for(image, SHAPE)
+        result = result_for(viewer, image, SHAPE)
         result.restore(viewer, (), ct, Saved(mask, mask, percent, Source("benchmark")))
         wait(lambda: viewer.layers.selection.active is result.lungs)
         return cls(viewer, dock, session, result, ct)
@@ -178,7 +179,7 @@ class Desk:
 
 def strokes(desk: Desk) -> None:
     """Paint, and wait for each stroke until it is saved; then undo."""
-    handlers, announcements, saving = watch(Result, "_painted"), watch(Result, "_written"), watch(Session, "_changed")
+    handlers, announcements, saving = watch(Strokes, "_painted"), watch(Strokes, "_written"), watch(Session, "_changed")
     lungs, corrections = desk.lungs, desk.result.corrections
     saved: list[int] = []
     desk.session.saved.connect(lambda _, indices: saved.extend(indices))

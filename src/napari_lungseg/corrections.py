@@ -52,6 +52,10 @@ class Corrections:
         As :attr:`origin`, where it is known.
     likeliest : array of uint8, optional
         As :attr:`likeliest`.
+    history : History, optional
+        What can be undone, if it is shared with the corrections of other time points.
+    time_index : tuple of int
+        Which time point this is, where the history is shared.
 
     Attributes
     ----------
@@ -71,6 +75,9 @@ class Corrections:
         percent: npt.NDArray[np.uint8] | None = None,
         origin: Origin | None = None,
         likeliest: npt.NDArray[np.uint8] | None = None,
+        *,
+        history: History | None = None,
+        time_index: tuple[int, ...] = (),
     ) -> None:
         self.percent, self.likeliest = percent, likeliest
         # Of a new mask no page is touched, which takes neither time nor memory.
@@ -90,7 +97,8 @@ class Corrections:
         # Takes no memory before something is accepted, as no page of it is touched.
         self.accepted = np.zeros(labels.shape, bool)
         self.changed: Callable[[Box, str], None] | None = None
-        self._history = History()
+        self._history = history if history is not None else History()
+        self._time_index = time_index
         self._stroke: Step | None = None
 
     @property
@@ -121,7 +129,14 @@ class Corrections:
     # ---- a person's edits
 
     def sync(
-        self, labels: Labels, box: Box | None = None, cause: str = "edit", *, allowed: Allowed | None = None, ended: bool = True
+        self,
+        labels: Labels,
+        box: Box | None = None,
+        cause: str = "edit",
+        *,
+        allowed: Allowed | None = None,
+        ended: bool = True,
+        step: Step | None = None,
     ) -> list[Box]:
         """Take up what was changed in the labels, by whatever tool, since they were last seen.
 
@@ -137,6 +152,8 @@ class Corrections:
             Where edits may be; elsewhere the labels are put back to what they were.
         ended : bool
             Whether the edit is over; else what follows belongs to the same step.
+        step : Step, optional
+            To what this belongs, if it is not the rest of an edit; one of its own by default.
 
         Returns
         -------
@@ -158,7 +175,7 @@ class Corrections:
                     continue
             patch = self._by_person(part, changed, seen, now)
             if self._stroke is None:
-                self._stroke = Step(cause)
+                self._stroke = step or Step(cause)
             self._history.add(self._stroke, patch)
             self._stroke.cause = cause
             seen[...] = now
@@ -203,10 +220,10 @@ class Corrections:
             self._history.add(step, patch)
             self._tell(patch.box, step.cause)
 
-    def give_back(self, labels: Labels, box: Box | None = None, cause: str = "give back to the model") -> bool:
+    def give_back(self, labels: Labels, box: Box | None = None, cause: str = "give back to the model", *, step: Step | None = None) -> bool:
         """Make a person's voxels the model's again; tells whether there were any."""
         self.sync(labels, box)
-        step = Step(cause)
+        step = step or Step(cause)
         for part in _slabs(box or _whole(labels), labels.ndim):
             self._release(labels, part, (self.origin[part] & PERSON) != 0, step)
         return bool(step.patches)
@@ -235,7 +252,7 @@ class Corrections:
         self.origin[box] = origin.reshape(shape) | np.where(foreign, np.uint8(PERSON), np.uint8(0))
         self.accepted[box] = False
         self._seen[box] = labels[box]
-        self._history.forget(box)
+        self._history.forget(box, self._time_index)
         self._tell(box, "restored")
 
     def accept(self, box: Box, step: Step | None = None) -> None:
@@ -336,7 +353,7 @@ class Corrections:
         if (tight := bounding_box(changed)) is None:
             return
         if step is not None:
-            self._history.add(step, Patch.between(box, changed, pairs, by_person=False))
+            self._history.add(step, Patch.between(box, changed, pairs, by_person=False, time_index=self._time_index))
         origin, now, new = origin[tight], now[tight], mask[tight]
         person = origin & PERSON
         np.bitwise_or(person, new, out=origin)
@@ -349,21 +366,17 @@ class Corrections:
     def undo(self, labels: Labels) -> Step | None:
         """Take back the last step; None if there is none."""
         self.sync(labels)
-        if not self._history.done:
-            return None
-        step = self._history.done.pop()
-        self._apply(step, labels, forward=False)
-        self._history.undone.append(step)
+        step = self._history.back()
+        if step is not None:
+            self.apply(step, labels, forward=False)
         return step
 
     def redo(self, labels: Labels) -> Step | None:
         """Do again what was undone last; None if there is nothing, or an edit was made since."""
         self.sync(labels)
-        if not self._history.undone:
-            return None
-        step = self._history.undone.pop()
-        self._apply(step, labels, forward=True)
-        self._history.done.append(step)
+        step = self._history.forth()
+        if step is not None:
+            self.apply(step, labels, forward=True)
         return step
 
     def forget_undone(self) -> None:
@@ -378,7 +391,8 @@ class Corrections:
     def _by_person(self, part: Box, which: npt.NDArray[np.bool_], before: Labels, after: Labels, whose: int = PERSON) -> Patch:
         """Note that voxels have changed hands, and give the patch of it."""
         then = self._whose(part)
-        patch = Patch.between(part, which, [(before, after), (then, np.full_like(then, whose))], by_person=True)
+        pairs = [(before, after), (then, np.full_like(then, whose))]
+        patch = Patch.between(part, which, pairs, by_person=True, time_index=self._time_index)
         self.origin[part][which] = (self.origin[part][which] & MODEL) | (whose & PERSON)
         self.accepted[part][which] = bool(whose & _ACCEPTED)
         return patch
@@ -395,8 +409,11 @@ class Corrections:
         self._history.add(step, patch)
         self._tell(patch.box, step.cause)
 
-    def _apply(self, step: Step, labels: Labels, *, forward: bool) -> None:
+    def apply(self, step: Step, labels: Labels, *, forward: bool) -> None:
+        """Change the labels, of this time point, as a step of the history did, or take that back."""
         for patch in step.patches if forward else reversed(step.patches):
+            if patch.time_index != self._time_index:
+                continue
             changed, now, origin = patch.changed(), labels[patch.box], self.origin[patch.box]
             if patch.by_person:
                 whose = patch.after(1, forward)

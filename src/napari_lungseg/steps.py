@@ -39,22 +39,33 @@ class Patch:
     by_person : bool
         Whether the arrays are (labels, who set them), or else (model's label, percent, label of the likeliest class), or the first
         of these.
+    time_index : tuple of int
+        Time point of the arrays, where several share a history.
     """
 
     box: Box
     which: bytes
     values: tuple[tuple[bytes, bytes, np.dtype[Any]], ...]
     by_person: bool
+    time_index: tuple[int, ...] = ()
 
     @classmethod
-    def between(cls, box: Box, changed: npt.NDArray[np.bool_], pairs: Sequence[tuple[Labels, Labels]], *, by_person: bool) -> Patch:
+    def between(
+        cls,
+        box: Box,
+        changed: npt.NDArray[np.bool_],
+        pairs: Sequence[tuple[Labels, Labels]],
+        *,
+        by_person: bool,
+        time_index: tuple[int, ...] = (),
+    ) -> Patch:
         """The change from the first to the second of each pair of arrays, at the voxels of the box that are marked in ``changed``."""
         tight = bounding_box(changed)
         assert tight is not None
         which = changed[tight]
         values = tuple((_squeeze(old[tight][which]), _squeeze(new[tight][which]), old.dtype) for old, new in pairs)
         place = tuple(slice(whole.start + part.start, whole.start + part.stop) for whole, part in zip(box, tight, strict=True))
-        return cls(place, _squeeze(np.packbits(which)), values, by_person)
+        return cls(place, _squeeze(np.packbits(which)), values, by_person, time_index)
 
     @property
     def nbytes(self) -> int:
@@ -81,8 +92,8 @@ class Step:
     ----------
     cause : str
         What was done, for a person to read.
-    before, after : object
-        What the caller wants to have again with the labels, such as the settings of the mask.
+    before, after : dict
+        What else the step changes, such as the settings of the mask, with its values before and after.
     patches : list of Patch
         The changes, in their order.
     nbytes : int
@@ -92,8 +103,8 @@ class Step:
     """
 
     cause: str
-    before: Any = None
-    after: Any = None
+    before: dict[Any, Any] = field(default_factory=dict)
+    after: dict[Any, Any] = field(default_factory=dict)
     patches: list[Patch] = field(default_factory=list)
     nbytes: int = field(default=0, init=False)
     dropped: bool = field(default=False, init=False)
@@ -141,10 +152,24 @@ class History:
             oldest.dropped = True
             oldest.patches.clear()
 
-    def forget(self, box: Box) -> None:
-        """Nothing in a box can be undone or done again any more."""
+    def back(self) -> Step | None:
+        """Move the newest step to those that can be done again; None if there is none."""
+        if not self.done:
+            return None
+        self.undone.append(self.done.pop())
+        return self.undone[-1]
+
+    def forth(self) -> Step | None:
+        """Move the step that was undone last back to those that can be undone; None if there is none."""
+        if not self.undone:
+            return None
+        self.done.append(self.undone.pop())
+        return self.done[-1]
+
+    def forget(self, box: Box, time_index: tuple[int, ...] = ()) -> None:
+        """Nothing in a box of a time point can be undone or done again any more."""
         for step in (*self.done, *self.undone):
-            kept = [patch for patch in step.patches if not _overlap(patch.box, box)]
+            kept = [patch for patch in step.patches if patch.time_index != time_index or not _overlap(patch.box, box)]
             step.dropped = step.dropped or bool(step.patches and not kept)
             step.patches, step.nbytes = kept, sum(patch.nbytes for patch in kept)
         self.done = deque(step for step in self.done if not step.dropped)

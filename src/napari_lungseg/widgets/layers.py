@@ -17,20 +17,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import pint
+from napari.layers import Image, Labels, Layer
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats.picture import to_grey
 from napari_lungseg.preprocess import guess_unit
 from napari_lungseg.volume import Affine, Array, Unit, Volume, axis_order
-
-if TYPE_CHECKING:
-    from napari.layers import Image, Labels
 
 #: Keys of a layer's metadata: the volume's unit, by what it was told, whether it is known how the patient lies in it, and the affine
 #: from the world (x, y, z, 1) to LPS where these differ.
@@ -41,6 +39,8 @@ LPS_FROM_WORLD = "lps_from_world"
 #: Key under which an image of DICOM, and what is made from it, has its file or folder ("path") and the key of its series at each
 #: point of time ("series"; None where there is only one); no word of the patient.
 SOURCE = "dicom_source"
+#: Key under which a layer that only shows something of a mask says what: "probability", "changes" or "errors".
+ROLE = "napari-lungseg role"
 #: What a rotation may move the furthest voxel and still count as none, in voxels.
 _NEGLIGIBLE = 0.01
 
@@ -90,6 +90,11 @@ def volume_from_layer(layer: Image | Labels, step: tuple[int, ...] = (), unit: U
 def read_volume(volume: Volume) -> Volume:
     """The same volume with its voxels in memory."""
     return replace(volume, array=np.asarray(volume.array))
+
+
+def is_image(layer: Layer) -> bool:
+    """Whether a layer can be segmented: an image, and not one that shows the probability of a mask."""
+    return isinstance(layer, Image) and ROLE not in layer.metadata
 
 
 def labels_now(layer: Labels, step: tuple[int, ...]) -> Volume:

@@ -15,8 +15,8 @@ from napari_lungseg.widgets.correct.controls import CorrectControls
 from napari_lungseg.widgets.correct.pick import Picker
 from napari_lungseg.widgets.correct.run import ToolRun
 from napari_lungseg.widgets.correct.work import gather
+from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.notices import show_warning
-from napari_lungseg.widgets.results import Result
 from napari_lungseg.widgets.worker import Failed, sentence
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Applying(QObject):
     def __init__(self, viewer: napari.viewer.Viewer, controls: CorrectControls) -> None:
         super().__init__(controls)
         self._viewer, self._label, self._form = viewer, controls.label, controls.tools
-        self._result: Result | None = None
+        self._result: MaskLayer | None = None
         self._picker: Picker | None = None
         self._run: ToolRun | None = None
         self._written: Step | None = None
@@ -52,7 +52,7 @@ class Applying(QObject):
         """Whether a tool is at work."""
         return self._run is not None
 
-    def hold(self, result: Result | None) -> None:
+    def hold(self, result: MaskLayer | None) -> None:
         """Work on another result; what is running ends without a word."""
         self.disarm()
         if self._run is not None:

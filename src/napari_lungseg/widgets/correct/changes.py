@@ -13,8 +13,8 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_lungseg.corrections import as_box
 from napari_lungseg.steps import Box
-from napari_lungseg.widgets.layers import layer_geometry
-from napari_lungseg.widgets.results import KEY, Result
+from napari_lungseg.widgets.layers import ROLE, layer_geometry
+from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.stretches import Stretches
 from napari_lungseg.widgets.view import displayed_slice, displayed_step
 
@@ -32,7 +32,7 @@ class Changes(QObject):
     ----------
     viewer : napari.viewer.Viewer
         Where it is shown.
-    result : Result
+    result : MaskLayer
         Whose changes.
     parent : QObject
         With which it ends.
@@ -41,7 +41,7 @@ class Changes(QObject):
     #: The layer was removed by the person.
     removed = Signal()
 
-    def __init__(self, viewer: napari.viewer.Viewer, result: Result, parent: QObject) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer, result: MaskLayer, parent: QObject) -> None:
         super().__init__(parent)
         self._viewer, self._result = viewer, result
         self._filling = Stretches(self)
@@ -57,7 +57,7 @@ class Changes(QObject):
             colormap=DirectLabelColormap(color_dict=COLOURS),
             features=MEANINGS,
             opacity=0.8,
-            **geometry | {"metadata": geometry.get("metadata", {}) | {KEY: "changes"}},
+            **geometry | {"metadata": geometry.get("metadata", {}) | {ROLE: "changes"}},
         )
         self._layer.editable = False
         viewer.layers.selection.active = active
@@ -92,7 +92,7 @@ class Changes(QObject):
         lungs = self._result.lungs
         if lungs is None or lungs.data.shape != self._layer.data.shape:
             return
-        self._layer.data[box] = self._result.corrections.difference(lungs.data, box)
+        self._layer.data[box] = self._result.difference(box)
         if not self._refresh.isActive():
             self._refresh.start(0)
 

@@ -14,7 +14,7 @@ from napari_lungseg.corrections import as_box
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.layers import volume_from_layer
-from napari_lungseg.widgets.results import Result
+from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.view import displayed_slice, displayed_step
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ class EditableRange:
     ----------
     viewer : napari.viewer.Viewer
         Where it is painted.
-    result : Result
+    result : MaskLayer
         Whose mask.
     limits : Limits
         What a voxel must be like to be changed.
     """
 
-    def __init__(self, viewer: napari.viewer.Viewer, result: Result, limits: edit.Limits) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer, result: MaskLayer, limits: edit.Limits) -> None:
         self._viewer, self._result, self._limits = viewer, result, limits
         assert result.lungs is not None
         self._lungs: Labels = result.lungs
@@ -78,10 +78,10 @@ class EditableRange:
         if where is None:
             return
         box = as_box((*displayed_step(self._viewer, lungs), *where), lungs.data.shape)
-        refused = ~self.allowed(box, self._result.corrections.seen(box))
+        refused = ~self.allowed(box, self._result.seen(box))
         while True:
             # Not kept from the first move, as the model's mask may change meanwhile.
-            before, now = self._result.corrections.seen(box), lungs.data[box]
+            before, now = self._result.seen(box), lungs.data[box]
             wrong = refused & (now != before)
             if wrong.any():
                 now[wrong] = before[wrong]

@@ -19,10 +19,11 @@ from napari_lungseg.widgets.correct.brush import Brush
 from napari_lungseg.widgets.correct.changes import Changes
 from napari_lungseg.widgets.correct.controls import NEW, CorrectControls
 from napari_lungseg.widgets.correct.limits import EditableRange
+from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.layers import UNIT, volume_from_layer
 from napari_lungseg.widgets.lookup import is_mask, result_with
-from napari_lungseg.widgets.results import RESULTS, Result
+from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.view import displayed_slice, displayed_step
@@ -52,7 +53,7 @@ class CorrectWidget(QWidget):
         # From now on all masks are saved.
         session_of(viewer, self)
         self.controls = CorrectControls(self._masks, self._others, self._shapes)
-        self._result: Result | None = None
+        self._result: MaskLayer | None = None
         self._lungs: Labels | None = None
         self._labels = {1, 2}
         self._range: EditableRange | None = None
@@ -88,7 +89,7 @@ class CorrectWidget(QWidget):
         ]
         for event, callback in events:
             event.connect(callback)
-        RESULTS.begun.connect(self._begun)
+        documents_of(self.viewer).begun.connect(self._begun)
         # Not a method of self: those are disconnected before they could hear of the end.
         self.destroyed.connect(partial(_release, self, events))
 
@@ -129,7 +130,7 @@ class CorrectWidget(QWidget):
         self.controls.tools.tell(text)
         self._show_state()
 
-    def _take(self, result: Result, lungs: Labels) -> None:
+    def _take(self, result: MaskLayer, lungs: Labels) -> None:
         self._result, self._lungs, self._labels = result, lungs, {1, 2}
         result.changed.connect(self._state_changed)
         lungs.events.selected_label.connect(self._show_labels)
@@ -156,7 +157,7 @@ class CorrectWidget(QWidget):
             self._changes.close()
         self._result = self._lungs = self._range = self._changes = None
 
-    def _begun(self, result: Result) -> None:
+    def _begun(self, result: MaskLayer) -> None:
         """A mask has been taken up anew, with other labels in it."""
         if result is self._result and self._changes is not None:
             self._changes.fill()
@@ -190,7 +191,7 @@ class CorrectWidget(QWidget):
 
     # ---- the editable range
 
-    def _show_image(self, result: Result) -> None:
+    def _show_image(self, result: MaskLayer) -> None:
         if result.image is result.lungs:
             self.controls.show_image("arbitrary", whole=True, window=None)
             return
@@ -260,12 +261,12 @@ class CorrectWidget(QWidget):
             return
         self._labels.update(labels_in(self._lungs.data[box]))
         self._show_labels()
-        counts = np.bincount(result.corrections.difference(self._lungs.data, box).ravel(), minlength=4)
+        counts = np.bincount(result.difference(box).ravel(), minlength=4)
         volume = volume_from_layer(self._lungs, (), "arbitrary")
         amounts = [f"{count * volume.voxel_ml:.2f} mL" if volume.spacing_known else f"{count} voxels" for count in counts]
         parts = [f"{what} {amounts[number]}" for number, what in enumerate(WHAT, start=1) if counts[number]]
         controls.show_numbers(
-            f"This slice: {', '.join(parts)}." if parts else "This slice: as the model left it.", given=result.corrections.is_touched(box)
+            f"This slice: {', '.join(parts)}." if parts else "This slice: as the model left it.", given=result.is_touched(box)
         )
 
 
@@ -273,5 +274,5 @@ def _release(widget: CorrectWidget, events: list[tuple[Any, Any]], *_: Any) -> N
     """Let go of the viewer once the window or the dock is closed."""
     for event, callback in events:
         event.disconnect(callback)
-    RESULTS.begun.disconnect(widget._begun)
+    documents_of(widget.viewer).begun.disconnect(widget._begun)
     widget._let_go()

@@ -14,7 +14,7 @@ from napari_lungseg.grid import grid_difference
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.layers import volume_from_layer
-from napari_lungseg.widgets.results import Result
+from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.view import displayed_slice, displayed_step, displayed_voxel, voxel_shape
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def gather(
     viewer: napari.viewer.Viewer,
-    result: Result,
+    result: MaskLayer,
     tool: Tool,
     scope: Scope,
     label: int,
@@ -36,7 +36,7 @@ def gather(
     ----------
     viewer : napari.viewer.Viewer
         What is displayed.
-    result : Result
+    result : MaskLayer
         Whose mask is corrected.
     tool : Tool
         Which.
@@ -87,7 +87,7 @@ def gather(
     return work, step
 
 
-def _image(result: Result, lungs: Labels, step: tuple[int, ...]) -> Volume:
+def _image(result: MaskLayer, lungs: Labels, step: tuple[int, ...]) -> Volume:
     if result.image is lungs:
         raise InputError(f"No image lies on the voxels of '{lungs.name}'; open the one that it belongs to first.")
     return volume_from_layer(result.image, step, "arbitrary")

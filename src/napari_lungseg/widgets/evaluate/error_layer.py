@@ -9,8 +9,7 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from napari_lungseg.metrics.evaluation import FALSE_NEGATIVE, FALSE_POSITIVE, OTHER_LABEL
 from napari_lungseg.widgets.evaluate.work import Comparison
-from napari_lungseg.widgets.layers import layer_geometry
-from napari_lungseg.widgets.results import KEY
+from napari_lungseg.widgets.layers import ROLE, layer_geometry
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -22,7 +21,7 @@ COLOURS = {FALSE_POSITIVE: "#ff4b4b", FALSE_NEGATIVE: "#ffd93b", OTHER_LABEL: "#
 
 def show_errors(viewer: napari.viewer.Viewer, compared: Comparison) -> Labels:
     """Show the errors on top, in the reference's place; the layer of an earlier comparison is replaced."""
-    before = [layer for layer in viewer.layers if layer.metadata.get(KEY) == "errors"]
+    before = [layer for layer in viewer.layers if layer.metadata.get(ROLE) == "errors"]
     visible = all(layer.visible for layer in before)
     active = viewer.layers.selection.active
     for layer in before:
@@ -35,7 +34,7 @@ def show_errors(viewer: napari.viewer.Viewer, compared: Comparison) -> Labels:
         features={"index": [0, *MEANINGS], "error": [None, *MEANINGS.values()]},
         opacity=0.8,
         visible=visible,
-        **geometry | {"metadata": geometry.get("metadata", {}) | {KEY: "errors"}},
+        **geometry | {"metadata": geometry.get("metadata", {}) | {ROLE: "errors"}},
     )
     layer.editable = False
     if active is not None and active in viewer.layers:

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QVBoxLayout, QWi
 from napari_lungseg.metrics import TOLERANCE_MM
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.appearance import label_names
+from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.evaluate.display import Display, slice_dice
 from napari_lungseg.widgets.evaluate.error_layer import show_errors
 from napari_lungseg.widgets.evaluate.work import Comparison, Pair, compare, read_reference
@@ -22,7 +23,6 @@ from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, s
 from napari_lungseg.widgets.layers import layer_geometry
 from napari_lungseg.widgets.lookup import is_mask, result_holding
 from napari_lungseg.widgets.notices import show_error
-from napari_lungseg.widgets.results import RESULTS
 from napari_lungseg.widgets.saving.bar import MASK_FILES
 from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
@@ -112,7 +112,7 @@ class EvaluateWidget(QWidget):
         ]
         for event, callback in self._events:
             event.connect(callback)
-        RESULTS.begun.connect(self._layers_changed)
+        documents_of(self.viewer).begun.connect(self._layers_changed)
         self.destroyed.connect(partial(_release, self))
 
     # ---- which masks
@@ -267,5 +267,5 @@ def _release(widget: EvaluateWidget, *_: Any) -> None:
     """Let go of the viewer once the window or the dock is closed."""
     for event, callback in widget._events:
         event.disconnect(callback)
-    RESULTS.begun.disconnect(widget._layers_changed)
+    documents_of(widget.viewer).begun.disconnect(widget._layers_changed)
     widget._unwatch()

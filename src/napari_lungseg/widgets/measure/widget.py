@@ -14,13 +14,13 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_lungseg.files import write_whole
 from napari_lungseg.measurement import Measurements, as_rows
 from napari_lungseg.tables import as_csv
+from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.lookup import image_of, is_image, is_mask
 from napari_lungseg.widgets.measure.controls import MeasureControls
 from napari_lungseg.widgets.measure.plots import area_curves, density_curves
 from napari_lungseg.widgets.measure.work import Chosen, measuring, reporting, saving
 from napari_lungseg.widgets.notices import show_error, show_info
-from napari_lungseg.widgets.results import RESULTS
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.tasks import Request, Task
 from napari_lungseg.widgets.view import displayed_step
@@ -87,7 +87,7 @@ class MeasureWidget(QWidget):
         ]
         for event, callback in events:
             event.connect(callback)
-        RESULTS.begun.connect(self._layers_changed)
+        documents_of(self.viewer).begun.connect(self._layers_changed)
         # Not a method of self: those are disconnected before they could hear of the end.
         self.destroyed.connect(partial(_release, self, events))
 
@@ -262,5 +262,5 @@ def _release(widget: MeasureWidget, events: list[tuple[Any, Any]], *_: Any) -> N
     """Let go of the viewer once the window or the dock is closed."""
     for event, callback in events:
         event.disconnect(callback)
-    RESULTS.begun.disconnect(widget._layers_changed)
+    documents_of(widget.viewer).begun.disconnect(widget._layers_changed)
     widget._unwatch()

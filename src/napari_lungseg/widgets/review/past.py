@@ -95,5 +95,5 @@ class Past(QWidget):
         track = self._track
         if track is not None:
             box = track.box(self._index)
-            before = track.lungs.data[box].copy()
+            before = track.document.labels[track.document.box(self._index)].copy()
             track.result.edit(box, before, found.labels.astype(before.dtype).reshape(before.shape), "brought back", lambda: None)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.review import next_slice
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Array
@@ -21,7 +22,7 @@ RESCORE_MS = 400
 
 
 class Reviewing(QObject):
-    """States and scores of the slices of one volume, for one module.
+    """Scores of the slices of one volume, and what a person says of them, for one module.
 
     Parameters
     ----------
@@ -37,9 +38,10 @@ class Reviewing(QObject):
     def __init__(self, session: Session, track: Track) -> None:
         super().__init__()
         self.track = track
+        self.document = track.document
         self.slices = session.states(track)
         self.scores: npt.NDArray[np.float64] = np.zeros(track.slices)
-        volume = volume_from_layer(track.lungs, track.step, "arbitrary")
+        volume = volume_from_layer(track.result.lungs, track.time_index, "arbitrary")
         self._spacing = volume.spacing
         self._slice_mm = volume.spacing[track.axis] if volume.ndim == 3 else 1.0
         self._stale: set[int] = set(range(track.slices))
@@ -52,34 +54,34 @@ class Reviewing(QObject):
         self._rescore.setSingleShot(True)
         self._rescore.setInterval(RESCORE_MS)
         self._rescore.timeout.connect(self._score)
-        track.result.changed.connect(self._mask_changed)
+        track.document.changed.connect(self._mask_changed)
         self.slices.changed.connect(self.changed)
         self._score()
 
     def end(self) -> None:
         """Hear of nothing any more."""
-        self.track.result.changed.disconnect(self._mask_changed)
+        self.document.changed.disconnect(self._mask_changed)
         self.slices.changed.disconnect(self.changed)
         self._rescore.stop()
 
     @property
     def states(self) -> dict[int, State]:
         """States by slice; those that are not in it are "unseen"."""
-        return self.slices.states
+        return self.document.states
 
     @property
     def notes(self) -> dict[int, str]:
         """Notes by slice."""
-        return self.slices.notes
+        return self.document.notes
 
     @property
     def reviewed(self) -> list[int]:
         """Slices that a person stands for."""
-        return self.slices.reviewed
+        return self.document.reviewed
 
     def state(self, index: int) -> State:
         """State of a slice."""
-        return self.slices.state(index)
+        return self.document.state(index)
 
     def look_at(self, index: int) -> None:
         """The person looks at this slice now."""
@@ -87,16 +89,21 @@ class Reviewing(QObject):
 
     def accept(self, index: int) -> int | None:
         """Stand for a slice as it is; gives the slice to look at next, None if there is none left."""
-        self.slices.accept(index)
+        self.track.result.finish_edits()
+        self.document.accept(index)
         return self.next()
 
     def flag(self, index: int, note: str) -> None:
         """Leave a slice for later, with a note."""
-        self.slices.flag(index, note)
+        self.track.result.finish_edits()
+        self.document.flag(index, note)
+        self.track.result.refresh()
 
     def reopen(self, index: int) -> None:
         """Stand for a slice no longer."""
-        self.slices.reopen(index)
+        self.track.result.finish_edits()
+        self.document.reopen(index)
+        self.track.result.refresh()
 
     def next(self) -> int | None:
         """The unreviewed slice that is most worth a look; flagged ones come last."""
@@ -105,14 +112,10 @@ class Reviewing(QObject):
         return found if found is not None else min(flagged, default=None)
 
     def _mask_changed(self, box: Box, _: str) -> None:
-        track = self.track
-        indices = track.touched(box)
+        indices = self.document.slices_in(box)
         # The measures of a slice look at its neighbours too.
-        self._stale.update(range(max(0, indices.start - 1), min(track.slices, indices.stop + 1)))
+        self._stale.update(range(max(0, indices.start - 1), min(self.document.slices, indices.stop + 1)))
         self._rescore.start()
-
-    def _is_touched(self, index: int) -> bool:
-        return self.track.corrections.is_touched(self.track.box(index))
 
     # ---- scores
 
@@ -122,7 +125,7 @@ class Reviewing(QObject):
         self._scoring = True
         indices, self._stale = sorted(self._stale), set()
         self._indices = indices
-        self._task.run(_request_scores, self.track, indices, self._spacing)
+        self._task.run(_request_scores, self.document, indices, self._spacing)
 
     def _scored(self, scores: Array) -> None:
         self._scoring = False
@@ -138,11 +141,9 @@ class Reviewing(QObject):
         show_warning(text)
 
 
-def _request_scores(track: Track, indices: list[int], spacing: tuple[float, ...]) -> Request:
+def _request_scores(document: MaskDocument, indices: list[int], spacing: tuple[float, ...]) -> Request:
     """Copy the slices and their neighbours, and ask the engine to score them."""
-    corrections, step, axis = track.corrections, track.step, track.axis
-    percent = None if corrections.percent is None or track.result.find_frame(step) is None else corrections.percent[step]
-    labels = track.lungs.data[step]
+    labels, percent, axis = document.labels, document.percent if document.predicted else None, document.axis
     if labels.ndim == 2:
         return Request("score", (np.array(labels), None if percent is None else np.array(percent), spacing, axis, indices))
     first = max(0, min(indices) - 1)

@@ -11,10 +11,11 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QHideEvent, QShortcut, QShowEvent
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, scrolled
 from napari_lungseg.widgets.keys import ModuleKeys
 from napari_lungseg.widgets.lookup import is_image, results_in
-from napari_lungseg.widgets.results import RESULTS, Result
+from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.review.cases import Cases
 from napari_lungseg.widgets.review.past import Past
 from napari_lungseg.widgets.review.reviewing import Reviewing
@@ -124,7 +125,7 @@ class ReviewWidget(QWidget):
         ]
         for event, callback in self._events:
             event.connect(callback)
-        RESULTS.begun.connect(self._layers_changed)
+        documents_of(self.viewer).begun.connect(self._layers_changed)
         self.destroyed.connect(partial(_release, self))
         for name in SHORTCUTS:
             getattr(preferences().review.events, name).connect(self._set_keys)
@@ -132,16 +133,17 @@ class ReviewWidget(QWidget):
 
     # ---- which mask
 
-    def _masks(self, _: Any = None) -> list[tuple[str, Result]]:
+    def _masks(self, _: Any = None) -> list[tuple[str, MaskLayer]]:
         return [(result.lungs.name, result) for result in results_in(self.viewer) if result.lungs is not None]
 
     def _layers_changed(self, _: Any = None) -> None:
         self.mask.reset_choices()
         result, track = self.mask.value, self.reviewing.track if self.reviewing else None
         # A mask that was made anew, or whose image was replaced, keeps its result.
-        known = (
-            None if result is None else self.session.track(result, track.step if track and track.result is result else self._step(result))
-        )
+        known = None
+        if result is not None:
+            same = track is not None and track.result is result
+            known = self.session.track(result, track.time_index if track is not None and same else self._step(result))
         if known is not track:
             self._mask_chosen()
 
@@ -162,7 +164,7 @@ class ReviewWidget(QWidget):
             self.reviewing.changed.connect(self._show)
         self._show()
 
-    def _step(self, result: Result) -> tuple[int, ...]:
+    def _step(self, result: MaskLayer) -> tuple[int, ...]:
         assert result.lungs is not None
         return displayed_step(self.viewer, result.lungs)
 
@@ -218,7 +220,7 @@ class ReviewWidget(QWidget):
     def _go(self, index: int) -> None:
         assert self.reviewing is not None
         track = self.reviewing.track
-        show_slice(self.viewer, track.lungs, track.axis, index)
+        show_slice(self.viewer, track.result.lungs, track.axis, index)
 
     def _set_window(self, name: str) -> None:
         image = self.mask.value.image if self.mask.value is not None else self.viewer.layers.selection.active
@@ -229,14 +231,14 @@ class ReviewWidget(QWidget):
 
     def _here(self) -> int:
         assert self.reviewing is not None
-        track = self.reviewing.track
-        return displayed_voxel(self.viewer, track.lungs)[track.axis] if track.lungs.ndim > 2 else 0
+        lungs, axis = self.reviewing.track.result.lungs, self.reviewing.document.axis
+        return displayed_voxel(self.viewer, lungs)[axis] if lungs is not None and lungs.ndim > 2 else 0
 
     def _slice_changed(self) -> None:
         reviewing = self.reviewing
         if reviewing is None:
             return
-        if displayed_step(self.viewer, reviewing.track.lungs) != reviewing.track.step:
+        if displayed_step(self.viewer, reviewing.track.result.lungs) != reviewing.track.time_index:
             self._mask_chosen()
             return
         self._show()
@@ -319,6 +321,6 @@ def _release(widget: ReviewWidget, *_: Any) -> None:
     """Let go of the viewer once the window or the dock is closed."""
     for event, callback in widget._events:
         event.disconnect(callback)
-    RESULTS.begun.disconnect(widget._layers_changed)
+    documents_of(widget.viewer).begun.disconnect(widget._layers_changed)
     if widget.reviewing is not None:
         widget.reviewing.end()

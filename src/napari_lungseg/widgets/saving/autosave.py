@@ -14,6 +14,7 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_lungseg.annotation import MODEL_CAUSES
 from napari_lungseg.errors import InputError
 from napari_lungseg.widgets.saving.track import Track
 from napari_lungseg.widgets.worker import sentence
@@ -28,8 +29,6 @@ REST_S = 1.5
 #: Seconds after which saving is tried again when the workspace has failed; of an image that cannot be read twice as many each time, up to
 #: the longest.
 RETRY_S, LONGEST_RETRY_S = 2.0, 60.0
-#: Changes of the model's mask; all others are a person's and wait for nothing.
-MODELS = frozenset({"segment", "segment again", "threshold", "post-processing"})
 #: Changes that may touch the probability.
 PROBABILITY = frozenset({"segment", "segment again", "undo", "redo"})
 
@@ -96,11 +95,11 @@ class _Waiting:
         """When there is something to do."""
         if self.failure:
             return self.again
-        return self.due if not self.notes and MODELS.issuperset(self.causes.values()) else 0.0
+        return self.due if not self.notes and MODEL_CAUSES.issuperset(self.causes.values()) else 0.0
 
     def take(self, now: float) -> _Waiting:
         """Take out what is to be saved now: everything, or what a person has changed; the rest stays."""
-        due = [index for index, cause in self.causes.items() if self.due <= now or cause not in MODELS]
+        due = [index for index, cause in self.causes.items() if self.due <= now or cause not in MODEL_CAUSES]
         taken = _Waiting({index: self.causes.pop(index) for index in due}, self.percent.intersection(due), self.notes)
         self.percent -= taken.percent
         self.notes = []
@@ -175,11 +174,11 @@ class Autosave(QObject):
 
     def put(self, track: Track, indices: Iterable[int], cause: str) -> None:
         """These slices have changed."""
-        waits = cause in MODELS
+        waits = cause in MODEL_CAUSES
         with self._lock:
             waiting = self._waiting.setdefault(track, _Waiting())
             for index in indices:
-                if not waits or waiting.causes.get(index, cause) in MODELS:
+                if not waits or waiting.causes.get(index, cause) in MODEL_CAUSES:
                     waiting.causes[index] = cause
                 if cause in PROBABILITY:
                     waiting.percent.add(index)
@@ -348,7 +347,7 @@ class Autosave(QObject):
             others = {
                 other.case.content: other
                 for other in self._tracks
-                if other.case is not None and (other.result, other.step) != (track.result, track.step)
+                if other.case is not None and (other.result, other.time_index) != (track.result, track.time_index)
             }
         keys = (f"{track.content}-{number}" if number > 1 else track.content for number in count(1))
         # What lies on no image is never found again, so that nothing would tell it from what is in an older case.
@@ -375,7 +374,7 @@ class Autosave(QObject):
             indices = [index for index, why in taken.causes.items() if why == cause]
             slices = {index: track.planes(index) for index in indices}
             percent = {index: plane for index in taken.percent.intersection(indices) if (plane := track.percent(index)) is not None}
-            self.workspace.save(case, slices, cause=cause, percent=percent, source=track.result.source_of(track.step))
+            self.workspace.save(case, slices, cause=cause, percent=percent, source=track.document.source)
 
     def _fail(self, track: Track, error: Exception) -> None:
         """Try a track again later; give it up if its mask is gone and it cannot be read."""
@@ -425,8 +424,8 @@ class Autosave(QObject):
             tracks = list(self._tracks)
         for track in tracks:
             try:
-                if track.corrections.has_unseen(track.lungs.data):
+                if track.document.has_unseen():
                     self._say(self.unseen, track)
             except Exception:
                 # Whatever a layer may have become meanwhile, saving goes on.
-                logger.exception("%s could not be looked at", track.lungs)
+                logger.exception("%s could not be looked at", track.name)

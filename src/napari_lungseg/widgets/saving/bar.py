@@ -190,7 +190,7 @@ class WorkspaceBar(QWidget):
         if result is not None and result.has_lungs(viewer) and (not step or result.holds(step)):
             show_warning(f"{image.name} has a mask already{at}; remove it first. The file was not taken.")
             return
-        result_for(image, voxel_shape(image)).start_from(viewer, step, volume, mask, name)
+        result_for(viewer, image, voxel_shape(image)).start_from(viewer, step, volume, mask, name)
         show_info(f"{name} is the mask of {image.name}{at} now.")
 
     def _mask(self) -> Labels | None:

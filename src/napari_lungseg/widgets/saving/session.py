@@ -15,9 +15,11 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
 
 from napari_lungseg.steps import Box
 from napari_lungseg.widgets.background import create_worker
-from napari_lungseg.widgets.lookup import is_image, result_for, result_of, viewer_key
+from napari_lungseg.widgets.documents import documents_of
+from napari_lungseg.widgets.lookup import is_image, result_for, result_of
+from napari_lungseg.widgets.mask_layer import MaskLayer
+from napari_lungseg.widgets.napari_compat import unwrapped
 from napari_lungseg.widgets.notices import show_error, show_info, show_warning
-from napari_lungseg.widgets.results import KEY, RESULTS, Result
 from napari_lungseg.widgets.saving.autosave import SAVED_BY_ITSELF, Autosave, Note, Status
 from napari_lungseg.widgets.saving.preferences import user_name, workspace_folder
 from napari_lungseg.widgets.saving.recognition import Found, Offer, Search
@@ -71,17 +73,17 @@ class Session(QObject):
         # napari's own bookkeeping is not to be kept alive by this.
         self._window: ReferenceType[QWidget] | None = None
         #: Results with the ends of what this hears of them.
-        self._watched: dict[Result, Callable[[], None]] = {}
-        self._tracks: dict[tuple[Result, tuple[int, ...]], Track] = {}
+        self._watched: dict[MaskLayer, Callable[[], None]] = {}
+        self._tracks: dict[tuple[MaskLayer, tuple[int, ...]], Track] = {}
         self._states: dict[Track, SliceStates] = {}
         #: Cases of masks that are coming back, as :attr:`_tracks`.
-        self._found: dict[tuple[Result, tuple[int, ...]], Case] = {}
+        self._found: dict[tuple[MaskLayer, tuple[int, ...]], Case] = {}
         self._silence = QTimer(self)
         self._silence.setInterval(1000)
         self._silence.timeout.connect(self._check_silence)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
-        RESULTS.begun.connect(self._watch)
+        documents_of(viewer).begun.connect(self._watch)
         QApplication.instance().aboutToQuit.connect(self.close)
         self._open(workspace_folder())
         self._silence.start()
@@ -120,10 +122,10 @@ class Session(QObject):
 
     def close(self) -> bool:
         """Save what waits and let go of the viewer; tells whether all is on disk."""
-        _sessions.pop(viewer_key(self.viewer), None)
+        _sessions.pop(id(unwrapped(self.viewer)), None)
         self._silence.stop()
         self._stop_searches()
-        RESULTS.begun.disconnect(self._watch, missing_ok=True)
+        documents_of(self.viewer).begun.disconnect(self._watch, missing_ok=True)
         for name, callback in (("inserted", self._inserted), ("removed", self._removed)):
             getattr(self.viewer.layers.events, name).disconnect(callback)
         saved = self._autosave.close()
@@ -219,11 +221,11 @@ class Session(QObject):
 
     # ---- what is saved
 
-    def track(self, result: Result, step: tuple[int, ...]) -> Track:
+    def track(self, result: MaskLayer, step: tuple[int, ...]) -> Track:
         """The track of one volume of a result."""
         key = result, step
         before = self._tracks.get(key)
-        if before is not None and before.corrections is result.corrections:
+        if before is not None and before.document is result.document(step):
             return before
         track = self._tracks[key] = Track.of(result, step)
         if before is not None:
@@ -251,7 +253,7 @@ class Session(QObject):
         """All masks that are watched."""
         return list(self._tracks.values())
 
-    def _watch(self, result: Result) -> None:
+    def _watch(self, result: MaskLayer) -> None:
         """Hear of a result; of one that has lost its mask to another no longer."""
         for other in [other for other in self._watched if other.lungs is None]:
             self._unwatch(other)
@@ -267,7 +269,7 @@ class Session(QObject):
 
         self._watched[result] = end
 
-    def _unwatch(self, result: Result) -> None:
+    def _unwatch(self, result: MaskLayer) -> None:
         if result in self._watched:
             self._watched.pop(result)()
         for key, track in list(self._tracks.items()):
@@ -275,7 +277,7 @@ class Session(QObject):
                 self._forget(track)
                 del self._tracks[key]
 
-    def _changed(self, result: Result, box: Box, cause: str) -> None:
+    def _changed(self, result: MaskLayer, box: Box, cause: str) -> None:
         assert result.lungs is not None
         if cause == "restored":
             return  # from the workspace
@@ -287,7 +289,7 @@ class Session(QObject):
                 # What was offered for it would be mixed with what is begun now.
                 self._withdraw([offer for offer in self.offers if offer.layer == track.layer and offer.step == step])
 
-    def _image_replaced(self, result: Result, _: Any = None) -> None:
+    def _image_replaced(self, result: MaskLayer, _: Any = None) -> None:
         """Keep a mask under what its image shows now; what it was before stays under the old one."""
         if result.lungs is None or voxel_shape(result.image) != result.shape:
             return
@@ -298,13 +300,13 @@ class Session(QObject):
                 track.freeze()
             self._forget(track)
             del self._tracks[key]
-            track = self.track(result, track.step)
+            track = self.track(result, track.time_index)
             self._autosave.put(track, range(track.slices), "image replaced")
-        RESULTS.begun.emit(result)
+        documents_of(self.viewer).begun.emit(result)
 
     def _unseen(self, track: Track) -> None:
         # A stroke that is on its way will be told of when it ends.
-        if QApplication.mouseButtons() == Qt.MouseButton.NoButton and track.lungs is track.result.lungs:
+        if QApplication.mouseButtons() == Qt.MouseButton.NoButton and track.document is track.result.documents.get(track.time_index):
             track.result.sync()
 
     def _removed(self, event: Any) -> None:
@@ -368,14 +370,12 @@ class Session(QObject):
                 tracks
                 and result.image not in self.viewer.layers
                 and result_of(layer) is None
-                and all(track.content is not None and track.content == contents.get(track.step) for track in tracks)
+                and all(track.content is not None and track.content == contents.get(track.time_index) for track in tracks)
             ):
                 self._watched.pop(result)()
-                result.image = layer
-                layer.metadata[KEY] = result
                 for track in tracks:
                     track.layer = layer
-                RESULTS.begun.emit(result)
+                documents_of(self.viewer).give_image(result, layer)
                 return True
         return False
 
@@ -430,7 +430,7 @@ class Session(QObject):
         if isinstance(saved, Failed):
             show_error(saved.text)
             return
-        result = result_for(offer.layer, voxel_shape(offer.layer))
+        result = result_for(self.viewer, offer.layer, voxel_shape(offer.layer))
         self._found[result, offer.step] = offer.case
         result.restore(self.viewer, offer.step, offer.volume, saved)
         del self._found[result, offer.step]
@@ -444,9 +444,9 @@ class Session(QObject):
 
 def session_of(viewer: napari.viewer.Viewer, widget: QWidget | None = None) -> Session:
     """The session of a viewer, begun if there is none; ``widget`` is one of its modules, by which it finds its window."""
-    session = _sessions.get(viewer_key(viewer))
+    session = _sessions.get(id(unwrapped(viewer)))
     if session is None:
-        session = _sessions[viewer_key(viewer)] = Session(viewer)
+        session = _sessions[id(unwrapped(viewer))] = Session(viewer)
     if widget is not None:
         # A widget is docked only after it was made.
         QTimer.singleShot(0, partial(session.follow, widget))

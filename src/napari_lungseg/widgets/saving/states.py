@@ -1,19 +1,15 @@
-"""How far the work on each slice of a mask has come: unseen, corrected, flagged, or reviewed.
-
-What a person says of a slice is a step of the mask's history, as an edit is, and goes with it when it is undone or done again.
-"""
+"""What a person says of slices, in the workspace: written down with the time that it took, and read again."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_lungseg.steps import Box, Step
+from napari_lungseg.annotation import MODEL_CAUSES
+from napari_lungseg.steps import Box
 from napari_lungseg.widgets.latest import LatestWins
-from napari_lungseg.widgets.saving.autosave import MODELS
 from napari_lungseg.widgets.saving.track import Track
 from napari_lungseg.widgets.worker import Failed
 from napari_lungseg.workspace import Accepted, Case, SliceState, State, Workspace
@@ -23,20 +19,10 @@ if TYPE_CHECKING:
 
 #: A slice is not looked at for longer than this (s) at a time; the person was away.
 AWAY_S = 300.0
-ACCEPT, FLAG, REOPEN = "accept", "flag", "open again"
-GIVE_BACK = "give back to the model"
-_OWN = frozenset({ACCEPT, FLAG, REOPEN})
-
-
-class _Mark(NamedTuple):
-    """What a person said of a slice: "reviewed", "flagged" or nothing, and the note."""
-
-    state: State | None
-    note: str
 
 
 class SliceStates(QObject):
-    """States, notes and times of the slices of one volume, in the window and in the workspace.
+    """Keeps the states of one document's slices in the workspace, and the time spent on them.
 
     Parameters
     ----------
@@ -47,10 +33,6 @@ class SliceStates(QObject):
 
     Attributes
     ----------
-    states : dict
-        By slice; those that are not in it are "unseen".
-    notes : dict
-        By slice.
     spent_s : float
         Time spent on all slices (s).
     """
@@ -60,44 +42,28 @@ class SliceStates(QObject):
 
     def __init__(self, session: Session, track: Track) -> None:
         super().__init__()
-        self.track = track
-        self.states: dict[int, State] = {}
-        self.notes: dict[int, str] = {}
         self.spent_s = 0.0
-        self._session = session
+        self._track, self._document, self._session = track, track.document, session
         self._here = -1
         self._since = time.monotonic()
         self._known = False
-        #: Slices of which something was said in this window.
-        self._said: set[int] = set()
-        #: Of each step, what it has changed: what was said of the slice before and after.
-        self._marks: WeakKeyDictionary[Step, dict[int, tuple[_Mark, _Mark]]] = WeakKeyDictionary()
         self._reading = LatestWins(self, "Reading the workspace", self._arrived)
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(0)
         self._soon.timeout.connect(self.changed)
-        track.result.changed.connect(self._mask_changed)
-        track.result.stepped.connect(self._stepped)
+        self._document.changed.connect(self._mask_changed)
+        self._document.said.connect(self._said)
         session.saved.connect(self._saved)
         self._read()
 
     def end(self) -> None:
         """Hear of nothing any more."""
-        self.track.result.changed.disconnect(self._mask_changed)
-        self.track.result.stepped.disconnect(self._stepped)
+        self._document.changed.disconnect(self._mask_changed)
+        self._document.said.disconnect(self._said)
         self._session.saved.disconnect(self._saved)
         self._reading.forget()
         self._soon.stop()
-
-    @property
-    def reviewed(self) -> list[int]:
-        """Slices that a person stands for."""
-        return [index for index, state in self.states.items() if state == "reviewed"]
-
-    def state(self, index: int) -> State:
-        """State of a slice."""
-        return self.states.get(index, "unseen")
 
     def look_at(self, index: int) -> None:
         """The person looks at this slice now."""
@@ -105,112 +71,47 @@ class SliceStates(QObject):
             self._here, self._since = index, time.monotonic()
         self._read()
 
-    # ---- what a person says
-
-    def accept(self, index: int) -> None:
-        """Stand for a slice as it is."""
-        step = Step(ACCEPT)
-        self.track.result.accept(self.track.box(index), step)
-        if step.patches or self.state(index) != "reviewed":
-            self._say(index, "reviewed", self.notes.get(index, ""), step)
-
-    def flag(self, index: int, note: str) -> None:
-        """Leave a slice for later, with a note; it is open again if it was accepted."""
-        step = Step(FLAG)
-        self.track.result.reopen(self.track.box(index), step)
-        if step.patches or (self.state(index), self.notes.get(index, "")) != ("flagged", note):
-            self._say(index, "flagged", note, step)
-
-    def reopen(self, index: int) -> None:
-        """Stand for a slice no longer: what was the model's is its again, what a person set stays."""
-        if self.state(index) in ("reviewed", "flagged"):
-            step = Step(REOPEN)
-            self.track.result.reopen(self.track.box(index), step)
-            self._say(index, None, self.notes.get(index, ""), step)
-
     def tell_again(self) -> None:
         """Write down all that was said, in another workspace."""
-        for index, state in self.states.items():
+        for index, state in self._document.states.items():
             if state in ("reviewed", "flagged"):
                 self._write(index, state, 0.0)
 
-    def _say(self, index: int, state: State | None, note: str, step: Step) -> None:
-        self.track.corrections.record(step)
-        before, after = self._mark(index), _Mark(state, note)
-        self._marks.setdefault(step, {})[index] = before, after
-        self._set(index, after)
-
-    def _mark(self, index: int) -> _Mark:
-        state = self.state(index)
-        return _Mark(state if state in ("reviewed", "flagged") else None, self.notes.get(index, ""))
-
-    def _set(self, index: int, mark: _Mark) -> None:
+    def _said(self, index: int) -> None:
         seconds = 0.0
         if index == self._here:
             now = time.monotonic()
             seconds, self._since = min(now - self._since, AWAY_S), now
         self.spent_s += seconds
-        self.states[index] = mark.state or self._derived(index)
-        self.notes[index] = mark.note
-        self._said.add(index)
-        self._write(index, self.states[index], seconds)
+        self._write(index, self._document.state(index), seconds)
         self.changed.emit()
 
     def _write(self, index: int, state: State, seconds: float) -> None:
-        note = self.notes.get(index, "")
+        note = self._document.notes.get(index, "")
 
         def write(workspace: Workspace, case: Case) -> None:
             workspace.set_state(case, index, state, note=note, seconds=seconds)
 
-        self._session.note(self.track, write)
+        self._session.note(self._track, write)
 
-    def _derived(self, index: int) -> State:
-        return "corrected" if self.track.corrections.is_touched(self.track.box(index)) else "unseen"
-
-    # ---- what happens to the mask
-
-    def _mask_changed(self, box: Box, cause: str) -> None:
-        if cause in MODELS or cause in _OWN:
+    def _mask_changed(self, _: Box, cause: str) -> None:
+        if cause in MODEL_CAUSES:
             return
-        touched = self.track.touched(box)
-        if cause == "restored" and touched:
+        if cause == "restored":
             # What is said of it is in the workspace.
-            self.states, self.notes, self.spent_s = {}, {}, 0.0
-            self._said.clear()
-            self._known = False
-        for index in touched:
-            state = self.state(index)
-            if state in ("unseen", "corrected"):
-                self.states[index] = self._derived(index)
-            elif state == "reviewed" and cause == GIVE_BACK:
-                self._given_back(index)
+            self.spent_s, self._known = 0.0, False
         # A stroke across many slices comes as many changes.
         if not self._soon.isActive():
             self._soon.start()
 
-    def _given_back(self, index: int) -> None:
-        """A part of an accepted slice is the model's again: nobody stands for the rest either. It is one step with what gave it back."""
-        step, before = self.track.corrections.newest, self._mark(index)
-        assert step is not None
-        # Before the rest is given back, which is told too.
-        self.states[index] = "corrected"
-        self.track.corrections.reopen(self.track.lungs.data, self.track.box(index), step)
-        after = before._replace(state=None)
-        self._marks.setdefault(step, {})[index] = before, after
-        self._set(index, after)
-
-    def _stepped(self, step: Step, forward: bool) -> None:
-        for index, (before, after) in self._marks.get(step, {}).items():
-            self._set(index, after if forward else before)
-
     # ---- what is known from before
 
     def _saved(self, track: Track, _: list[int]) -> None:
-        if track is self.track:
+        if track is self._track:
             self._read()
 
     def _read(self) -> None:
-        case, workspace = self.track.case, self._session.workspace
+        case, workspace = self._track.case, self._session.workspace
         if not self._known and not self._reading.busy and case is not None and workspace is not None:
             self._reading.ask(_look_up, workspace, case)
 
@@ -219,19 +120,8 @@ class SliceStates(QObject):
             return  # asked again when the next slice is looked at or saved
         self._known = True
         states, accepted = found
-        for index, known in states.items():
-            self.spent_s += known.seconds
-            if index in self._said:
-                continue
-            self.notes[index] = known.note
-            if known.state in ("reviewed", "flagged") or index not in self.states:
-                self.states[index] = known.state
-            if index in accepted:
-                which, labels = accepted[index]
-                box = self.track.box(index)
-                now = self.track.lungs.data[box]
-                # What was painted since it was saved is the person's.
-                self.track.corrections.know_accepted(box, which.reshape(now.shape) & (now == labels.reshape(now.shape)))
+        self.spent_s += sum(known.seconds for known in states.values())
+        self._document.know(states, accepted)
         self.changed.emit()
 
 

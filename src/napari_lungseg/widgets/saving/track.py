@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from napari.layers import Labels, Layer
 
-from napari_lungseg.corrections import Corrections, as_box
+from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.preprocess import guess_unit
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Array, Unit, Volume
 from napari_lungseg.widgets.layers import UNIT, volume_from_layer
 from napari_lungseg.widgets.lookup import is_image
-from napari_lungseg.widgets.results import Result
+from napari_lungseg.widgets.mask_layer import MaskLayer, TimeIndex
 from napari_lungseg.widgets.view import voxel_shape
 from napari_lungseg.workspace import Case, Workspace, content_hash
 
@@ -26,20 +26,14 @@ class Track:
 
     Attributes
     ----------
-    result : Result
+    result : MaskLayer
         Whose mask it is.
-    lungs : Labels
-        Its layer.
-    corrections : Corrections
-        Who set what in it.
-    step : tuple of int
-        Which volume of the layer, if it has time steps.
+    document : MaskDocument
+        All that is known of it.
     layer : Layer
         The image by which the mask is found again; the mask itself where it lies on no image.
     volume : Volume
         What that layer held when the track began, also if it holds something else by now.
-    axis : int
-        Array axis of the volume along which slices are counted.
     unit : {"HU", "arbitrary"} or None
         What its numbers mean, once it has been read.
     content : str or None
@@ -48,31 +42,40 @@ class Track:
         Under what it is saved, once that is known.
     """
 
-    result: Result
-    lungs: Labels
-    corrections: Corrections
-    step: tuple[int, ...]
+    result: MaskLayer
+    document: MaskDocument
     layer: Layer
     volume: Volume
-    axis: int
     unit: Unit | None = None
     content: str | None = None
     case: Case | None = None
     _frozen: tuple[Array, Array] | None = None
 
     @classmethod
-    def of(cls, result: Result, step: tuple[int, ...]) -> Track:
+    def of(cls, result: MaskLayer, time_index: TimeIndex) -> Track:
         """Make the track of a result's present mask."""
         assert result.lungs is not None
         layer = result.image if voxel_shape(result.image) == result.shape else result.lungs
         # The unit does not matter here; telling it from the numbers would read them.
-        volume = volume_from_layer(layer, step, "arbitrary")
-        return cls(result, result.lungs, result.corrections, step, layer, volume, volume.axial_axis)
+        volume = volume_from_layer(layer, time_index, "arbitrary")
+        document = result.document(time_index)
+        document.axis = volume.axial_axis
+        return cls(result, document, layer, volume)
 
     @property
     def name(self) -> str:
         """What the volume is called."""
-        return self.layer.name + "".join(f" t{index}" for index in self.step)
+        return self.layer.name + "".join(f" t{index}" for index in self.time_index)
+
+    @property
+    def time_index(self) -> TimeIndex:
+        """Which time point it is."""
+        return self.document.time_index
+
+    @property
+    def lungs(self) -> Labels | None:
+        """The layer that shows it."""
+        return self.result.lungs
 
     @property
     def has_image(self) -> bool:
@@ -82,42 +85,43 @@ class Track:
     @property
     def slices(self) -> int:
         """How many slices there are."""
-        shape = self.volume.shape
-        return shape[self.axis] if len(shape) == 3 else 1
+        return self.document.slices
+
+    @property
+    def axis(self) -> int:
+        """Array axis of the volume along which slices are counted."""
+        return self.document.axis
 
     def touched(self, box: Box) -> range:
         """The slices that a box in the layer's axes reaches."""
-        leading = len(self.step)
-        if any(not part.start <= index < part.stop for part, index in zip(box, self.step)):
+        leading = len(self.time_index)
+        if any(not part.start <= index < part.stop for part, index in zip(box, self.time_index)):
             return range(0)
-        return range(box[leading + self.axis].start, box[leading + self.axis].stop) if len(box) - leading == 3 else range(1)
+        return self.document.slices_in(box[leading:])
 
     def box(self, index: int) -> Box:
         """A slice in the layer's axes."""
-        shape = self.corrections.origin.shape
-        where = (slice(None),) * self.axis + (index,) if len(shape) - len(self.step) == 3 else ()
-        return as_box((*self.step, *where), shape)
+        return (*(slice(at, at + 1) for at in self.time_index), *self.document.box(index))
 
     def freeze(self) -> None:
         """Keep the mask as it is now: what is painted later belongs to another image."""
-        self._frozen = np.array(self.lungs.data[self.step]), np.array(self.corrections.origin[self.step])
+        self._frozen = self.document.labels.copy(), self.document.corrections.origin.copy()
 
     def planes(self, index: int) -> tuple[Array, Array]:
         """Copies of labels and origin of one slice."""
-        labels, origin = self._frozen or (self.lungs.data[self.step], self.corrections.origin[self.step])
+        labels, origin = self._frozen or (self.document.labels, self.document.corrections.origin)
         return self._plane(labels, index), self._plane(origin, index)
 
     def percent(self, index: int) -> Array | None:
         """A copy of the probability of one slice, if there is one."""
-        percent = self.corrections.percent
-        return None if percent is None or self.result.find_frame(self.step) is None else self._plane(percent[self.step], index)
+        return self._plane(self.document.percent, index) if self.document.predicted else None
 
     def _plane(self, volume: Array, index: int) -> Array:
         return np.array(volume if volume.ndim == 2 else volume.take(index, self.axis))
 
     def belong(self, case: Case) -> None:
         """Take the track for that case, whose slices may be counted along another axis, as the geometry was another one then."""
-        self.case, self.content, self.axis, self.unit = case, case.image, case.axis, case.unit
+        self.case, self.content, self.document.axis, self.unit = case, case.image, case.axis, case.unit
 
     def read_content(self, check: Callable[[], None]) -> None:
         """Read the volume, to know it by its content.
@@ -139,7 +143,7 @@ class Track:
             name=self.name,
             path=Path(path) if path else None,
             shape=self.volume.shape,
-            affine=volume_from_layer(self.layer, self.step, "arbitrary").affine,
+            affine=volume_from_layer(self.layer, self.time_index, "arbitrary").affine,
             axis=self.axis,
             unit=self.unit,
             dtype=self.volume.array.dtype,

@@ -9,12 +9,12 @@ from weakref import WeakSet
 from napari.layers import Layer
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.predicted import ModelLoaded, PredictedSlice
 from napari_lungseg.steps import Step
 from napari_lungseg.volume import Volume
-from napari_lungseg.widgets.frames import Frame
 from napari_lungseg.widgets.lookup import result_for
-from napari_lungseg.widgets.results import Result
+from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.segment.reading import Job, Stage, request_prediction
 from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.view import is_shown, voxel_shape
@@ -56,15 +56,15 @@ class Run(QObject):
     noticed = Signal(str)
     #: Slices done, slices in all, seconds left.
     progressed = Signal(int, int, float)
-    #: The end: None, or why it ended early. ``frame`` holds what has been predicted, if anything.
+    #: The end: None, or why it ended early. ``document`` holds what has been predicted, if anything.
     ended = Signal(object)
 
     def __init__(self, viewer: napari.viewer.Viewer, job: Job, threshold: float, *, as_image: bool) -> None:
         super().__init__()
         self.job = job
         self.threshold = threshold
-        self.result: Result | None = None
-        self.frame: Frame | None = None
+        self.result: MaskLayer | None = None
+        self.document: MaskDocument | None = None
         self.step: Step | None = None
         self.new_layers = False
         self.over = False
@@ -113,24 +113,24 @@ class Run(QObject):
     def _prepare(self, model: ModelLoaded) -> None:
         assert self._volume is not None
         layer = self.job.layer
-        self.result = result_for(layer, voxel_shape(layer))
+        self.result = result_for(self._viewer, layer, voxel_shape(layer))
         self.new_layers = not self.result.complete(self._viewer)
-        if self.result.has_lungs(self._viewer):
-            self.step = self.result.begin("segment again")
-        self.frame = self.result.frame(self.job.step, self._volume)
-        self.result.tell_apart(self.frame, model.classes)
-        self.result.show(self._viewer)
+        again = self.result.has_lungs(self._viewer)
+        self.result.show(self._viewer, model.classes)
+        self.document = self.result.document(self.job.step)
+        self.document.place(self._volume)
+        if again:
+            self.step = self.document.begin("segment again")
+        self.document.make_by(Source(model.name, model.weights_sha256), model.classes)
         self.result.show_probability(self._viewer, as_image=self._as_image)
-        self.frame.made_by = Source(model.name, model.weights_sha256)
         self.result.stepped.connect(self._stepped)
         self.told.emit("Segmenting …")
         self._began = time.perf_counter()
 
     def _write(self, item: PredictedSlice) -> None:
-        assert self.result is not None
-        assert self.frame is not None
-        where = (slice(None),) * item.axis + (item.index,) if self.frame.probability.ndim == 3 else ()
-        self.result.put_predicted(self.frame, where, item, self.threshold, self.step)
+        assert self.document is not None
+        where = (slice(None),) * item.axis + (item.index,) if self.document.labels.ndim == 3 else ()
+        self.document.put_predicted(where, item, self.threshold, self.step)
         self.done = item.done
         now = time.perf_counter()
         if now - self._told >= PROGRESS_S or item.done == item.total:

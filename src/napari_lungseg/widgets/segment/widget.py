@@ -12,15 +12,16 @@ from napari.layers import Layer
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.steps import Step
 from napari_lungseg.volume import Array
+from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.forms import fill_module
-from napari_lungseg.widgets.frames import Frame
 from napari_lungseg.widgets.library import ModelChoice
 from napari_lungseg.widgets.lookup import is_image, result_of
+from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.notices import show_error, show_warning
-from napari_lungseg.widgets.remask import Wish
-from napari_lungseg.widgets.results import RESULTS, Result
+from napari_lungseg.widgets.remask import MaskRequest
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.segment.controls import Controls
 from napari_lungseg.widgets.segment.reading import Job, Look, look
@@ -37,11 +38,11 @@ REST_MS = 200
 
 
 @dataclass
-class Drag:
+class ThresholdDrag:
     """The threshold on its way: what it changes, and the labels on the slice that follows it."""
 
-    result: Result
-    frame: Frame
+    result: MaskLayer
+    document: MaskDocument
     step: Step
     label: tuple[tuple[Any, ...], Array] | None = None
 
@@ -65,8 +66,8 @@ class SegmentWidget(QWidget):
         self._run: Run | None = None
         self._look: Look | None = None
         self._began = 0.0
-        self._drag: Drag | None = None
-        self._heard: Result | None = None
+        self._drag: ThresholdDrag | None = None
+        self._heard: MaskLayer | None = None
         self._looking = Task(self, "Reading the image")
         self._looking.returned.connect(self._looked)
         self._looking.failed.connect(self.controls.tell)
@@ -93,10 +94,11 @@ class SegmentWidget(QWidget):
         events = [
             *((getattr(layers.events, name), self._layers_changed) for name in ("inserted", "removed", "reordered", "renamed")),
             (layers.selection.events.active, self._follow),
+            (self.viewer.dims.events.current_step, self._time_changed),
         ]
         for event, callback in events:
             event.connect(callback)
-        RESULTS.begun.connect(self._listen)
+        documents_of(self.viewer).begun.connect(self._listen)
         # Not a method of self: those are disconnected before they could hear of the end.
         self.destroyed.connect(partial(_release, self, events))
 
@@ -184,64 +186,64 @@ class SegmentWidget(QWidget):
         if isinstance(reason, Failed):
             show_error(why)
         self.controls.tell(why)
-        if run.result is None or run.frame is None or not run.done or run.undone or not run.result.complete(self.viewer):
+        if run.result is None or run.document is None or not run.done or run.undone or not run.result.complete(self.viewer):
             self.idle.emit(why)
             return
         text = why or f"{run.done} {'slice' if run.done == 1 else 'slices'} in {time.perf_counter() - self._began:.0f} s."
         if run.new_layers:
             run.result.offer_painting(self.viewer)
         self._listen()
-        self._make_mask(run.result, run.frame, run.step, partial(self._mask_made, run.frame, text=text, why=why))
+        self._make_mask(run.result, run.document, run.step, partial(self._mask_made, run.document, text=text, why=why))
 
     # ---- the mask
 
-    def _frame(self) -> Frame | None:
+    def _document(self) -> MaskDocument | None:
         """What has been predicted for the image and time step on the canvas, if its layers are there."""
         layer = self.controls.image.value
         result = result_of(layer) if layer is not None else None
         if layer is None or result is None or not result.complete(self.viewer):
             return None
-        return result.find_frame(displayed_step(self.viewer, layer))
+        return result.predicted(displayed_step(self.viewer, layer))
 
     def _threshold_changed(self) -> None:
         threshold = self.controls.threshold.value / 100
         if self._run is not None:
             self._run.threshold = threshold
-        layer, frame = self.controls.image.value, self._frame()
-        if frame is None:
+        layer, document = self.controls.image.value, self._document()
+        if document is None:
             return
-        if self._drag is None or self._drag.frame is not frame:
+        if self._drag is None or self._drag.document is not document:
             result = result_of(layer)
             assert result is not None
-            self._drag = Drag(result, frame, result.begin("threshold"))
+            self._drag = ThresholdDrag(result, document, document.begin("threshold"))
         self._preview(self._drag, threshold)
         self._rest.start(REST_MS)
 
-    def _preview(self, drag: Drag, threshold: float) -> None:
+    def _preview(self, drag: ThresholdDrag, threshold: float) -> None:
         where = displayed_slice(self.viewer, drag.result.image)
         if where is None:
             return
         if drag.label is None or drag.label[0] != where:
-            drag.label = where, drag.result.label_if_above(drag.frame, where)
-        drag.result.preview(drag.frame, where, threshold, drag.label[1], drag.step)
+            drag.label = where, drag.document.label_if_above(where)
+        drag.document.preview(where, threshold, drag.label[1], drag.step)
         drag.result.refresh()
 
     def _remask(self) -> None:
-        frame = self._frame()
+        document = self._document()
         # The end of a run makes the mask with whatever is set then.
-        if frame is None or is_running(self.controls.image.value):
+        if document is None or is_running(self.controls.image.value):
             return
         result = result_of(self.controls.image.value)
         assert result is not None
-        if self._drag is None or self._drag.frame is not frame:
-            self._drag = Drag(result, frame, result.begin("post-processing"))
-        self._make_mask(result, frame, self._drag.step, partial(self._mask_made, frame))
+        if self._drag is None or self._drag.document is not document:
+            self._drag = ThresholdDrag(result, document, document.begin("post-processing"))
+        self._make_mask(result, document, self._drag.step, partial(self._mask_made, document))
 
-    def _make_mask(self, result: Result, frame: Frame, step: Step | None, done: Callable[[int | Failed], None]) -> None:
+    def _make_mask(self, result: MaskLayer, document: MaskDocument, step: Step | None, done: Callable[[int | Failed], None]) -> None:
         where = displayed_slice(self.viewer, result.image)
         first = where[0] if where and isinstance(where[0], int) else 0
         self.controls.tell("Making the mask …")
-        result.remasker.request(Wish(frame, self.controls.mask_settings(), first, step, done))
+        result.remasker.request(MaskRequest(document, self.controls.mask_settings(), first, step, done))
 
     def _listen(self, _: Any = None) -> None:
         """Hear of what is undone in the mask of the chosen image."""
@@ -249,14 +251,28 @@ class SegmentWidget(QWidget):
         result = result_of(layer) if layer is not None else None
         if result is self._heard:
             if result is not None:
-                self.controls.show_settings(result.settings)
+                self._show_settings()
             return
         if self._heard is not None:
             self._heard.stepped.disconnect(self._stepped)
         self._heard = result
         if result is not None:
             result.stepped.connect(self._stepped)
-            self.controls.show_settings(result.settings)
+            self._show_settings()
+
+    def _show_settings(self, _: Any = None) -> None:
+        """Show how the displayed mask was made; of a time point that has none, leave what is set."""
+        layer = self.controls.image.value
+        if self._heard is None or layer is None:
+            return
+        document = self._heard.documents.get(displayed_step(self.viewer, layer))
+        if document is not None and (document.predicted or not document.time_index):
+            self.controls.show_settings(document.making.settings)
+
+    def _time_changed(self) -> None:
+        layer = self.controls.image.value
+        if layer is not None and layer.ndim > 3 and self._run is None and self._drag is None:
+            self._show_settings()
 
     def _stepped(self, step: Step, forward: bool) -> None:
         assert self._heard is not None
@@ -265,16 +281,16 @@ class SegmentWidget(QWidget):
             self._drag = None
             # The mask it was to lead to was never made whole.
             self._heard.corrections.forget_undone()
-        self.controls.show_settings(self._heard.settings)
+        self._show_settings()
         self.controls.tell(f"{'Done again' if forward else 'Undone'}: {step.cause}.")
 
-    def _mask_made(self, frame: Frame, made: int | Failed, text: str = "", why: str = "") -> None:
+    def _mask_made(self, document: MaskDocument, made: int | Failed, text: str = "", why: str = "") -> None:
         self._drag = None
         if isinstance(made, Failed):
             show_error(made.text)
             text = why = made.text
         elif made == 0:
-            text = f"No {' or '.join(frame.classes.names)} found at a threshold of {self.controls.threshold.value} %."
+            text = f"No {' or '.join(document.making.classes.names)} found at a threshold of {self.controls.threshold.value} %."
         self.controls.tell(text)
         self.idle.emit(why)
 
@@ -283,7 +299,7 @@ def _release(widget: SegmentWidget, events: list[tuple[Any, Any]], *_: Any) -> N
     """Let go of the viewer once the window or the dock is closed."""
     for event, callback in events:
         event.disconnect(callback)
-    RESULTS.begun.disconnect(widget._listen)
+    documents_of(widget.viewer).begun.disconnect(widget._listen)
     if widget._heard is not None:
         widget._heard.stepped.disconnect(widget._stepped)
     if widget._run is not None:

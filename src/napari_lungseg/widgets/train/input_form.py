@@ -12,9 +12,9 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.forms import folded, form, shorten
 from napari_lungseg.widgets.lookup import is_image, is_mask, result_holding
-from napari_lungseg.widgets.results import RESULTS
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.texts import set_plain_tooltip
 from napari_lungseg.widgets.train.materials import FolderMaterials, LayerMaterials, Materials, WorkspaceMaterials
@@ -68,7 +68,7 @@ class ChooseForm(QWidget):
         events = [getattr(viewer.layers.events, name) for name in ("inserted", "removed", "renamed")]
         for event in events:
             event.connect(self._layers_changed)
-        RESULTS.begun.connect(self._layers_changed)
+        documents_of(viewer).begun.connect(self._layers_changed)
         # Not a method of self: those are disconnected before they could hear of the end.
         self.destroyed.connect(partial(_release, self, events))
         self._show()
@@ -86,9 +86,8 @@ class ChooseForm(QWidget):
         if self.kind.value == "workspace":
             if session.workspace is None:
                 raise InputError("There is no workspace: choose one below.")
-            known = {
-                track.case.image: (track.result.image, track.step) for track in session.tracks if track.case is not None and track.has_image
-            }
+            kept = [track for track in session.tracks if track.case is not None and track.has_image]
+            known = {track.case.image: (track.result.image, track.time_index) for track in kept if track.case is not None}
             return WorkspaceMaterials(session.workspace, known)
         if self.kind.value == "folder":
             if self._path is None:
@@ -98,7 +97,7 @@ class ChooseForm(QWidget):
         if labels is None or image is None:
             raise InputError("Open an image, segment it and correct some slices, or open labels beside it.")
         result, step = result_holding(self._viewer, labels), displayed_step(self._viewer, labels)
-        track = next((track for track in session.tracks if track.result is result and track.step == step), None)
+        track = next((track for track in session.tracks if track.result is result and track.time_index == step), None)
         case = None if track is None else track.case
         background = int(self.background.value) if self.scribbles.value else None
         return LayerMaterials(image, labels, step, result, session.workspace, case, background)
@@ -168,6 +167,6 @@ def _release(chosen: ChooseForm, events: list[Any], *_: Any) -> None:
     """Let go of the viewer once the window or the dock is closed."""
     for event in events:
         event.disconnect(chosen._layers_changed)
-    RESULTS.begun.disconnect(chosen._layers_changed)
+    documents_of(chosen._viewer).begun.disconnect(chosen._layers_changed)
     if chosen._heard is not None:
         chosen._heard.events.paint.disconnect(chosen._painted)

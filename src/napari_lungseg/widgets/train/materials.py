@@ -19,7 +19,7 @@ from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.training.sources import CasesSource, TrainingCase, only_slices
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.layers import read_volume, volume_from_layer
-from napari_lungseg.widgets.results import Result
+from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.workspace import Case, Workspace, case_key, content_hash
 
 
@@ -40,7 +40,7 @@ class LayerMaterials:
         On the same voxels.
     step : tuple of int
         Which volume, if they have time steps.
-    result : Result or None
+    result : MaskLayer or None
         To which the labels belong; None where they are not this plugin's.
     workspace, case : Workspace and Case, or None
         Where it is kept which slices were reviewed.
@@ -51,7 +51,7 @@ class LayerMaterials:
     image: Image
     labels: Labels
     step: tuple[int, ...]
-    result: Result | None = None
+    result: MaskLayer | None = None
     workspace: Workspace | None = None
     case: Case | None = None
     background: int | None = None
@@ -86,7 +86,7 @@ class LayerMaterials:
     @property
     def _is_foreign(self) -> bool:
         """Whether the labels came from elsewhere, rather than from a model here."""
-        source = None if self.result is None else self.result.source_of(self.step)
+        source = None if self.result is None else self.result.document(self.step).source
         return source is None or source.kind == "imported"
 
     def _judged(self, planes: Sequence[Array], axis: int) -> list[int]:
@@ -96,7 +96,7 @@ class LayerMaterials:
             if reviewed:
                 return reviewed
         if self.result is not None:
-            origin = self.result.corrections.origin[self.step]
+            origin = self.result.document(self.step).corrections.origin
             touched = np.moveaxis(origin, axis, 0) if origin.ndim == 3 else origin[None]
             changed = [index for index, plane in enumerate(touched) if (plane & PERSON).any()]
             if changed:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import QObject, QTimer
 
+from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.lookup import result_holding
-from napari_lungseg.widgets.results import RESULTS
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -79,7 +79,7 @@ class Mirror(QObject):
         self._started = True
         for event, callback in self._events():
             event.connect(callback)
-        RESULTS.begun.connect(self._allow)
+        documents_of(self._viewer).begun.connect(self._allow)
         self._follow()
 
     def look(self, looking: bool) -> None:
@@ -94,7 +94,7 @@ class Mirror(QObject):
             return
         for event, callback in self._events():
             event.disconnect(callback)
-        RESULTS.begun.disconnect(self._allow)
+        documents_of(self._viewer).begun.disconnect(self._allow)
         self._soon.stop()
         for pair in self._pairs:
             pair.close()

@@ -11,7 +11,8 @@ from napari.layers import Labels
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import QMainWindow, QWidget
 
-from napari_lungseg.widgets.lookup import is_mask, viewer_key
+from napari_lungseg.widgets.lookup import is_mask
+from napari_lungseg.widgets.napari_compat import unwrapped
 from napari_lungseg.widgets.notices import show_info
 from napari_lungseg.widgets.stretches import Stretches
 from napari_lungseg.widgets.views.anatomy import plane_through, world_axes
@@ -91,7 +92,7 @@ class Viewing(QObject):
 
     def close(self) -> None:
         """Let go of the viewer."""
-        if _viewings.pop(viewer_key(self.viewer), None) is None:
+        if _viewings.pop(id(unwrapped(self.viewer)), None) is None:
             return
         for event in self._events():
             event.disconnect(self._turned)
@@ -232,9 +233,9 @@ class Viewing(QObject):
 
 def viewing_of(viewer: napari.viewer.Viewer, widget: QWidget) -> Viewing:
     """How a viewer is looked at; ``widget`` is one of its modules, by which the window is found."""
-    viewing = _viewings.get(viewer_key(viewer))
+    viewing = _viewings.get(id(unwrapped(viewer)))
     if viewing is None:
-        viewing = _viewings[viewer_key(viewer)] = Viewing(viewer)
+        viewing = _viewings[id(unwrapped(viewer))] = Viewing(viewer)
     # A widget is docked only after it was made.
     QTimer.singleShot(0, partial(_follow, viewing, widget))
     return viewing

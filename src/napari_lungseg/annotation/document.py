@@ -1,0 +1,451 @@
+"""The document of one mask: its labels, who set them, how the model's were made, what was said of each slice, and undo of all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from psygnal import Signal
+
+from napari_lungseg.classes import LEFT, RIGHT, ClassLabels
+from napari_lungseg.corrections import MODEL, PERSON, Allowed, Corrections, as_box
+from napari_lungseg.likeliest import nearest_labels, usual_label
+from napari_lungseg.mask import MaskSettings, apply_threshold
+from napari_lungseg.predicted import PredictedSlice
+from napari_lungseg.steps import Box, History, Step
+from napari_lungseg.volume import Array, Volume
+from napari_lungseg.workspace import Accepted, Saved, SliceState, Source, State
+
+ACCEPT, FLAG, REOPEN = "accept", "flag", "open again"
+GIVE_BACK, IMPORT, RESTORED = "give back to the model", "import", "restored"
+#: Changes of the model's mask.
+MODEL_CAUSES = frozenset({"segment", "segment again", "threshold", "post-processing"})
+_SAID = frozenset({ACCEPT, FLAG, REOPEN})
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class Making(NamedTuple):
+    """How the model's mask was made: its settings, its origin, and what the model tells apart."""
+
+    settings: MaskSettings = MaskSettings()
+    source: Source | None = None
+    classes: ClassLabels = ClassLabels()
+
+
+class _Mark(NamedTuple):
+    """What a person said of a slice: "reviewed", "flagged" or nothing, and the note."""
+
+    state: State | None
+    note: str
+
+
+class MaskDocument:
+    """All that is known of the mask of one volume: one image at one time point.
+
+    Every change is a method. Those that a person makes, or asks for, can be undone. Listeners are told by the signals.
+
+    Parameters
+    ----------
+    labels : (Z, Y, X) or (Y, X) array of int
+        The mask, which is changed in place. What is in it counts as the model's, except values above 127.
+    grid : Volume
+        Where the mask lies; of its voxels nothing but the shape is looked at.
+    percent : array of uint8, optional
+        Where the model's probability is kept; made by ``allocate`` by default.
+    beside : MaskDocument, optional
+        The document of another time point of the same image. Both have one history: undo takes back what was done last at any of them.
+    time_index : tuple of int
+        Which time point; empty where there is one only.
+    allocate : callable
+        Makes an array of zeros, given shape and type.
+
+    Attributes
+    ----------
+    labels : array of int
+        The mask. Whoever shows it sets this to another array when that is what is shown.
+    corrections : Corrections
+        Who set what.
+    percent, likeliest : array of uint8
+        The model's probability in percent, and the label of each voxel's most likely class; the latter is None where no model of several
+        classes was run.
+    predicted : bool
+        Whether any slice has been predicted.
+    making : Making
+        How the model's mask was made.
+    affine : (4, 4) array
+        From voxel indices to LPS in mm.
+    axis : int
+        Array axis along which slices are counted.
+    states, notes : dict
+        What is known of each slice; one that is not in it is "unseen".
+    """
+
+    #: Labels have changed, or whose they are: the box, and the cause.
+    changed = Signal(tuple, str)
+    #: A step of the history was undone (False) or done again (True).
+    stepped = Signal(Step, bool)
+    #: A person said something of a slice, or it was undone: its index.
+    said = Signal(int)
+    #: The mask is made by another model, or with other settings.
+    remade = Signal()
+
+    def __init__(
+        self,
+        labels: Array,
+        grid: Volume,
+        *,
+        percent: Bytes | None = None,
+        beside: MaskDocument | None = None,
+        time_index: tuple[int, ...] = (),
+        allocate: Callable[..., Array] = np.zeros,
+    ) -> None:
+        self.labels, self.time_index = labels, time_index
+        self.place(grid)
+        self.axis = grid.axial_axis
+        self.percent = allocate(labels.shape, np.uint8) if percent is None else percent
+        self.history: History = History() if beside is None else beside.history
+        self.corrections = Corrections(labels, self.percent, history=self.history, time_index=time_index)
+        self.corrections.changed = self._voxels_changed
+        self.predicted = False
+        self.making = Making()
+        self.states: dict[int, State] = {}
+        self.notes: dict[int, str] = {}
+        self._allocate = allocate
+        #: Slices of which something was said since the document was begun.
+        self._said: set[int] = set()
+        self._all: list[MaskDocument] = [] if beside is None else beside._all
+        self._all.append(self)
+
+    # ---- geometry and slices
+
+    def place(self, grid: Volume) -> None:
+        """Take the geometry of a volume on the same voxels."""
+        self.affine, self.spacing_known = grid.affine, grid.spacing_known
+
+    @property
+    def likeliest(self) -> Bytes | None:
+        """Label of each voxel's most likely class."""
+        return self.corrections.likeliest
+
+    @property
+    def probability(self) -> Volume:
+        """The model's percent, with their geometry."""
+        return Volume(self.percent, self.affine, spacing_known=self.spacing_known)
+
+    @property
+    def slices(self) -> int:
+        """How many slices there are."""
+        return self.labels.shape[self.axis] if self.labels.ndim == 3 else 1
+
+    def box(self, index: int) -> Box:
+        """The box of a slice."""
+        where = (slice(None),) * self.axis + (index,) if self.labels.ndim == 3 else ()
+        return as_box(where, self.labels.shape)
+
+    def slices_in(self, box: Box) -> range:
+        """The slices that a box reaches."""
+        return range(box[self.axis].start, box[self.axis].stop) if len(box) == 3 else range(1)
+
+    # ---- what a person set
+
+    def take_up(
+        self, box: Box | None = None, cause: str = "edit", *, allowed: Allowed | None = None, step: Step | None = None
+    ) -> list[Box]:
+        """Take up what was changed in the labels, by whatever tool; gives where.
+
+        Parameters
+        ----------
+        box : tuple of slice, optional
+            Where to look; everywhere by default.
+        cause : str
+            What the edit was.
+        allowed : callable, optional
+            Where edits may be; elsewhere the labels are put back.
+        step : Step, optional
+            To what this belongs; one of its own by default.
+        """
+        return self.corrections.sync(self.labels, box, cause, allowed=allowed, step=step)
+
+    def has_unseen(self) -> bool:
+        """Whether labels were changed that :meth:`take_up` has not taken up; may be asked from any thread."""
+        return self.corrections.has_unseen(self.labels)
+
+    def edit(self, box: Box, before: Array, after: Array, step: Step) -> None:
+        """Write what a tool made of the labels in a box; voxels that have changed meanwhile stay."""
+        self.corrections.edit(self.labels, box, before, after, step)
+
+    def edit_by_slices(self, box: Box, before: Array, after: Array, step: Step) -> Iterator[None]:
+        """As :meth:`edit`, one slice each time the iterator is asked for its next."""
+        for index in range(box[0].stop - box[0].start):
+            here = slice(index, index + 1)
+            self.edit((slice(box[0].start + index, box[0].start + index + 1), *box[1:]), before[here], after[here], step)
+            yield
+
+    def give_back(self, box: Box) -> bool:
+        """Make a person's voxels in a box the model's again; tells whether there were any.
+
+        Of an accepted slice nobody stands for the rest either.
+        """
+        step = Step(GIVE_BACK)
+        given = self.corrections.give_back(self.labels, box, step=step)
+        for index in self.slices_in(box):
+            if given and self.state(index) == "reviewed" and any(self._overlaps(patch.box, index) for patch in step.patches):
+                self.corrections.reopen(self.labels, self.box(index), step)
+                self._say(index, None, self.notes.get(index, ""), step)
+        return given
+
+    def _overlaps(self, box: Box, index: int) -> bool:
+        return index in self.slices_in(box)
+
+    def is_touched(self, box: Box) -> bool:
+        """Whether a person set any voxel in a box."""
+        return self.corrections.is_touched(box)
+
+    def difference(self, box: Box) -> Bytes:
+        """What a person changed in a box: 1 added, 2 removed, 3 given another label; 0 elsewhere."""
+        return self.corrections.difference(self.labels, box)
+
+    # ---- what a person says of slices
+
+    def state(self, index: int) -> State:
+        """State of a slice."""
+        return self.states.get(index, "unseen")
+
+    @property
+    def reviewed(self) -> list[int]:
+        """Slices that a person stands for."""
+        return [index for index, state in self.states.items() if state == "reviewed"]
+
+    def accept(self, index: int) -> None:
+        """Stand for a slice as it is: no model changes it any more."""
+        self.take_up()
+        step = Step(ACCEPT)
+        self.corrections.accept(self.box(index), step)
+        if step.patches or self.state(index) != "reviewed":
+            self._say(index, "reviewed", self.notes.get(index, ""), step)
+
+    def flag(self, index: int, note: str) -> None:
+        """Leave a slice for later, with a note; it is open again if it was accepted."""
+        step = self._reopened(index, FLAG)
+        if step.patches or (self.state(index), self.notes.get(index, "")) != ("flagged", note):
+            self._say(index, "flagged", note, step)
+
+    def reopen(self, index: int) -> None:
+        """Stand for a slice no longer: what was the model's is its again, what a person set stays."""
+        if self.state(index) in ("reviewed", "flagged"):
+            self._say(index, None, self.notes.get(index, ""), self._reopened(index, REOPEN))
+
+    def know(self, states: Mapping[int, SliceState], accepted: Mapping[int, Accepted]) -> None:
+        """Take up what was said of slices in earlier sessions; what was said in this one stays."""
+        for index, known in states.items():
+            if index in self._said:
+                continue
+            self.notes[index] = known.note
+            if known.state in ("reviewed", "flagged") or index not in self.states:
+                self.states[index] = known.state
+            if index in accepted:
+                which, labels = accepted[index]
+                box = self.box(index)
+                now = self.labels[box]
+                # What was painted since it was saved is the person's.
+                self.corrections.know_accepted(box, which.reshape(now.shape) & (now == labels.reshape(now.shape)))
+
+    def _reopened(self, index: int, cause: str) -> Step:
+        self.take_up()
+        step = Step(cause)
+        self.corrections.reopen(self.labels, self.box(index), step)
+        return step
+
+    def _say(self, index: int, state: State | None, note: str, step: Step) -> None:
+        self.corrections.record(step)
+        key = self.time_index, index
+        step.before.setdefault(key, self._mark(index))
+        step.after[key] = _Mark(state, note)
+        self._set_mark(index, step.after[key])
+
+    def _mark(self, index: int) -> _Mark:
+        state = self.state(index)
+        return _Mark(state if state in ("reviewed", "flagged") else None, self.notes.get(index, ""))
+
+    def _set_mark(self, index: int, mark: _Mark) -> None:
+        self.states[index] = mark.state or self._derived(index)
+        self.notes[index] = mark.note
+        self._said.add(index)
+        self.said.emit(index)
+
+    def _derived(self, index: int) -> State:
+        return "corrected" if self.is_touched(self.box(index)) else "unseen"
+
+    def _voxels_changed(self, box: Box, cause: str) -> None:
+        if cause == RESTORED:
+            # What was said of it comes from where it was saved.
+            self.states, self.notes = {}, {}
+            self._said.clear()
+        if cause not in MODEL_CAUSES and cause not in _SAID:
+            for index in self.slices_in(box):
+                if self.state(index) in ("unseen", "corrected"):
+                    self.states[index] = self._derived(index)
+        self.changed.emit(box, cause)
+
+    # ---- the model's mask
+
+    def begin(self, cause: str) -> Step:
+        """A change of the model's mask that can be undone as one."""
+        return Step(cause, before={(self.time_index, "making"): self.making})
+
+    def make_by(self, source: Source | None, classes: ClassLabels) -> None:
+        """From now on a model with these classes is the one that makes the mask."""
+        if self.likeliest is None and len(classes.labels) > 1:
+            self.corrections.likeliest = self._allocate(self.labels.shape, np.uint8)
+            self._tell_by_mask()
+        self._set_making(self.making._replace(source=source, classes=classes))
+
+    def put_predicted(self, where: tuple[Any, ...], predicted: PredictedSlice, threshold: float, step: Step | None) -> None:
+        """Write a predicted slice and its plain threshold; ``step`` is None for a first mask, which cannot be undone."""
+        self.predicted = True
+        percent, classes = predicted.probability, predicted.classes
+        label = np.uint8(self.making.classes.labels[0]) if classes is None else self.making.classes.of(classes)
+        likeliest = None if self.likeliest is None else (percent > 0) * label
+        self._put(where, apply_threshold(percent, threshold) * label, step, percent, likeliest)
+
+    def put_mask(self, mask: Array, first: int, step: Step | None) -> Iterator[None]:
+        """Write a mask around a person's voxels, one slice each time the iterator is asked for its next, from a slice outward."""
+        places: list[tuple[int, ...]] = [()] if mask.ndim == 2 else [(index,) for index in range(len(mask))]
+        for where in sorted(places, key=lambda place: abs(place[0] - first) if place else 0):
+            self._put(where, mask[where], step)
+            yield
+
+    def made(self, settings: MaskSettings, step: Step | None) -> None:
+        """Note that the whole mask was made with these settings."""
+        self._set_making(self.making._replace(settings=settings))
+        if step is not None:
+            step.after[self.time_index, "making"] = self.making
+
+    def label_if_above(self, where: tuple[Any, ...]) -> Array:
+        """Label that each voxel of a slice would have, were it above the threshold."""
+        likeliest = None if self.likeliest is None else self.likeliest[where]
+        return label_if_above(self.corrections.origin[where] & MODEL, likeliest, self.making.classes)
+
+    def preview(self, where: tuple[Any, ...], threshold: float, label: Array, step: Step) -> None:
+        """Write the plain threshold on one slice, with the labels told by :meth:`label_if_above`."""
+        self._put(where, apply_threshold(self.percent[where], threshold) * label, step)
+
+    @property
+    def source(self) -> Source | None:
+        """What made the model's mask as it is now, with the settings."""
+        source = self.making.source
+        return None if source is None else replace(source, settings=to_settings(self.making.settings, self.making.classes))
+
+    # ---- masks that were made before
+
+    def restore(self, saved: Saved) -> None:
+        """Take a mask, and its probability if there is one, as they were saved; what could be undone here is forgotten."""
+        settings, classes = self.making.settings, self.making.classes
+        if saved.source is not None and saved.source.settings:
+            settings, classes = from_settings(saved.source.settings)
+        if saved.percent is not None:
+            self.percent[...] = saved.percent
+            self.predicted = True
+        self.corrections.replace(self.labels, as_box((), self.labels.shape), saved.labels, saved.origin)
+        self.make_by(saved.source, classes)
+        self._set_making(self.making._replace(settings=settings))
+        self._tell_by_mask()
+
+    def start_from(self, mask: Array, name: str) -> None:
+        """Take a mask that was made elsewhere, to be corrected."""
+        foreign = (mask < 0) | (mask > MODEL)
+        origin = np.where(foreign, PERSON, mask).astype(np.uint8)
+        self.restore(Saved(mask, origin, None, Source(name, kind="imported")))
+        self.changed.emit(as_box((), self.labels.shape), IMPORT)
+
+    # ---- undo
+
+    def undo(self) -> Step | None:
+        """Take back what was done last, at any time point that shares the history; None if there was nothing."""
+        return self._move(forward=False)
+
+    def redo(self) -> Step | None:
+        """Do again what was undone last; None if there is nothing, or an edit was made since."""
+        return self._move(forward=True)
+
+    def _move(self, *, forward: bool) -> Step | None:
+        unseen = Step("edit")
+        for document in self._all:
+            document.take_up(step=unseen)
+        step = self.history.forth() if forward else self.history.back()
+        if step is not None:
+            for document in self._all:
+                document._apply(step, forward)
+            for document in self._all:
+                document.stepped.emit(step, forward)
+        return step
+
+    def _apply(self, step: Step, forward: bool) -> None:
+        self.corrections.apply(step, self.labels, forward=forward)
+        for (time_index, what), value in (step.after if forward else step.before).items():
+            if time_index != self.time_index:
+                continue
+            if what == "making":
+                self._set_making(value)
+            else:
+                self._set_mark(what, value)
+
+    def _set_making(self, making: Making) -> None:
+        if making != self.making:
+            self.making = making
+            self.remade.emit()
+
+    def _tell_by_mask(self) -> None:
+        """Where the most likely class was not kept, the model's own mask tells it.
+
+        It is not kept for a model of one class, nor in the workspace. A voxel that a lower threshold adds later then has the class of the
+        nearest one that is labelled.
+        """
+        if self.likeliest is not None:
+            model = self.corrections.origin & MODEL
+            self.likeliest[...] = np.where(model == LEFT, np.uint8(RIGHT), model) if self.making.classes.sides else model
+
+    def _put(
+        self, where: tuple[Any, ...], labels: Array, step: Step | None, percent: Array | None = None, likeliest: Array | None = None
+    ) -> None:
+        box = as_box(where, self.labels.shape)
+        shape = tuple(part.stop - part.start for part in box)
+        predicted = (None if array is None else array.reshape(shape) for array in (percent, likeliest))
+        self.corrections.set_model(self.labels, box, labels.reshape(shape), step, *predicted)
+
+
+def to_settings(settings: MaskSettings, classes: ClassLabels) -> dict[str, Any]:
+    """The settings of a :class:`Source`, of what JSON gives back as it was."""
+    return asdict(settings) | {"classes": classes.to_settings()}
+
+
+def from_settings(saved: Mapping[str, Any]) -> tuple[MaskSettings, ClassLabels]:
+    """Back from :func:`to_settings`; without classes it is lung alone."""
+    settings = dict(saved)
+    classes = ClassLabels.from_settings(settings.pop("classes", None))
+    return MaskSettings(**settings), classes
+
+
+def label_if_above(model: Bytes, likeliest: Bytes | None, classes: ClassLabels) -> Bytes:
+    """Label that each voxel of a slice would have, were it above the threshold.
+
+    Parameters
+    ----------
+    model : (H, W) array of uint8
+        The model's mask as it is.
+    likeliest : (H, W) array of uint8 or None
+        Label of the most likely class of each voxel.
+    classes : ClassLabels
+        What the model tells apart.
+    """
+    if likeliest is None:
+        return nearest_labels(model, classes.labels[0])
+    label = nearest_labels(likeliest, usual_label(classes))
+    if not classes.sides:
+        return label
+    side = nearest_labels(np.where(model <= LEFT, model, np.uint8(0)), RIGHT)
+    return np.where(label == RIGHT, side, label)

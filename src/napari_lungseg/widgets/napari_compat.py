@@ -1,0 +1,75 @@
+"""All that leans on what napari does not promise, in one place; tests/gui/test_napari_compat.py has a test for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from napari.layers import Labels
+
+from napari_lungseg.steps import Box
+
+
+def unwrapped(thing: Any) -> Any:
+    """A viewer or layer itself: plugins get a proxy of it, and each its own."""
+    return getattr(thing, "__wrapped__", thing)
+
+
+def replace_undo(lungs: Labels, undo: Callable[[], object], redo: Callable[[], object]) -> None:
+    """Let Ctrl+Z and Ctrl+Shift+Z on a layer, which call its methods, call these.
+
+    napari's own history knows nothing of masks made anew and would write back voxels that are no longer true.
+    """
+    lungs.undo, lungs.redo = undo, redo
+
+
+class Strokes:
+    """Tells of what is painted on a layer, once it is written.
+
+    napari tells of a stroke by ``events.paint`` after it was written, but of polygons, and of calls of its functions, before; then
+    ``events.labels_update`` follows the writing.
+
+    Parameters
+    ----------
+    lungs : Labels
+        The layer.
+    take_up : callable
+        Given the box that was reached, or None where that is not known; tells whether anything was found there.
+    """
+
+    def __init__(self, lungs: Labels, take_up: Callable[[Box | None], bool]) -> None:
+        self._lungs, self._take_up = lungs, take_up
+        self._announced: tuple[Box | None] | None = None
+        lungs.events.paint.connect(self._painted)
+        lungs.events.labels_update.connect(self._written)
+
+    def close(self) -> None:
+        """Tell of nothing any more."""
+        self._lungs.events.paint.disconnect(self._painted)
+        self._lungs.events.labels_update.disconnect(self._written)
+
+    def _painted(self, event: Any) -> None:
+        box = box_of_atoms(event.value, self._lungs.data.shape)
+        self._announced = None if self._take_up(box) else (box,)
+
+    def _written(self, _: Any = None) -> None:
+        if self._announced is not None:
+            (box,), self._announced = self._announced, None
+            self._take_up(box)
+
+
+def box_of_atoms(atoms: Any, shape: tuple[int, ...]) -> Box | None:
+    """The box that a stroke reached; None where napari does not tell in a way that is known.
+
+    Each of the atoms of ``events.paint`` begins with the place: a slice or an array of indices for every axis.
+    """
+    box: list[slice] = []
+    try:
+        for axis, size in enumerate(shape):
+            places = [atom[0][axis] for atom in atoms]
+            spans = [part.indices(size)[:2] if isinstance(part, slice) else (int(np.min(part)), int(np.max(part)) + 1) for part in places]
+            box.append(slice(min(start for start, _ in spans), max(stop for _, stop in spans)))
+    except (TypeError, IndexError, ValueError):
+        return None
+    return tuple(box)
