@@ -16,7 +16,7 @@ from napari_lungseg.architecture import PRESETS
 from napari_lungseg.card import Card, check_name
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import write_whole
-from napari_lungseg.run_files import LOG, PLAN, SAMPLES
+from napari_lungseg.run_files import PLAN
 from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.split import Split
@@ -131,9 +131,6 @@ def choose_classes(found: Mapping[int, str], base: Card | None, *, keep_old: boo
         from_base.append(None)
         of_label[label] = len(names)
     return Classes(tuple(names), tuple(labels), sides, of_label, tuple(from_base))
-
-
-__all__ = ["LOG", "PLAN", "SAMPLES", "Plan", "read_plan", "write_plan"]
 
 
 @dataclass(frozen=True)
