@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import QThreadPool, QTimer
+from qtpy.QtCore import QTimer
 
 from napari_lungseg.widgets import tasks
 from napari_lungseg.widgets.saving.session import Session
@@ -20,13 +20,12 @@ def settle(qtbot: Any) -> None:
 
     What comes after this was begun by nobody. Each turn posts a timer behind what waits then, and what that posts is handled by the next.
     """
-    qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0 and tasks.idle(), timeout=SOON)
+    qtbot.waitUntil(lambda: tasks.idle(), timeout=SOON)
     turn(qtbot)
 
 
 def end_work() -> None:
     """Wait until no thread or job works any more; nothing that it still posts is handled."""
-    QThreadPool.globalInstance().waitForDone(SOON)
     end = time.monotonic() + SOON / 1000
     while tasks.running():
         assert time.monotonic() < end, "Something still works in the background."

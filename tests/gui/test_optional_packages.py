@@ -18,7 +18,6 @@ for package in sys.argv[1:]:
 import napari
 from pathlib import Path
 from napari.layers import Labels
-from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QLabel
 viewer = napari.Viewer(show=False)
 viewer.open_sample("napari-lungseg", "chest-ct-lungs")
@@ -33,7 +32,6 @@ if "highdicom" in sys.argv:
         next(layer for layer in viewer.layers if isinstance(layer, Labels)).save("lungs.dcm", plugin="napari-lungseg")
     except OSError as error:
         print(error)
-QThreadPool.globalInstance().waitForDone()  # torch is being loaded
 viewer.close()
 """
 

@@ -152,6 +152,27 @@ class Task(QObject):
         return f"{self.what} failed: {failed.text}; the log has the details."
 
 
+def run_once(
+    parent: QObject, what: str, function: Callable[..., Any], *args: Any, done: Callable[[Any], None], failed: Callable[[str], None]
+) -> None:
+    """Run something beside whatever else runs.
+
+    Parameters
+    ----------
+    parent, what
+        As for :class:`Task`.
+    function, *args
+        As for :meth:`Task.run`.
+    done, failed : callable
+        Called at the end with what came of it, or with why nothing did.
+    """
+    task = Task(parent, what)
+    task.returned.connect(done)
+    task.failed.connect(failed)
+    task.released.connect(task.deleteLater)
+    task.run(function, *args)
+
+
 class _Run:
     """One run of a task; the thread and the engine tell it, and it posts what is to be delivered."""
 

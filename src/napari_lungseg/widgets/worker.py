@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from psygnal import EmitLoopError
 
@@ -19,14 +17,6 @@ class Failed:
     """The end, with one sentence for the person."""
 
     text: str
-
-
-def attempt(function: Callable[..., Any], *args: Any, what: str) -> Any:
-    """What a function gives, or Failed; ``what`` as for :func:`sentence`."""
-    try:
-        return function(*args)
-    except Exception as error:
-        return Failed(sentence(error, what))
 
 
 def sentence(error: Exception, what: str) -> str:

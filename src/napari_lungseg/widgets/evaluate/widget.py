@@ -24,7 +24,7 @@ from napari_lungseg.widgets.layers import layer_geometry
 from napari_lungseg.widgets.lookup import is_mask, result_holding
 from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.saving.bar import MASK_FILES
-from napari_lungseg.widgets.tasks import Task
+from napari_lungseg.widgets.tasks import Task, run_once
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
 from napari_lungseg.widgets.view import displayed_step, displayed_voxel, show_slice
 
@@ -168,11 +168,8 @@ class EvaluateWidget(QWidget):
                 self.reference.value = self.viewer.add_labels(labels, **options, **layer_geometry(layer))
                 self.viewer.layers.selection.active = active
 
-        reading = Task(self, f"Reading {path.name}")
-        reading.returned.connect(opened)
-        reading.failed.connect(show_error)
-        reading.released.connect(reading.deleteLater)
-        reading.run(read_reference, path, layer, displayed_step(self.viewer, layer))
+        where = displayed_step(self.viewer, layer)
+        run_once(self, f"Reading {path.name}", read_reference, path, layer, where, done=opened, failed=show_error)
 
     # ---- comparing
 

@@ -13,7 +13,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_lungseg.volume import Array, Volume
-from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.lookup import is_image, result_for, result_of, results_in
 from napari_lungseg.widgets.notices import show_error, show_info, show_warning
@@ -22,9 +21,9 @@ from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.recognition import Offer, describe
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.saving.track import Track
+from napari_lungseg.widgets.tasks import run_once
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
 from napari_lungseg.widgets.view import displayed_step, voxel_shape
-from napari_lungseg.widgets.worker import Failed, attempt
 from napari_lungseg.widgets.writers import save_layer
 from napari_lungseg.workspace import Workspace, export_nnunet, export_record, import_mask
 
@@ -206,18 +205,7 @@ class WorkspaceBar(QWidget):
 
     def _do(self, function: Callable[..., Any], *args: Any, what: str, done: Callable[[Any], None] | None = None) -> None:
         """Work on files in the background."""
-
-        def finished(outcome: Any) -> None:
-            if isinstance(outcome, Failed):
-                show_error(outcome.text)
-            elif done is not None:
-                done(outcome)
-            else:
-                show_info(outcome)
-
-        worker = create_worker(attempt, function, *args, what=what)
-        worker.returned.connect(finished)
-        worker.start()
+        run_once(self, what, function, *args, done=done or show_info, failed=show_error)
 
 
 def _export(path: Path, lungs: Labels, step: tuple[int, ...]) -> str:

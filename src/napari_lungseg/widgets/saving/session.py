@@ -14,7 +14,6 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
 
 from napari_lungseg.steps import Box
-from napari_lungseg.widgets.background import create_worker
 from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.lookup import is_image, result_for, result_of
 from napari_lungseg.widgets.mask_layer import MaskLayer
@@ -25,6 +24,7 @@ from napari_lungseg.widgets.saving.preferences import user_name, workspace_folde
 from napari_lungseg.widgets.saving.recognition import Found, Offer, Search
 from napari_lungseg.widgets.saving.states import SliceStates
 from napari_lungseg.widgets.saving.track import Track
+from napari_lungseg.widgets.tasks import run_once
 from napari_lungseg.widgets.texts import plain_box
 from napari_lungseg.widgets.view import displayed_step, voxel_shape
 from napari_lungseg.widgets.worker import Failed, sentence
@@ -328,9 +328,7 @@ class Session(QObject):
         orphans = {track.volume.shape for track in self.tracks if track.result.image not in self.viewer.layers}
         search = Search(self.workspace, layer, displayed_step(self.viewer, layer), orphans, resume=self._resuming)
         self._searches.append(search)
-        worker = create_worker(search.run)
-        worker.returned.connect(self._recognised)
-        worker.start()
+        run_once(self, f"Looking for saved work on {layer.name}", search.run, done=self._recognised, failed=show_warning)
 
     def _stop_searches(self, layer: Layer | None = None) -> None:
         """End the searches for an image, or all."""
@@ -409,9 +407,7 @@ class Session(QObject):
     def accept(self, offer: Offer) -> None:
         """Show the work that was found."""
         assert self.workspace is not None
-        worker = create_worker(_load, self.workspace, offer)
-        worker.returned.connect(self._loaded)
-        worker.start()
+        run_once(self, f"Loading the work on {offer.layer.name}", _load, self.workspace, offer, done=self._loaded, failed=show_error)
 
     def decline(self, offer: Offer) -> None:
         """Leave it in the workspace."""

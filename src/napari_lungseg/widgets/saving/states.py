@@ -9,9 +9,8 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_lungseg.annotation import MODEL_CAUSES
 from napari_lungseg.steps import Box
-from napari_lungseg.widgets.latest import LatestWins
 from napari_lungseg.widgets.saving.track import Track
-from napari_lungseg.widgets.worker import Failed
+from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.workspace import Accepted, Case, SliceState, State, Workspace
 
 if TYPE_CHECKING:
@@ -47,7 +46,9 @@ class SliceStates(QObject):
         self._here = -1
         self._since = time.monotonic()
         self._known = False
-        self._reading = LatestWins(self, "Reading the workspace", self._arrived)
+        # Where it fails it is asked again when the next slice is looked at or saved.
+        self._reading = Task(self, "Reading the workspace")
+        self._reading.returned.connect(self._arrived)
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(0)
@@ -113,11 +114,9 @@ class SliceStates(QObject):
     def _read(self) -> None:
         case, workspace = self._track.case, self._session.workspace
         if not self._known and not self._reading.busy and case is not None and workspace is not None:
-            self._reading.ask(_look_up, workspace, case)
+            self._reading.run(_look_up, workspace, case)
 
-    def _arrived(self, found: tuple[dict[int, SliceState], dict[int, Accepted]] | Failed) -> None:
-        if isinstance(found, Failed):
-            return  # asked again when the next slice is looked at or saved
+    def _arrived(self, found: tuple[dict[int, SliceState], dict[int, Accepted]]) -> None:
         self._known = True
         states, accepted = found
         self.spent_s += sum(known.seconds for known in states.values())
