@@ -5,7 +5,8 @@
 Opens the CT (the bundled sample by default) in a real window with the dock, on a virtual display where there is none, and segments,
 makes the mask anew, paints and trains. A timer of 5 ms tells how long the window could not answer. *Own* is what is left of that without
 the time in which OpenGL drew, in software where there is no graphics card, and without that for which the window's thread waited for a
-core, which other programs may have. The same CT is segmented by ``napari_lungseg.segment`` in a process without a window, before and after.
+core, which other programs may have. *CPU* is what the window's thread used. The same CT is segmented by ``napari_lungseg.segment`` in a
+process without a window, before and after.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ import napari
 import numpy as np
 from edit import machine, wait
 from qtpy.QtCore import Qt, QTimer
-from vispy.app.backends._qt import CanvasBackendDesktop
 
 from napari_lungseg import read
 from napari_lungseg.sample import sample_ct
@@ -39,7 +39,7 @@ from napari_lungseg.workspace import FOLDER_VARIABLE
 BEAT_MS = 5
 STROKES, PAUSE_S = 60, 0.1
 TRAIN_STEPS = 12
-COLUMNS = ("median (ms)", "99th percentile", "longest", "99th percentile, own", "longest, own", "longest frame", "seconds")
+COLUMNS = ("median (ms)", "99th percentile", "longest", "99th percentile, own", "longest, own", "longest frame", "seconds", "its CPU")
 #: Where Linux tells for how long the window's thread, ready to run, waited for a core.
 DELAY = Path("/proc/thread-self/schedstat")
 
@@ -82,22 +82,26 @@ class Beats:
 
 def waited() -> float:
     """Seconds for which this thread has waited for a core so far; 0 where the system does not tell."""
-    return int(DELAY.read_text().split()[1]) / 1e9 if DELAY.exists() else 0.0
+    try:
+        return int(DELAY.read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 _frames: list[tuple[float, float]] = []
 
 
-def watch_frames() -> None:
+def watch_frames(viewer: Any) -> None:
     """Note from now on when the canvas is drawn."""
-    draw = CanvasBackendDesktop.paintGL
+    backend = type(viewer.window._qt_viewer.canvas.native)
+    draw = backend.paintGL
 
     def paint(self: Any) -> None:
         began = time.perf_counter()
         draw(self)
         _frames.append((began, time.perf_counter()))
 
-    CanvasBackendDesktop.paintGL = paint
+    backend.paintGL = paint
 
 
 @contextmanager
@@ -107,13 +111,13 @@ def listening(what: str) -> Iterator[None]:
     timer.setTimerType(Qt.TimerType.PreciseTimer)
     timer.timeout.connect(lambda: beats.beats.append((time.perf_counter(), waited())))
     _frames.clear()
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.thread_time()
     timer.start(BEAT_MS)
     yield
     timer.stop()
-    spent = time.perf_counter() - began
+    spent, used = time.perf_counter() - began, time.thread_time() - used
     beats.frames = list(_frames)
-    print(f"| {what} | " + " | ".join(f"{1000 * value:.0f}" for value in beats.figures()) + f" | {spent:.1f} |", flush=True)
+    print(f"| {what} | " + " | ".join(f"{1000 * value:.0f}" for value in beats.figures()) + f" | {spent:.1f} | {used:.1f} |", flush=True)
 
 
 def ended(signal: Any) -> Callable[[], bool]:
@@ -170,9 +174,9 @@ def main(path: str, model: str) -> None:
         os.environ[FOLDER_VARIABLE] = f"{scratch}/workspace"
         os.environ["NAPARI_LUNGSEG_MODELS"] = f"{scratch}/models"
         volume = read(path) if path else sample_ct()
-        watch_frames()
         viewer = napari.Viewer(show_welcome_screen=False)
         viewer.window.resize(*SIZE)
+        watch_frames(viewer)
         data, keywords = volume_to_layer(volume)
         viewer.add_image(np.asarray(data), name="ct", contrast_limits=(-1350, 150), **keywords)
         _, dock = viewer.window.add_plugin_dock_widget("napari-lungseg", "Lung segmentation")

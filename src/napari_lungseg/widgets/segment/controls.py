@@ -103,10 +103,13 @@ class Controls(QWidget):
 
     def show_progress(self, done: int, total: int, seconds: float) -> None:
         """Show how many slices are done and how long the rest will take."""
+        left = f" · {clock(seconds)} left" if done < total else ""
+        # Qt would draw the bar at once, and not with all else.
+        self.progress.setUpdatesEnabled(False)
         self.progress.setMaximum(total)
         self.progress.setValue(done)
-        left = f" · {clock(seconds)} left" if done < total else ""
         self.progress.setFormat(f"{done} of {total} slices{left}")
+        self.progress.setUpdatesEnabled(True)
 
     def show_running(self, running: bool) -> None:
         """Turn the button to Cancel and back."""
