@@ -86,8 +86,9 @@ def is_alive(process: int) -> bool:
 def test_the_engine_predicts_what_this_process_does(engine, model) -> None:
     volume = chest()[0]
     _, listener = call(engine, "predict", volume, model, "cpu", None, 3, None, None)
-    end, items = listener.end()
+    end, (loaded, *items) = listener.end()
     assert isinstance(end, Returned)
+    assert loaded.name == "chest"
     here = [item for item in predict(volume, chest_model()) if hasattr(item, "probability")]
     assert [item.index for item in items][:2] == [3, 4]
     assert [item.done for item in items] == list(range(1, 10))
@@ -106,7 +107,7 @@ def test_an_image_that_stays_here_is_read_slice_by_slice(engine, model) -> None:
 
     kept = volume.__class__(Kept(volume.shape, str(volume.array.dtype)), volume.affine, "HU")
     _, listener = call(engine, "predict", kept, model, "cpu", None, 4, 4, 5, kept=Lazy())
-    end, items = listener.end()
+    end, (_, *items) = listener.end()
     assert isinstance(end, Returned)
     assert [item.index for item in items] == [4]
     whole = next(item for item in predict(volume, chest_model()) if getattr(item, "index", None) == 4)
