@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import cache
 from numbers import Real
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -101,13 +102,19 @@ def setting(default: Any, label: str, text: str, **more: Any) -> Any:
 
 def settings_of(group: type) -> dict[str, Setting]:
     """Describe the settings of a dataclass by their names; fields that are no settings are left out."""
+    return dict(_described(group))
+
+
+# Settings are made anew for every batch of a training, and annotations take a millisecond to understand.
+@cache
+def _described(group: Any) -> dict[str, Setting]:
     hints = get_type_hints(group)
     found = {}
     for field in dataclasses.fields(group):
         if _KEY in field.metadata:
-            kind = next(one for one in (get_args(hints[field.name]) or (hints[field.name],)) if one is not NoneType)
-            choices = get_args(hints[field.name]) if get_origin(hints[field.name]) is Literal else ()
-            kind = str if choices else kind
+            hint = hints[field.name]
+            choices = get_args(hint) if get_origin(hint) is Literal else ()
+            kind = str if choices else next(one for one in (get_args(hint) or (hint,)) if one is not NoneType)
             found[field.name] = dataclasses.replace(field.metadata[_KEY], kind=kind, choices=choices, default=field.default)
     return found
 
@@ -127,7 +134,8 @@ def check(group: Any, what: str) -> None:
     InputError
         When one is not allowed.
     """
-    for name, about in settings_of(type(group)).items():
+    kind: Any = type(group)
+    for name, about in _described(kind).items():
         value = getattr(group, name)
         if about.allows(value):
             continue
