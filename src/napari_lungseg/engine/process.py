@@ -370,7 +370,7 @@ def _spawn(output: Any) -> tuple[subprocess.Popen[bytes], Wire]:
     """Start the child; not by multiprocessing, which would run a user's script again."""
     ours, theirs = multiprocessing.Pipe()
     # The child finds the package wherever this process has it from.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     executable = spawn.get_executable()
     options: dict[str, Any] = {}
     if sys.platform == "win32":
