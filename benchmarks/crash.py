@@ -65,7 +65,7 @@ def paint() -> None:
             QTimer.singleShot(100, begin)
             return
         if session.offers:
-            session.accept(session.offers[0])
+            session.recognition.accept(session.offers[0])
             wait()
         else:
             dock.open("Segment").idle.connect(lambda _: wait())

@@ -9,7 +9,7 @@ from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import Qt
 
 from napari_lungseg.widgets.documents import documents_of
-from napari_lungseg.widgets.napari_compat import Strokes, box_of_atoms, replace_undo, unwrapped
+from napari_lungseg.widgets.napari_compat import Strokes, box_of_atoms, canvas_of, replace_undo, unwrapped
 
 
 @pytest.fixture
@@ -21,6 +21,15 @@ def test_a_plugins_proxy_of_a_viewer_gives_the_viewer_itself(make_napari_viewer)
     viewer = make_napari_viewer()
     assert unwrapped(PublicOnlyProxy(viewer)) is unwrapped(PublicOnlyProxy(viewer)) is unwrapped(viewer) is viewer
     assert documents_of(PublicOnlyProxy(viewer)) is documents_of(viewer)
+
+
+def test_the_canvas_of_a_window_is_found_and_views_can_be_put_beside_it(make_napari_viewer):
+    window = make_napari_viewer().window._qt_window
+    canvas = canvas_of(window)
+    assert canvas is window._qt_viewer
+    # A splitter, in a layout that takes another one beside it.
+    assert canvas.count() > 0
+    assert window.centralWidget().layout().indexOf(canvas) >= 0
 
 
 def test_the_keys_of_undo_and_redo_call_the_methods_of_the_layer(make_napari_viewer, qtbot):

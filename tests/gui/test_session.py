@@ -61,7 +61,7 @@ class Window:
         when_saved(self.qtbot, self.session, lambda: self.is_saved(content, labels))
 
     def wait_for_searches(self):
-        self.wait(lambda: not self.session._searches)
+        self.wait(lambda: not self.session.recognition.searches)
 
 
 @pytest.fixture
@@ -237,8 +237,8 @@ def test_a_lazy_image_that_nobody_knows_is_not_read(window):
     window.image(lazy(picture(3).astype(np.uint16), lambda: read.append(1)), "other type", visible=False)
     window.wait_for_searches()
     del read[:]
-    window.session._recognise(window.viewer.layers["other shape"])
-    window.session._recognise(window.viewer.layers["other type"])
+    window.session.recognition.recognise(window.viewer.layers["other shape"])
+    window.session.recognition.recognise(window.viewer.layers["other type"])
     window.wait_for_searches()
     assert not read
 

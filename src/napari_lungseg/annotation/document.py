@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from psygnal import Signal
 
-from napari_lungseg.classes import LEFT, RIGHT, ClassLabels
+from napari_lungseg.annotation.making import Making, label_if_above, told_by_mask
+from napari_lungseg.classes import ClassLabels
 from napari_lungseg.corrections import MODEL, PERSON, Allowed, Corrections, as_box
-from napari_lungseg.likeliest import nearest_labels, usual_label
 from napari_lungseg.mask import MaskSettings, apply_threshold
 from napari_lungseg.predicted import PredictedSlice
 from napari_lungseg.steps import Box, History, Step
@@ -26,14 +25,6 @@ MODEL_CAUSES = frozenset({"segment", "segment again", "threshold", "post-process
 _SAID = frozenset({ACCEPT, FLAG, REOPEN})
 
 Bytes = npt.NDArray[np.uint8]
-
-
-class Making(NamedTuple):
-    """How the model's mask was made: its settings, its origin, and what the model tells apart."""
-
-    settings: MaskSettings = MaskSettings()
-    source: Source | None = None
-    classes: ClassLabels = ClassLabels()
 
 
 class _Mark(NamedTuple):
@@ -337,22 +328,21 @@ class MaskDocument:
     @property
     def source(self) -> Source | None:
         """What made the model's mask as it is now, with the settings."""
-        source = self.making.source
-        return None if source is None else replace(source, settings=to_settings(self.making.settings, self.making.classes))
+        return self.making.saved()
 
     # ---- masks that were made before
 
     def restore(self, saved: Saved) -> None:
         """Take a mask, and its probability if there is one, as they were saved; what could be undone here is forgotten."""
-        settings, classes = self.making.settings, self.making.classes
+        making = self.making._replace(source=saved.source)
         if saved.source is not None and saved.source.settings:
-            settings, classes = from_settings(saved.source.settings)
+            making = Making.restored(saved.source)
         if saved.percent is not None:
             self.percent[...] = saved.percent
             self.predicted = True
         self.corrections.replace(self.labels, as_box((), self.labels.shape), saved.labels, saved.origin)
-        self.make_by(saved.source, classes)
-        self._set_making(self.making._replace(settings=settings))
+        self.make_by(saved.source, making.classes)
+        self._set_making(making)
         self._tell_by_mask()
 
     def start_from(self, mask: Array, name: str) -> None:
@@ -406,8 +396,7 @@ class MaskDocument:
         nearest one that is labelled.
         """
         if self.likeliest is not None:
-            model = self.corrections.origin & MODEL
-            self.likeliest[...] = np.where(model == LEFT, np.uint8(RIGHT), model) if self.making.classes.sides else model
+            self.likeliest[...] = told_by_mask(self.corrections.origin & np.uint8(MODEL), self.making.classes)
 
     def _put(
         self, where: tuple[Any, ...], labels: Array, step: Step | None, percent: Array | None = None, likeliest: Array | None = None
@@ -416,36 +405,3 @@ class MaskDocument:
         shape = tuple(part.stop - part.start for part in box)
         predicted = (None if array is None else array.reshape(shape) for array in (percent, likeliest))
         self.corrections.set_model(self.labels, box, labels.reshape(shape), step, *predicted)
-
-
-def to_settings(settings: MaskSettings, classes: ClassLabels) -> dict[str, Any]:
-    """The settings of a :class:`Source`, of what JSON gives back as it was."""
-    return asdict(settings) | {"classes": classes.to_settings()}
-
-
-def from_settings(saved: Mapping[str, Any]) -> tuple[MaskSettings, ClassLabels]:
-    """Back from :func:`to_settings`; without classes it is lung alone."""
-    settings = dict(saved)
-    classes = ClassLabels.from_settings(settings.pop("classes", None))
-    return MaskSettings(**settings), classes
-
-
-def label_if_above(model: Bytes, likeliest: Bytes | None, classes: ClassLabels) -> Bytes:
-    """Label that each voxel of a slice would have, were it above the threshold.
-
-    Parameters
-    ----------
-    model : (H, W) array of uint8
-        The model's mask as it is.
-    likeliest : (H, W) array of uint8 or None
-        Label of the most likely class of each voxel.
-    classes : ClassLabels
-        What the model tells apart.
-    """
-    if likeliest is None:
-        return nearest_labels(model, classes.labels[0])
-    label = nearest_labels(likeliest, usual_label(classes))
-    if not classes.sides:
-        return label
-    side = nearest_labels(np.where(model <= LEFT, model, np.uint8(0)), RIGHT)
-    return np.where(label == RIGHT, side, label)

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from napari.layers import Image, Labels, Layer
 from psygnal import Signal
 
-from napari_lungseg.annotation import MaskDocument
-from napari_lungseg.annotation.document import IMPORT, from_settings
+from napari_lungseg.annotation import Making, MaskDocument
+from napari_lungseg.annotation.document import IMPORT
 from napari_lungseg.classes import ClassLabels
 from napari_lungseg.corrections import Corrections, as_box
 from napari_lungseg.steps import Box, Step
@@ -186,8 +186,7 @@ class MaskLayer:
 
         What is undone and done again at other time points stays as it is.
         """
-        settings = saved.source.settings if saved.source is not None else {}
-        classes = from_settings(settings)[1] if settings else ClassLabels()
+        classes = ClassLabels() if saved.source is None else Making.restored(saved.source).classes
         self._ready_for(viewer, time_index, volume, saved.labels, classes).restore(saved)
         if saved.percent is not None:
             self.show_probability(viewer, as_image=False)

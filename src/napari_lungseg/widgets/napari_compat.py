@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Labels
+from napari.qt import QtViewer
+from qtpy.QtWidgets import QMainWindow
 
 from napari_lungseg.steps import Box
 
@@ -14,6 +16,11 @@ from napari_lungseg.steps import Box
 def unwrapped(thing: Any) -> Any:
     """A viewer or layer itself: plugins get a proxy of it, and each its own."""
     return getattr(thing, "__wrapped__", thing)
+
+
+def canvas_of(window: QMainWindow) -> QtViewer:
+    """The canvas of a window, to which other views can be added: napari gives no public way to it."""
+    return window.centralWidget().findChild(QtViewer)
 
 
 def replace_undo(lungs: Labels, undo: Callable[[], object], redo: Callable[[], object]) -> None:

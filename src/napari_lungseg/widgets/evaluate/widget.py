@@ -27,6 +27,7 @@ from napari_lungseg.widgets.saving.bar import MASK_FILES
 from napari_lungseg.widgets.tasks import Task, run_once
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
 from napari_lungseg.widgets.view import displayed_step, displayed_voxel, show_slice
+from napari_lungseg.widgets.watch import MaskWatch
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -72,7 +73,7 @@ class EvaluateWidget(QWidget):
         self._task.returned.connect(self._ended)
         self._task.failed.connect(self._failed)
         self._running = False
-        self._watched: list[tuple[Any, Any]] = []
+        self._watched: list[MaskWatch] = []
         self._lay_out()
         self._connect()
         self._suggest()
@@ -227,19 +228,15 @@ class EvaluateWidget(QWidget):
 
     def _watch(self) -> None:
         """Hear when one of the masks changes, so that old scores are not taken for those of the new mask."""
-        for layer in (self.prediction.value, self.reference.value):
-            result = result_holding(self.viewer, layer)
-            signals = [layer.events.paint, layer.events.data, *([result.changed] if result is not None else [])]
-            self._watched += [(signal, self._outdated) for signal in signals]
-        for signal, slot in self._watched:
-            signal.connect(slot)
+        layers = (self.prediction.value, self.reference.value)
+        self._watched = [MaskWatch(self.viewer, layer, self._outdated) for layer in layers]
 
     def _unwatch(self) -> None:
-        for signal, slot in self._watched:
-            signal.disconnect(slot)
+        for watch in self._watched:
+            watch.end()
         self._watched = []
 
-    def _outdated(self, *_: Any) -> None:
+    def _outdated(self) -> None:
         self._tell(CHANGED)
 
     # ---- what is shown

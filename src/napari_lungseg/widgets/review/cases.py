@@ -111,7 +111,7 @@ class Cases(QWidget):
         """Put the open case away, which is saved, and open another one."""
         self._put_away()
         self._open = self._paths[index]
-        self._session.go_on(self._open)
+        self._session.recognition.go_on(self._open)
         self._show()
 
     def _put_away(self) -> None:

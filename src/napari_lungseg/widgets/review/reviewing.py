@@ -39,7 +39,7 @@ class Reviewing(QObject):
         super().__init__()
         self.track = track
         self.document = track.document
-        self.slices = session.states(track)
+        self.slices = session.tracking.states(track)
         self.scores: npt.NDArray[np.float64] = np.zeros(track.slices)
         volume = volume_from_layer(track.result.lungs, track.time_index, "arbitrary")
         self._spacing = volume.spacing

@@ -143,7 +143,7 @@ class ReviewWidget(QWidget):
         known = None
         if result is not None:
             same = track is not None and track.result is result
-            known = self.session.track(result, track.time_index if track is not None and same else self._step(result))
+            known = self.session.tracking.track(result, track.time_index if track is not None and same else self._step(result))
         if known is not track:
             self._mask_chosen()
 
@@ -160,7 +160,7 @@ class ReviewWidget(QWidget):
         result = self.mask.value
         self._been = []
         if result is not None:
-            self.reviewing = Reviewing(self.session, self.session.track(result, self._step(result)))
+            self.reviewing = Reviewing(self.session, self.session.tracking.track(result, self._step(result)))
             self.reviewing.changed.connect(self._show)
         self._show()
 

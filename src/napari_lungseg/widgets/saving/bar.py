@@ -65,7 +65,7 @@ class WorkspaceBar(QWidget):
         self.restore.clicked.connect(self._take_up)
         self.leave.clicked.connect(self._leave)
         session.told.connect(self._tell)
-        session.offers_changed.connect(self._show_offer)
+        session.recognition.changed.connect(self._show_offer)
         self._tell(session.status)
         self._show_offer()
 
@@ -118,16 +118,16 @@ class WorkspaceBar(QWidget):
     def _take_up(self) -> None:
         if self.session.offers:
             for offer in self._offered:
-                self.session.accept(offer)
+                self.session.recognition.accept(offer)
         elif self.session.unfinished and self.session.unfinished[0].path is not None:
-            self.session.go_on(self.session.unfinished[0].path)
+            self.session.recognition.go_on(self.session.unfinished[0].path)
 
     def _leave(self) -> None:
         if self.session.offers:
             for offer in self._offered:
-                self.session.decline(offer)
+                self.session.recognition.decline(offer)
         else:
-            self.session.pass_over()
+            self.session.recognition.pass_over()
 
     # ---- the menu
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_lungseg.annotation import MODEL_CAUSES
 from napari_lungseg.steps import Box
+from napari_lungseg.widgets.saving.autosave import Note
 from napari_lungseg.widgets.saving.track import Track
 from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.workspace import Accepted, Case, SliceState, State, Workspace
-
-if TYPE_CHECKING:
-    from napari_lungseg.widgets.saving.session import Session
 
 #: A slice is not looked at for longer than this (s) at a time; the person was away.
 AWAY_S = 300.0
@@ -25,10 +23,12 @@ class SliceStates(QObject):
 
     Parameters
     ----------
-    session : Session
-        Writes down what is decided.
     track : Track
         The mask.
+    note : callable
+        Writes something about a track down, in the background.
+    workspace : callable
+        Gives the workspace, or None.
 
     Attributes
     ----------
@@ -39,10 +39,12 @@ class SliceStates(QObject):
     #: States, notes or times are others now.
     changed = Signal()
 
-    def __init__(self, session: Session, track: Track) -> None:
-        super().__init__()
+    def __init__(
+        self, track: Track, note: Callable[[Track, Note], None], workspace: Callable[[], Workspace | None], parent: QObject
+    ) -> None:
+        super().__init__(parent)
         self.spent_s = 0.0
-        self._track, self._document, self._session = track, track.document, session
+        self._track, self._document, self._note, self._workspace = track, track.document, note, workspace
         self._here = -1
         self._since = time.monotonic()
         self._known = False
@@ -55,14 +57,12 @@ class SliceStates(QObject):
         self._soon.timeout.connect(self.changed)
         self._document.changed.connect(self._mask_changed)
         self._document.said.connect(self._said)
-        session.saved.connect(self._saved)
-        self._read()
+        self.read()
 
     def end(self) -> None:
         """Hear of nothing any more."""
         self._document.changed.disconnect(self._mask_changed)
         self._document.said.disconnect(self._said)
-        self._session.saved.disconnect(self._saved)
         self._reading.forget()
         self._soon.stop()
 
@@ -70,7 +70,7 @@ class SliceStates(QObject):
         """The person looks at this slice now."""
         if index != self._here:
             self._here, self._since = index, time.monotonic()
-        self._read()
+        self.read()
 
     def tell_again(self) -> None:
         """Write down all that was said, in another workspace."""
@@ -93,7 +93,7 @@ class SliceStates(QObject):
         def write(workspace: Workspace, case: Case) -> None:
             workspace.set_state(case, index, state, note=note, seconds=seconds)
 
-        self._session.note(self._track, write)
+        self._note(self._track, write)
 
     def _mask_changed(self, _: Box, cause: str) -> None:
         if cause in MODEL_CAUSES:
@@ -107,12 +107,9 @@ class SliceStates(QObject):
 
     # ---- what is known from before
 
-    def _saved(self, track: Track, _: list[int]) -> None:
-        if track is self._track:
-            self._read()
-
-    def _read(self) -> None:
-        case, workspace = self._track.case, self._session.workspace
+    def read(self) -> None:
+        """Read what was said in earlier sessions, once it is known where that is."""
+        case, workspace = self._track.case, self._workspace()
         if not self._known and not self._reading.busy and case is not None and workspace is not None:
             self._reading.run(_look_up, workspace, case)
 

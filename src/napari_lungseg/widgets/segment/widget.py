@@ -76,7 +76,7 @@ class SegmentWidget(QWidget):
         self._rest.timeout.connect(self._remask)
         fill_module(self, self.controls)
         # From now on all masks are saved, whatever module they are changed in.
-        session_of(viewer, self).fresh.connect(self._segment_case)
+        session_of(viewer, self).recognition.fresh.connect(self._segment_case)
         self._connect()
         self._follow()
         self._image_changed()

@@ -15,6 +15,7 @@ from napari.qt import QtViewer
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QPushButton, QSplitter, QVBoxLayout, QWidget
 
+from napari_lungseg.widgets.napari_compat import canvas_of
 from napari_lungseg.widgets.texts import plain_label
 from napari_lungseg.widgets.views.anatomy import world_axes
 from napari_lungseg.widgets.views.compass import Compass, directions_in, known_directions_in
@@ -42,7 +43,7 @@ class FourUp(QObject):
     def __init__(self, viewer: napari.viewer.Viewer, window: QMainWindow) -> None:
         super().__init__()
         self._viewer, self._window = viewer, window
-        self._own: QtViewer = window.centralWidget().findChild(QtViewer)
+        self._own: QtViewer = canvas_of(window)
         self.coronal, self.sagittal, self.solid = (ViewerModel(title=name) for name in ("coronal", "sagittal", "3-D"))
         self._planes = {"coronal": self.coronal, "sagittal": self.sagittal}
         self._mirrors = [Mirror(viewer, model) for model in self._planes.values()]

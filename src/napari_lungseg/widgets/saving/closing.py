@@ -1,0 +1,27 @@
+"""The question before a window closes with work that is not saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
+
+from napari_lungseg.widgets.texts import plain_box
+
+
+def ask_unsaved(parent: QWidget | None, why: str) -> bool | Path:
+    """Ask whether to close: True to close without saving, False to stay, or a folder to save in first."""
+    box = plain_box(QMessageBox(parent))
+    box.setIcon(QMessageBox.Icon.Warning)
+    box.setWindowTitle("Not saved")
+    box.setText("Some of your corrections are not on disk.")
+    box.setInformativeText(why)
+    elsewhere = box.addButton("Save in another folder …", QMessageBox.ButtonRole.AcceptRole)
+    leave = box.addButton("Close without saving", QMessageBox.ButtonRole.DestructiveRole)
+    box.addButton(QMessageBox.StandardButton.Cancel)
+    box.setDefaultButton(elsewhere)
+    box.exec()
+    if box.clickedButton() is elsewhere:
+        folder = QFileDialog.getExistingDirectory(parent, "A folder to save the work in")
+        return Path(folder) if folder else False
+    return box.clickedButton() is leave
