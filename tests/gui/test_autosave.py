@@ -183,7 +183,7 @@ def test_after_a_crash_the_scan_is_named_and_opens_with_the_work_on_it(open_desk
     assert not desk.viewer.layers["scan lungs"].data[3].any()
     assert not session_of(desk.viewer).unfinished
     # Nothing is asked again once it is there.
-    desk.wait(lambda: not session_of(desk.viewer)._searches)
+    desk.wait(lambda: not session_of(desk.viewer).recognition.searches)
     assert not session_of(desk.viewer).offers
 
 

@@ -38,7 +38,7 @@ def test_labels_replaced_at_several_time_points_are_one_step(open_desk):
     desk.viewer.add_image(np.stack([CT.array, CT.array]), name="ct", scale=(1, 6, 4, 4), units=("s", "mm", "mm", "mm"))
     lungs = desk.viewer.add_labels(np.zeros((2, *CT.shape), np.uint8), name="mask")
     desk.viewer.layers.selection.active = lungs
-    assert desk.correct.controls.mask.value is lungs
+    assert desk.correct.controls.mask.value == lungs
     lungs.data = np.ones_like(lungs.data)
     lungs.undo()
     assert not lungs.data.any()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_lungseg.annotation import MODEL_CAUSES
 from napari_lungseg.errors import InputError
 from napari_lungseg.widgets.saving.track import Track
+from napari_lungseg.widgets.saving.waiting import Note, Status, Waiting
 from napari_lungseg.widgets.worker import sentence
 from napari_lungseg.workspace import Case, Workspace, WorkspaceError
 
@@ -34,82 +34,9 @@ PROBABILITY = frozenset({"segment", "segment again", "undo", "redo"})
 
 SAVED_BY_ITSELF = "Every change is saved by itself."
 
-#: Writes something about a case into the workspace.
-Note = Callable[[Workspace, Case], None]
-
-
-@dataclass(frozen=True)
-class Status:
-    """How saving stands.
-
-    Attributes
-    ----------
-    safe : bool
-        Whether everything is on disk, or on its way there.
-    text : str
-        For the person.
-    """
-
-    safe: bool
-    text: str
-
 
 class _EndedError(Exception):
     """Nobody needs what is being read any more."""
-
-
-@dataclass
-class _Waiting:
-    """What waits to be saved of one track.
-
-    Attributes
-    ----------
-    causes : dict
-        Why each slice waits.
-    percent : set
-        Slices that wait with their probability.
-    notes : list of Note
-        What else is to be written, after the slices.
-    due : float
-        From when on the model's part may be saved.
-    failure : str
-        Why it could not be saved, for the person.
-    tries : int
-        How often it could not.
-    again : float
-        When it is tried again.
-    """
-
-    causes: dict[int, str] = field(default_factory=dict)
-    percent: set[int] = field(default_factory=set)
-    notes: list[Note] = field(default_factory=list)
-    due: float = 0.0
-    failure: str = ""
-    tries: int = 0
-    again: float = 0.0
-
-    def __bool__(self) -> bool:
-        return bool(self.causes or self.notes)
-
-    def when(self) -> float:
-        """When there is something to do."""
-        if self.failure:
-            return self.again
-        return self.due if not self.notes and MODEL_CAUSES.issuperset(self.causes.values()) else 0.0
-
-    def take(self, now: float) -> _Waiting:
-        """Take out what is to be saved now: everything, or what a person has changed; the rest stays."""
-        due = [index for index, cause in self.causes.items() if self.due <= now or cause not in MODEL_CAUSES]
-        taken = _Waiting({index: self.causes.pop(index) for index in due}, self.percent.intersection(due), self.notes)
-        self.percent -= taken.percent
-        self.notes = []
-        return taken
-
-    def put_back(self, other: _Waiting) -> None:
-        """Let what could not be saved wait again, except where it has changed since."""
-        self.causes = other.causes | self.causes
-        self.percent |= other.percent
-        self.notes = other.notes + self.notes
 
 
 class Autosave(QObject):
@@ -142,7 +69,7 @@ class Autosave(QObject):
         self.workspace: Workspace | None = None
         self._folder, self._user = folder, user
         self._tracks: list[Track] = []
-        self._waiting: dict[Track, _Waiting] = {}
+        self._waiting: dict[Track, Waiting] = {}
         #: Tracks whose images are being read, and since when.
         self._reading: dict[Track, float] = {}
         self._lock = threading.Lock()
@@ -176,7 +103,7 @@ class Autosave(QObject):
         """These slices have changed."""
         waits = cause in MODEL_CAUSES
         with self._lock:
-            waiting = self._waiting.setdefault(track, _Waiting())
+            waiting = self._waiting.setdefault(track, Waiting())
             for index in indices:
                 if not waits or waiting.causes.get(index, cause) in MODEL_CAUSES:
                     waiting.causes[index] = cause
@@ -190,7 +117,7 @@ class Autosave(QObject):
     def note(self, track: Track, note: Note) -> None:
         """Write something else about a track down, after the slices that wait now."""
         with self._lock:
-            self._waiting.setdefault(track, _Waiting()).notes.append(note)
+            self._waiting.setdefault(track, Waiting()).notes.append(note)
             self._idle.clear()
         self._wake.set()
 
@@ -300,7 +227,7 @@ class Autosave(QObject):
             return False
         assert self.workspace is not None
         self._busy_since = time.monotonic()
-        taken = _Waiting()
+        taken = Waiting()
         try:
             case = track.case or self._claim(track, self.workspace)
             with self._lock:
@@ -368,7 +295,7 @@ class Autosave(QObject):
             self._say(self.noticed, f"{track.name} is the same image as {first}: both masks are saved, each as a case of its own.")
         return case
 
-    def _save(self, track: Track, case: Case, taken: _Waiting) -> None:
+    def _save(self, track: Track, case: Case, taken: Waiting) -> None:
         assert self.workspace is not None
         for cause in sorted(set(taken.causes.values())):
             indices = [index for index, why in taken.causes.items() if why == cause]

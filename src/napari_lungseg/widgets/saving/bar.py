@@ -16,11 +16,11 @@ from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.lookup import is_image, result_for, result_of, results_in
 from napari_lungseg.widgets.notices import show_error, show_info, show_warning
-from napari_lungseg.widgets.saving.autosave import Status
 from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.recognition import Offer, describe
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.saving.track import Track
+from napari_lungseg.widgets.saving.waiting import Status
 from napari_lungseg.widgets.tasks import run_once
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
 from napari_lungseg.widgets.view import displayed_step, voxel_shape

@@ -13,13 +13,14 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_lungseg.widgets.napari_compat import unwrapped
 from napari_lungseg.widgets.notices import show_info, show_warning
-from napari_lungseg.widgets.saving.autosave import SAVED_BY_ITSELF, Autosave, Status
+from napari_lungseg.widgets.saving.autosave import SAVED_BY_ITSELF, Autosave
 from napari_lungseg.widgets.saving.closing import ask_unsaved
 from napari_lungseg.widgets.saving.preferences import user_name, workspace_folder
 from napari_lungseg.widgets.saving.recognition import Offer
 from napari_lungseg.widgets.saving.restoring import Recognition
 from napari_lungseg.widgets.saving.track import Track
 from napari_lungseg.widgets.saving.tracking import Tracking
+from napari_lungseg.widgets.saving.waiting import Status
 from napari_lungseg.workspace import Case, Workspace
 
 if TYPE_CHECKING:

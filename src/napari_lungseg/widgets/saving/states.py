@@ -9,8 +9,8 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_lungseg.annotation import MODEL_CAUSES
 from napari_lungseg.steps import Box
-from napari_lungseg.widgets.saving.autosave import Note
 from napari_lungseg.widgets.saving.track import Track
+from napari_lungseg.widgets.saving.waiting import Note
 from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.workspace import Accepted, Case, SliceState, State, Workspace
 

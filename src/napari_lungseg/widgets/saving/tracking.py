@@ -12,9 +12,10 @@ from qtpy.QtWidgets import QApplication
 from napari_lungseg.steps import Box
 from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.mask_layer import MaskLayer, TimeIndex
-from napari_lungseg.widgets.saving.autosave import Autosave, Note
+from napari_lungseg.widgets.saving.autosave import Autosave
 from napari_lungseg.widgets.saving.states import SliceStates
 from napari_lungseg.widgets.saving.track import Track
+from napari_lungseg.widgets.saving.waiting import Note
 from napari_lungseg.widgets.view import voxel_shape
 from napari_lungseg.workspace import Case, Workspace
 
