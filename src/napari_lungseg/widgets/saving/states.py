@@ -39,10 +39,9 @@ class SliceStates(QObject):
     #: States, notes or times are others now.
     changed = Signal()
 
-    def __init__(
-        self, track: Track, note: Callable[[Track, Note], None], workspace: Callable[[], Workspace | None], parent: QObject
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, track: Track, note: Callable[[Track, Note], None], workspace: Callable[[], Workspace | None]) -> None:
+        # Without a parent, which would keep it and the mask after its end.
+        super().__init__()
         self.spent_s = 0.0
         self._track, self._document, self._note, self._workspace = track, track.document, note, workspace
         self._here = -1

@@ -111,7 +111,7 @@ class Tracking(QObject):
         if (result, time_index) in self.restoring:
             track.belong(self.restoring[result, time_index])
         self._autosave.watch(track)
-        self._states[track] = SliceStates(track, self.note, lambda: self.workspace, self)
+        self._states[track] = SliceStates(track, self.note, lambda: self.workspace)
         return track
 
     def states(self, track: Track) -> SliceStates:
