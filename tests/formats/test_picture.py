@@ -62,15 +62,16 @@ def test_hu_do_not_go_into_a_png(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("top", "mode"), [(2, "L"), (700, "I;16")])
-def test_a_volume_becomes_a_folder_of_numbered_slices(tmp_path, top, mode):
+@pytest.mark.parametrize(("top", "bits"), [(2, 8), (700, 16)])
+def test_a_volume_becomes_a_folder_of_numbered_slices(tmp_path, top, bits):
     """All of one depth, whatever is in the single slice; they read as the volume again."""
     labels = np.zeros((11, 4, 5), np.int32)
     labels[5, 2:, 1:] = top
     folder = write(Volume(labels, scaling((2.5, 0.5, 0.75))), tmp_path / "lungs.png")
     assert folder == tmp_path / "lungs"
     assert [path.name for path in sorted(folder.iterdir())] == [f"lungs_{index:04d}.png" for index in range(11)]
-    assert {Image.open(path).mode for path in folder.iterdir()} == {mode}
+    # In the header of a PNG; what Pillow calls it depends on its version.
+    assert {path.read_bytes()[24] for path in folder.iterdir()} == {bits}
     again = read(folder)
     np.testing.assert_array_equal(again.array, labels)
     assert not again.spacing_known
