@@ -241,6 +241,8 @@ def test_a_lone_lung_of_which_nobody_knows_the_side_is_1_and_told(lost: dict) ->
     affine = scaling((5.0, 2.0, 2.0), lost.get("origin", (-15.0, -90.0, -100.0)))
     mask = make_mask(Volume(lung.astype(np.uint8) * 100, affine, oriented=lost.get("oriented", True)))
     assert np.array_equal(mask.array, lung)
+    waist = lung & ~((np.abs(z - 20) < 12) & (np.abs(y - 45) > 2) & (np.abs(2 * x - 90) < 12))
+    assert set(np.unique(make_mask(Volume(waist.astype(np.uint8) * 100, affine, oriented=lost.get("oriented", True))).array)) == {0, 1}
     assert mask.notes == (UNKNOWN_SIDE,)
     assert mask.names == {1: "lungs"}
 

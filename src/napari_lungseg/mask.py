@@ -29,6 +29,8 @@ CHEST_MM = 350.0
 ONE_LUNG_MM = (100.0, 250.0)
 #: A field narrower than a chest whose middle lies further (mm) from the middle of the scanner is a part of a chest.
 OFF_CENTRE_MM = 60.0
+#: One lung is at most about this wide (mm).
+ONE_LUNG_WIDE_MM = 170.0
 #: What is said of a lone lung whose side cannot be known.
 UNKNOWN_SIDE = "It is not known which lung this is, as the file does not tell where the patient's middle lies; all of it has label 1."
 #: Holes of one lung on one slice are filled up to this area (mm²): large vessels and nodules in cross-section.
@@ -162,6 +164,10 @@ def _lungs(probability: Volume, settings: MaskSettings) -> Volume:
         thickness = min(size * step for size, step in zip(upright.shape, spacing, strict=True))
         framed = np.ascontiguousarray(np.pad(apply_threshold(upright.array[box], settings.threshold), 1))
         middle, is_certain = _middle(upright)
+        if not is_certain and (box[2].stop - box[2].start) * upright.spacing[2] <= ONE_LUNG_WIDE_MM:
+            # So narrow it is one lung, or two that lie apart; a midline would cut through it.
+            middle, (dz, dy, dx) = -math.inf, upright.spacing
+            spacing = dz, dy, dx
         found = _post_process(framed, spacing, thickness, middle - box[2].start, settings)
         if settings.split_sides and not is_certain and len({RIGHT, LEFT}.intersection(np.unique(found))) == 1:
             found, notes = (found > 0).view(np.uint8), (UNKNOWN_SIDE,)

@@ -134,7 +134,8 @@ def test_the_engine_makes_the_mask_that_this_process_does(engine, made) -> None:
     classes = made().card.class_labels
     likeliest = lungs.astype(np.uint8) if len(classes.labels) > 1 else None
     end, _ = call(engine, "mask", probability, MaskSettings(), classes, likeliest)[1].end()
-    mask, count = end.value
+    mask, count, notes = end.value
+    assert not notes
     assert np.array_equal(mask, make_mask(probability, MaskSettings(), classes, likeliest).array)
     assert count == np.count_nonzero(mask)
     mask[0, 0, 0] = 1  # it is ours now

@@ -219,3 +219,24 @@ def test_the_bundled_model_finds_the_lungs_of_the_sample(open_desk):
     expected = np.asarray(lungs.array)[14:16]
     for side in (1, 2):
         assert dice(desk.lungs.data == side, expected == side) > 0.9
+
+
+def test_a_lone_lung_whose_side_is_not_known_is_called_lungs_and_told(open_desk, messages):
+    """As in a volume that was cut out and lost its place in the scanner."""
+    half = CT.shape[2] // 2
+    step = 150.0 / half
+    part = Volume(CT.array[:, :, :half], scaling((8.0, step, step)), "HU", oriented=False)
+    desk = open_desk(part)
+    assert desk.segment() == ""
+    assert set(np.unique(desk.lungs.data)) == {0, 1}
+    assert desk.lungs.features["lung"].tolist()[1:] == ["lungs"]
+    assert any("not known which lung" in message for message in messages)
+
+
+def test_lungs_that_are_not_split_are_not_called_right(desk):
+    desk.segment()
+    desk.switch("split_sides", False)
+    assert set(np.unique(desk.lungs.data)) == {0, 1}
+    assert desk.lungs.features["lung"].tolist()[1:] == ["lungs"]
+    desk.switch("split_sides", True)
+    assert desk.lungs.features["lung"].tolist()[1:] == ["right", "left"]

@@ -115,7 +115,7 @@ class MaskDocument:
 
     def place(self, grid: Volume) -> None:
         """Take the geometry of a volume on the same voxels."""
-        self.affine, self.spacing_known = grid.affine, grid.spacing_known
+        self.affine, self.spacing_known, self.oriented = grid.affine, grid.spacing_known, grid.oriented
 
     @property
     def likeliest(self) -> Bytes | None:
@@ -125,7 +125,12 @@ class MaskDocument:
     @property
     def probability(self) -> Volume:
         """The model's percent, with their geometry."""
-        return Volume(self.percent, self.affine, spacing_known=self.spacing_known)
+        return Volume(self.percent, self.affine, spacing_known=self.spacing_known, oriented=self.oriented)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """What the labels are called."""
+        return self.making.classes.names_by_label(split_sides=self.making.settings.split_sides)
 
     @property
     def slices(self) -> int:

@@ -38,10 +38,10 @@ def predict_slices(
 
 def make_whole_mask(
     control: Control, probability: Volume, settings: MaskSettings, classes: ClassLabels, likeliest: npt.NDArray[np.uint8] | None
-) -> tuple[Array, int]:
-    """The mask of a volume, and its number of labelled voxels."""
+) -> tuple[Array, int, tuple[str, ...]]:
+    """The mask of a volume, its number of labelled voxels, and what a person should know of it."""
     if likeliest is not None:
         likeliest = completed(likeliest, probability.array, settings.threshold, classes)
     control.check()
-    mask = make_mask(probability, settings, classes, likeliest).array
-    return mask, int(np.count_nonzero(mask))
+    mask = make_mask(probability, settings, classes, likeliest)
+    return mask.array, int(np.count_nonzero(mask.array)), mask.notes

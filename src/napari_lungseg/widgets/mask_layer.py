@@ -86,8 +86,7 @@ class MaskLayer:
     @property
     def names(self) -> dict[int, str]:
         """What the labels of the mask are called."""
-        known = [document.making.classes for document in self.documents.values()]
-        return {label: name for classes in known for label, name in classes.names_by_label().items()}
+        return {label: name for document in self.documents.values() for label, name in document.names.items()}
 
     def _begin(self, labels: Array) -> None:
         """Make a document for each time point of the labels."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from qtpy.QtCore import QObject, Signal
 
 from napari_lungseg.annotation import MaskDocument
-from napari_lungseg.mask import MaskSettings
+from napari_lungseg.mask import UNKNOWN_SIDE, MaskSettings
 from napari_lungseg.steps import Step
 from napari_lungseg.volume import Array
+from napari_lungseg.widgets.notices import show_warning
 from napari_lungseg.widgets.stretches import Stretches
 from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.worker import Failed, sentence
@@ -81,12 +82,12 @@ class Remasker(QObject):
         self._task.forget()
         self._writing.stop()
 
-    def _computed(self, made: tuple[Array, int]) -> None:
-        mask, count = made
+    def _computed(self, made: tuple[Array, int, tuple[str, ...]]) -> None:
+        mask, count, notes = made
         request = self._latest
         assert request is not None
         writing = request.document.put_mask(mask, request.first, request.step)
-        self._writing.start(writing, partial(self._all_written, request, count), partial(self._failed, request))
+        self._writing.start(writing, partial(self._all_written, request, count, notes), partial(self._failed, request))
 
     def _not_computed(self, text: str) -> None:
         request, self._latest = self._latest, None
@@ -98,8 +99,12 @@ class Remasker(QObject):
         self.written.emit()
         request.done(Failed(f"{sentence(error, 'Writing the mask')} Only a part of it was written."))
 
-    def _all_written(self, request: MaskRequest, count: int) -> None:
+    def _all_written(self, request: MaskRequest, count: int, notes: tuple[str, ...]) -> None:
         self._latest = None
-        request.document.made(request.settings, request.step)
+        # Sides that are not known were not split, so no label is called one.
+        settings = replace(request.settings, split_sides=False) if UNKNOWN_SIDE in notes else request.settings
+        request.document.made(settings, request.step)
+        for note in notes:
+            show_warning(note)
         self.written.emit()
         request.done(count)
