@@ -276,7 +276,10 @@ def test_weights_that_are_not_finite_are_refused(folder: Path):
 
 @pytest.mark.parametrize("kind", [torch.int8, torch.int16, torch.bool, torch.complex64, torch.float8_e4m3fn], ids=str)
 def test_weights_of_a_type_that_cannot_be_used_are_refused(folder: Path, kind: torch.dtype):
-    rewrite_weights(folder, {name: tensor.to(kind) for name, tensor in tensors_of(folder).items()})
+    try:
+        rewrite_weights(folder, {name: tensor.to(kind) for name, tensor in tensors_of(folder).items()})
+    except KeyError:
+        pytest.skip("this safetensors has no such type, so no file can have it")
     with pytest.raises(InputError, match="type that cannot be used"):
         load_model(folder)
 

@@ -129,7 +129,9 @@ def test_kill_9_at_any_moment_of_it_loses_nothing(tmp_path, volume):
     for index in range(4):
         strokes(tmp_path, volume, range(1, 40), index=index)
     rng = random.Random(0)
-    kept = []
+    with sqlite3.connect(tmp_path / "journal.sqlite") as db:
+        kept = [db.execute("SELECT count(*) FROM revisions").fetchone()[0]]
+    db.close()
     with subprocess.Popen([sys.executable, "-c", PRUNER, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         for _ in range(8):
             parent.stdin.write("\n")
