@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels, Layer, Shapes
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QWidget
 
 from napari_lungseg.corrections import as_box
 from napari_lungseg.errors import InputError
@@ -19,11 +17,11 @@ from napari_lungseg.widgets.correct.brush import Brush
 from napari_lungseg.widgets.correct.changes import Changes
 from napari_lungseg.widgets.correct.controls import NEW, CorrectControls
 from napari_lungseg.widgets.correct.limits import EditableRange
-from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.layers import UNIT, volume_from_layer
 from napari_lungseg.widgets.lookup import is_mask, result_with
 from napari_lungseg.widgets.mask_layer import MaskLayer
+from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.view import displayed_slice, displayed_step
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 WHAT = ("added", "removed", "relabelled")
 
 
-class CorrectWidget(QWidget):
+class CorrectWidget(Panel):
     """Correct a label layer, slice by slice or as a whole.
 
     Parameters
@@ -48,8 +46,7 @@ class CorrectWidget(QWidget):
     idle = Signal(str)
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer)
         # From now on all masks are saved.
         session_of(viewer, self)
         self.controls = CorrectControls(self._masks, self._others, self._shapes)
@@ -72,7 +69,7 @@ class CorrectWidget(QWidget):
         self._mask_changed()
 
     def _connect(self) -> None:
-        controls, layers, dims = self.controls, self.viewer.layers, self.viewer.dims
+        controls, dims = self.controls, self.viewer.dims
         controls.mask.changed.connect(self._mask_changed)
         controls.label.changed.connect(self._choose_label)
         for control in (controls.limited, controls.low, controls.high, controls.inside):
@@ -82,16 +79,10 @@ class CorrectWidget(QWidget):
         controls.undo.changed.connect(lambda: self._lungs is not None and self._lungs.undo())
         controls.redo.changed.connect(lambda: self._lungs is not None and self._lungs.redo())
         self._applying.ended.connect(self._tool_ended)
-        events = [
-            *((getattr(layers.events, name), self._layers_changed) for name in ("inserted", "removed", "reordered", "renamed")),
-            (layers.selection.events.active, self._follow),
-            *((getattr(dims.events, name), self._state_changed) for name in ("current_step", "order", "ndisplay")),
-        ]
-        for event, callback in events:
-            event.connect(callback)
-        documents_of(self.viewer).begun.connect(self._begun)
-        # Not a method of self: those are disconnected before they could hear of the end.
-        self.destroyed.connect(partial(_release, self, events))
+        self.listen_to_layers(self._layers_changed, self._begun)
+        self.listen(self.viewer.layers.selection.events.active, self._follow)
+        for event in (dims.events.current_step, dims.events.order, dims.events.ndisplay):
+            self.listen(event, self._state_changed)
 
     # ---- which mask
 
@@ -269,10 +260,6 @@ class CorrectWidget(QWidget):
             f"This slice: {', '.join(parts)}." if parts else "This slice: as the model left it.", given=result.is_touched(box)
         )
 
-
-def _release(widget: CorrectWidget, events: list[tuple[Any, Any]], *_: Any) -> None:
-    """Let go of the viewer once the window or the dock is closed."""
-    for event, callback in events:
-        event.disconnect(callback)
-    documents_of(widget.viewer).begun.disconnect(widget._begun)
-    widget._let_go()
+    def let_go(self) -> None:
+        """Let go of the mask with the window or the dock."""
+        self._let_go()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QVBoxLayout, QWi
 from napari_lungseg.metrics import TOLERANCE_MM
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.appearance import label_names
-from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.evaluate.display import Display, slice_dice
 from napari_lungseg.widgets.evaluate.error_layer import show_errors
 from napari_lungseg.widgets.evaluate.work import Comparison, Pair, compare, read_reference
@@ -23,6 +21,7 @@ from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, s
 from napari_lungseg.widgets.layers import layer_geometry
 from napari_lungseg.widgets.lookup import is_mask, result_holding
 from napari_lungseg.widgets.notices import show_error
+from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.saving.bar import MASK_FILES
 from napari_lungseg.widgets.tasks import Task, run_once
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
@@ -37,7 +36,7 @@ NO_TWO = "Open the reference from a file, or choose another label layer."
 CHANGED = "The masks have changed since: evaluate again."
 
 
-class EvaluateWidget(QWidget):
+class EvaluateWidget(Panel):
     """Compare a label layer with a reference.
 
     Parameters
@@ -50,8 +49,7 @@ class EvaluateWidget(QWidget):
     idle = Signal(str)
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer)
         self.compared: Comparison | None = None
         self.prediction = ComboBox(label="Prediction", choices=self._masks, tooltip="The mask that is judged.")
         self.reference = ComboBox(label="Reference", choices=self._masks, tooltip="The mask that is taken as true.")
@@ -106,15 +104,8 @@ class EvaluateWidget(QWidget):
         self.run.clicked.connect(self._pressed)
         self.display.clicked.connect(self.go)
         self.display.turned.connect(self._show_here)
-        layers = self.viewer.layers
-        self._events: list[tuple[Any, Any]] = [
-            *((getattr(layers.events, name), self._layers_changed) for name in ("inserted", "removed", "reordered", "renamed")),
-            (self.viewer.dims.events.current_step, self._show_here),
-        ]
-        for event, callback in self._events:
-            event.connect(callback)
-        documents_of(self.viewer).begun.connect(self._layers_changed)
-        self.destroyed.connect(partial(_release, self))
+        self.listen_to_layers(self._layers_changed)
+        self.listen(self.viewer.dims.events.current_step, self._show_here)
 
     # ---- which masks
 
@@ -256,10 +247,6 @@ class EvaluateWidget(QWidget):
         set_plain_tooltip(self.status, text)
         self.status.setVisible(bool(text))
 
-
-def _release(widget: EvaluateWidget, *_: Any) -> None:
-    """Let go of the viewer once the window or the dock is closed."""
-    for event, callback in widget._events:
-        event.disconnect(callback)
-    documents_of(widget.viewer).begun.disconnect(widget._layers_changed)
-    widget._unwatch()
+    def let_go(self) -> None:
+        """Hear of the masks no more."""
+        self._unwatch()

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels, Layer
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog
 
 from napari_lungseg.files import write_whole
 from napari_lungseg.measurement import Measurements, as_rows
 from napari_lungseg.tables import as_csv
-from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.lookup import image_of, is_image, is_mask
 from napari_lungseg.widgets.measure.controls import MeasureControls
 from napari_lungseg.widgets.measure.plots import area_curves, density_curves
 from napari_lungseg.widgets.measure.work import Chosen, measuring, reporting, saving
 from napari_lungseg.widgets.notices import show_error, show_info
+from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.tasks import Request, Task
 from napari_lungseg.widgets.view import displayed_step
@@ -37,7 +37,7 @@ SURFACE_FILES = "STL (*.stl);;Wavefront (*.obj);;PLY with colours (*.ply);;glTF 
 ENDING = ".stl"
 
 
-class MeasureWidget(QWidget):
+class MeasureWidget(Panel):
     """Measure a label layer and show it in 3-D.
 
     Parameters
@@ -50,8 +50,7 @@ class MeasureWidget(QWidget):
     idle = Signal(str)
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer)
         # From now on all masks are saved.
         session_of(viewer, self)
         self.controls = MeasureControls(self._masks, self._images)
@@ -71,7 +70,7 @@ class MeasureWidget(QWidget):
         self._mask_changed()
 
     def _connect(self) -> None:
-        controls, layers = self.controls, self.viewer.layers
+        controls = self.controls
         controls.mask.changed.connect(self._mask_changed)
         for button, slot in (
             (controls.run, self._measure),
@@ -81,15 +80,8 @@ class MeasureWidget(QWidget):
             (controls.save_surfaces, self._save_surfaces),
         ):
             button.clicked.connect(slot)
-        events = [
-            *((getattr(layers.events, name), self._layers_changed) for name in ("inserted", "removed", "reordered", "renamed")),
-            (layers.selection.events.active, self._follow),
-        ]
-        for event, callback in events:
-            event.connect(callback)
-        documents_of(self.viewer).begun.connect(self._layers_changed)
-        # Not a method of self: those are disconnected before they could hear of the end.
-        self.destroyed.connect(partial(_release, self, events))
+        self.listen_to_layers(self._layers_changed)
+        self.listen(self.viewer.layers.selection.events.active, self._follow)
 
     # ---- which mask
 
@@ -241,6 +233,10 @@ class MeasureWidget(QWidget):
         self._watched = None
         self.controls.tell(CHANGED)
 
+    def let_go(self) -> None:
+        """Hear of the mask no more."""
+        self._unwatch()
+
 
 def _set_features(mask: Labels, measured: Measurements) -> None:
     """Write a row for each label, beside the columns that the layer has already."""
@@ -256,11 +252,3 @@ def _set_features(mask: Labels, measured: Measurements) -> None:
         found = found.combine_first(kept[[name for name in kept if name not in found]])
     # Of labels without a row, the background's too, napari says under the cursor that it knows nothing.
     mask.features = found.reindex(sorted({0, *found.index})).rename_axis("index").reset_index()
-
-
-def _release(widget: MeasureWidget, events: list[tuple[Any, Any]], *_: Any) -> None:
-    """Let go of the viewer once the window or the dock is closed."""
-    for event, callback in events:
-        event.disconnect(callback)
-    documents_of(widget.viewer).begun.disconnect(widget._layers_changed)
-    widget._unwatch()

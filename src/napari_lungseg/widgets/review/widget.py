@@ -11,11 +11,11 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QHideEvent, QShortcut, QShowEvent
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, scrolled
 from napari_lungseg.widgets.keys import ModuleKeys
 from napari_lungseg.widgets.lookup import is_image, results_in
 from napari_lungseg.widgets.mask_layer import MaskLayer
+from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.review.cases import Cases
 from napari_lungseg.widgets.review.past import Past
 from napari_lungseg.widgets.review.reviewing import Reviewing
@@ -39,7 +39,7 @@ SHORTCUTS = {
 }
 
 
-class ReviewWidget(QWidget):
+class ReviewWidget(Panel):
     """Look at the slices in the order of their doubt, and accept or flag them.
 
     Parameters
@@ -52,8 +52,7 @@ class ReviewWidget(QWidget):
     finished = Signal()
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer)
         self.session = session_of(viewer, self)
         self.reviewing: Reviewing | None = None
         self.mask = ComboBox(label="Mask", choices=self._masks, tooltip="The mask to review; follows the layer that is selected.")
@@ -117,16 +116,9 @@ class ReviewWidget(QWidget):
         self.strip.clicked.connect(self._keys.take)
         for name, button in self.windows.items():
             button.clicked.connect(partial(self._set_window, name))
-        layers = self.viewer.layers
-        self._events: list[tuple[Any, Any]] = [
-            *((getattr(layers.events, name), self._layers_changed) for name in ("inserted", "removed", "renamed")),
-            (layers.selection.events.active, self._follow),
-            (self.viewer.dims.events.current_step, self._slice_changed),
-        ]
-        for event, callback in self._events:
-            event.connect(callback)
-        documents_of(self.viewer).begun.connect(self._layers_changed)
-        self.destroyed.connect(partial(_release, self))
+        self.listen_to_layers(self._layers_changed)
+        self.listen(self.viewer.layers.selection.events.active, self._follow)
+        self.listen(self.viewer.dims.events.current_step, self._slice_changed)
         for name in SHORTCUTS:
             getattr(preferences().review.events, name).connect(self._set_keys)
         self._set_keys()
@@ -292,6 +284,11 @@ class ReviewWidget(QWidget):
         super().hideEvent(event)
         self._keys.hidden()
 
+    def let_go(self) -> None:
+        """End the review with the window or the dock."""
+        if self.reviewing is not None:
+            self.reviewing.end()
+
 
 def _row(*buttons: QPushButton) -> QHBoxLayout:
     row = QHBoxLayout()
@@ -315,12 +312,3 @@ def _progress(reviewing: Reviewing) -> str:
         left = each * (count - done) / 60
         text += f" · {each:.0f} s a slice" + (f" · about {left:.0f} min left" if left >= 1 else "")
     return text + ("." if done < count else ": all done.")
-
-
-def _release(widget: ReviewWidget, *_: Any) -> None:
-    """Let go of the viewer once the window or the dock is closed."""
-    for event, callback in widget._events:
-        event.disconnect(callback)
-    documents_of(widget.viewer).begun.disconnect(widget._layers_changed)
-    if widget.reviewing is not None:
-        widget.reviewing.end()

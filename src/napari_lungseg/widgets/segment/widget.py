@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QWidget
 
 from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.steps import Step
 from napari_lungseg.volume import Array
-from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.library import ModelChoice
 from napari_lungseg.widgets.lookup import is_image, result_of
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.notices import show_error, show_warning
+from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.remask import MaskRequest
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.segment.controls import Controls
@@ -47,7 +46,7 @@ class ThresholdDrag:
     label: tuple[tuple[Any, ...], Array] | None = None
 
 
-class SegmentWidget(QWidget):
+class SegmentWidget(Panel):
     """Segment the lungs of an image layer and make its mask anew when threshold or post-processing change.
 
     Parameters
@@ -60,8 +59,7 @@ class SegmentWidget(QWidget):
     idle = Signal(str)
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer)
         self.controls = Controls(self._images)
         self._run: Run | None = None
         self._look: Look | None = None
@@ -84,23 +82,16 @@ class SegmentWidget(QWidget):
         self._model.failed.connect(self.controls.tell)
 
     def _connect(self) -> None:
-        controls, layers = self.controls, self.viewer.layers
+        controls = self.controls
         controls.image.changed.connect(self._image_changed)
         controls.run.changed.connect(self._pressed)
         controls.threshold.changed.connect(self._threshold_changed)
         controls.axis.changed.connect(lambda: controls.show_look(self._look))
         for step in controls.steps.values():
             step.changed.connect(lambda: self._rest.start(REST_MS))
-        events = [
-            *((getattr(layers.events, name), self._layers_changed) for name in ("inserted", "removed", "reordered", "renamed")),
-            (layers.selection.events.active, self._follow),
-            (self.viewer.dims.events.current_step, self._time_changed),
-        ]
-        for event, callback in events:
-            event.connect(callback)
-        documents_of(self.viewer).begun.connect(self._listen)
-        # Not a method of self: those are disconnected before they could hear of the end.
-        self.destroyed.connect(partial(_release, self, events))
+        self.listen_to_layers(self._layers_changed, self._listen)
+        self.listen(self.viewer.layers.selection.events.active, self._follow)
+        self.listen(self.viewer.dims.events.current_step, self._time_changed)
 
     # ---- which image
 
@@ -294,14 +285,10 @@ class SegmentWidget(QWidget):
         self.controls.tell(text)
         self.idle.emit(why)
 
-
-def _release(widget: SegmentWidget, events: list[tuple[Any, Any]], *_: Any) -> None:
-    """Let go of the viewer once the window or the dock is closed."""
-    for event, callback in events:
-        event.disconnect(callback)
-    documents_of(widget.viewer).begun.disconnect(widget._listen)
-    if widget._heard is not None:
-        widget._heard.stepped.disconnect(widget._stepped)
-    if widget._run is not None:
-        widget._run.ended.disconnect()
-        widget._run.stop("closed")
+    def let_go(self) -> None:
+        """End what is running with the window or the dock."""
+        if self._heard is not None:
+            self._heard.stepped.disconnect(self._stepped)
+        if self._run is not None:
+            self._run.ended.disconnect()
+            self._run.stop("closed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,9 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.forms import folded, form, shorten
 from napari_lungseg.widgets.lookup import is_image, is_mask, result_holding
+from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.texts import set_plain_tooltip
 from napari_lungseg.widgets.train.materials import FolderMaterials, LayerMaterials, Materials, WorkspaceMaterials
@@ -28,7 +27,7 @@ KINDS = [("These layers", "layers"), ("This workspace", "workspace"), ("A folder
 NAME_WIDTH = 260
 
 
-class ChooseForm(QWidget):
+class ChooseForm(Panel):
     """What to learn from: an image and its labels, the workspace, or a data set folder.
 
     Parameters
@@ -43,8 +42,8 @@ class ChooseForm(QWidget):
     changed = Signal()
 
     def __init__(self, viewer: napari.viewer.Viewer, session: Session) -> None:
-        super().__init__()
-        self._viewer, self._session = viewer, session
+        super().__init__(viewer)
+        self._session = session
         self._path: Path | None = None
         self._heard: Layer | None = None
         self.kind = ComboBox(label="Learn from", choices=KINDS, tooltip="Where corrected slices are taken from.")
@@ -65,12 +64,7 @@ class ChooseForm(QWidget):
         self.folder.clicked.connect(self._choose_folder)
         session.saved.connect(self._saved)
         session.opened.connect(self._saved)
-        events = [getattr(viewer.layers.events, name) for name in ("inserted", "removed", "renamed")]
-        for event in events:
-            event.connect(self._layers_changed)
-        documents_of(viewer).begun.connect(self._layers_changed)
-        # Not a method of self: those are disconnected before they could hear of the end.
-        self.destroyed.connect(partial(_release, self, events))
+        self.listen_to_layers(self._layers_changed)
         self._show()
         self._labels_chosen()
 
@@ -96,7 +90,7 @@ class ChooseForm(QWidget):
         labels, image = self.labels.value, self.image.value
         if labels is None or image is None:
             raise InputError("Open an image, segment it and correct some slices, or open labels beside it.")
-        result, step = result_holding(self._viewer, labels), displayed_step(self._viewer, labels)
+        result, step = result_holding(self.viewer, labels), displayed_step(self.viewer, labels)
         track = next((track for track in session.tracks if track.result is result and track.time_index == step), None)
         case = None if track is None else track.case
         background = int(self.background.value) if self.scribbles.value else None
@@ -116,10 +110,10 @@ class ChooseForm(QWidget):
             self.take_folder(Path(folder))
 
     def _masks(self, _: Any = None) -> list[Layer]:
-        return [layer for layer in reversed(self._viewer.layers) if is_mask(layer)]
+        return [layer for layer in reversed(self.viewer.layers) if is_mask(layer)]
 
     def _images(self, _: Any = None) -> list[Layer]:
-        return [layer for layer in reversed(self._viewer.layers) if is_image(layer)]
+        return [layer for layer in reversed(self.viewer.layers) if is_image(layer)]
 
     def _layers_changed(self, _: Any = None) -> None:
         self.labels.reset_choices()
@@ -133,8 +127,8 @@ class ChooseForm(QWidget):
         self._heard = labels
         if labels is not None:
             labels.events.paint.connect(self._painted)
-            result = result_holding(self._viewer, labels)
-            if result is not None and is_image(result.image) and result.image in self._viewer.layers:
+            result = result_holding(self.viewer, labels)
+            if result is not None and is_image(result.image) and result.image in self.viewer.layers:
                 self.image.value = result.image
         self.changed.emit()
 
@@ -162,11 +156,7 @@ class ChooseForm(QWidget):
         for part in (form(self.kind), self._layers, self.folder):
             layout.addWidget(part)
 
-
-def _release(chosen: ChooseForm, events: list[Any], *_: Any) -> None:
-    """Let go of the viewer once the window or the dock is closed."""
-    for event in events:
-        event.disconnect(chosen._layers_changed)
-    documents_of(chosen._viewer).begun.disconnect(chosen._layers_changed)
-    if chosen._heard is not None:
-        chosen._heard.events.paint.disconnect(chosen._painted)
+    def let_go(self) -> None:
+        """Hear of strokes no more."""
+        if self._heard is not None:
+            self._heard.events.paint.disconnect(self._painted)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QWidget
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.library import user_folder
@@ -19,6 +17,7 @@ from napari_lungseg.training.updates import EpochDone, Finished, Overview, Progr
 from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.library import LIBRARY, ModelChoice
 from napari_lungseg.widgets.notices import show_error, show_warning
+from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.train.accepting import accept, roll_back
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 REST_MS = 400
 
 
-class TrainWidget(QWidget):
+class TrainWidget(Panel):
     """Teach a model what was corrected, and choose between the two.
 
     Parameters
@@ -50,8 +49,7 @@ class TrainWidget(QWidget):
     counted = Signal()
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer)
         self.choose = ChooseForm(viewer, session_of(viewer, self))
         self.controls = TrainControls(self.choose)
         self.overview: Overview | None = None
@@ -99,8 +97,6 @@ class TrainWidget(QWidget):
             button.clicked.connect(slot)
         controls.verdict.accepted.connect(self._accept)
         controls.verdict.rolled_back.connect(self._roll_back)
-        # Not a method of self: those are disconnected before they could hear of the end.
-        self.destroyed.connect(partial(_release, self))
 
     @property
     def base(self) -> str | None:
@@ -280,10 +276,9 @@ class TrainWidget(QWidget):
         show_error(text)
         self._find_unfinished()
 
-
-def _release(widget: TrainWidget, *_: Any) -> None:
-    """End a run with the window or the dock; its checkpoint stays."""
-    widget._counting.leave()
-    if widget._run is not None:
-        widget._run.ended.disconnect()
-        widget._run.cancel()
+    def let_go(self) -> None:
+        """End a run with the window or the dock; its checkpoint stays."""
+        self._counting.leave()
+        if self._run is not None:
+            self._run.ended.disconnect()
+            self._run.cancel()
