@@ -15,7 +15,7 @@ from napari_lungseg.volume import Array
 from napari_lungseg.widgets.notices import show_warning
 from napari_lungseg.widgets.stretches import Stretches
 from napari_lungseg.widgets.tasks import Task
-from napari_lungseg.widgets.worker import Failed, sentence
+from napari_lungseg.widgets.worker import Failure, sentence
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class MaskRequest:
     settings: MaskSettings
     first: int
     step: Step | None
-    done: Callable[[int | Failed], None]
+    done: Callable[[int | Failure], None]
 
 
 class Remasker(QObject):
@@ -92,12 +92,12 @@ class Remasker(QObject):
     def _not_computed(self, text: str) -> None:
         request, self._latest = self._latest, None
         assert request is not None
-        request.done(Failed(text))
+        request.done(Failure(text))
 
     def _failed(self, request: MaskRequest, error: Exception) -> None:
         self._latest = None
         self.written.emit()
-        request.done(Failed(f"{sentence(error, 'Writing the mask')} Only a part of it was written."))
+        request.done(Failure(f"{sentence(error, 'Writing the mask')} Only a part of it was written."))
 
     def _all_written(self, request: MaskRequest, count: int, notes: tuple[str, ...]) -> None:
         self._latest = None

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Failed:
+class Failure:
     """The end, with one sentence for the person."""
 
     text: str

@@ -17,7 +17,7 @@ from napari_lungseg.widgets.correct.run import ToolRun
 from napari_lungseg.widgets.correct.work import gather
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.notices import show_warning
-from napari_lungseg.widgets.worker import Failed, sentence
+from napari_lungseg.widgets.worker import Failure, sentence
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -124,14 +124,14 @@ class Applying(QObject):
             self._result.edit_now(change.box, change.before, change.after, tool.label)
         self._end(_told(tool, change), "")
 
-    def _computed(self, made: Change | Failed | None) -> None:
+    def _computed(self, made: Change | Failure | None) -> None:
         """Write what was made of a volume."""
         run, result = self._run, self._result
         assert run is not None
         assert result is not None
         if not result.has_lungs(self._viewer):
             self._end("", "")
-        elif isinstance(made, Failed):
+        elif isinstance(made, Failure):
             self._refuse(made.text)
         elif made is None:
             self._end(_told(run.tool, None), "")

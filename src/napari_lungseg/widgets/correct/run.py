@@ -11,7 +11,7 @@ from napari_lungseg.edit.tool import Allowed, Change, Tool, Work, restricted
 from napari_lungseg.edit.tools import TOOLS
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.tasks import Request, Task
-from napari_lungseg.widgets.worker import Failed
+from napari_lungseg.widgets.worker import Failure
 
 
 class ToolRun(QObject):
@@ -31,7 +31,7 @@ class ToolRun(QObject):
 
     #: Steps done, steps in all.
     progressed = Signal(int, int)
-    #: What the tool makes of the labels: a Change, None for nothing, or Failed. Not sent once it was cancelled.
+    #: What the tool makes of the labels: a Change, None for nothing, or Failure. Not sent once it was cancelled.
     ended = Signal(object)
 
     def __init__(self, tool: Tool, work: Work, step: tuple[int, ...], allowed: Allowed | None) -> None:
@@ -43,7 +43,7 @@ class ToolRun(QObject):
         self._task.returned.connect(self._returned)
         self._limiting.returned.connect(self.ended)
         for task in (self._task, self._limiting):
-            task.failed.connect(lambda text: self.ended.emit(Failed(text)))
+            task.failed.connect(lambda text: self.ended.emit(Failure(text)))
 
     def start(self) -> None:
         """Begin."""

@@ -16,7 +16,7 @@ from napari_lungseg.volume import Array
 from napari_lungseg.widgets.appearance import label_names
 from napari_lungseg.widgets.evaluate.display import Display, slice_dice
 from napari_lungseg.widgets.evaluate.error_layer import show_errors
-from napari_lungseg.widgets.evaluate.work import Comparison, Pair, compare, read_reference
+from napari_lungseg.widgets.evaluate.work import Comparison, LayerPair, compare, read_reference
 from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, scrolled
 from napari_lungseg.widgets.layers import layer_geometry
 from napari_lungseg.widgets.lookup import is_mask, result_holding
@@ -65,7 +65,7 @@ class EvaluateWidget(Panel):
             step=0.5,
             tooltip="Distance up to which two surfaces count as one in the surface Dice.",
         )
-        self._pair: Pair | None = None
+        self._pair: LayerPair | None = None
         self._task = Task(self, "The evaluation")
         self._task.yielded.connect(self._read)
         self._task.returned.connect(self._ended)
@@ -174,7 +174,7 @@ class EvaluateWidget(Panel):
         self._task.run(compare, *pair, self.tolerance.value)
         self._watch()
 
-    def _read(self, pair: Pair) -> None:
+    def _read(self, pair: LayerPair) -> None:
         self._pair = pair
 
     def _failed(self, text: str) -> None:

@@ -51,17 +51,17 @@ class Comparison:
     in_mm: bool
 
 
-def compare(prediction: tuple[Labels, Step], reference: tuple[Labels, Step], tolerance_mm: float) -> Generator[Pair, None, Request]:
+def compare(prediction: tuple[Labels, Step], reference: tuple[Labels, Step], tolerance_mm: float) -> Generator[LayerPair, None, Request]:
     """Ask the engine to compare the volumes of two layers, each at a step of its time axes."""
     # napari takes it for the names of labels, and would halt the window to import it.
     import_module("pandas")
     found, known = _volume(*prediction), _volume(*reference)
-    yield Pair(*prediction, *reference, known.axial_axis, in_mm=found.spacing_known or known.spacing_known)
+    yield LayerPair(*prediction, *reference, known.axial_axis, in_mm=found.spacing_known or known.spacing_known)
     return Request("compare", (found, known, tolerance_mm))
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class LayerPair:
     """Two layers that are compared, each at a step of its time axes; otherwise as :class:`Comparison`."""
 
     prediction: Labels

@@ -12,7 +12,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.view import voxel_shape
-from napari_lungseg.widgets.worker import Failed, sentence
+from napari_lungseg.widgets.worker import Failure, sentence
 from napari_lungseg.workspace import Case, CaseSummary, Workspace, WorkspaceError, content_hash
 
 
@@ -110,7 +110,7 @@ class Search:
         self.cancelled = False
         self._workspace, self._shown, self._shapes = workspace, shown, shapes
 
-    def run(self) -> tuple[Search, list[Found] | Failed]:
+    def run(self) -> tuple[Search, list[Found] | Failure]:
         """All volumes of the image that could be known, each with what is known of it."""
         try:
             return self, self._find()
@@ -120,7 +120,7 @@ class Search:
             if isinstance(error, InputError) and not isinstance(error, WorkspaceError):
                 # Of an image that the modules cannot take nothing was saved; they say why when they are asked to.
                 return self, []
-            return self, Failed(sentence(error, f"Looking for saved work on {self.layer.name}"))
+            return self, Failure(sentence(error, f"Looking for saved work on {self.layer.name}"))
 
     def _find(self) -> list[Found]:
         saved = [summary for summary in self._workspace.cases() if summary.saved]

@@ -15,7 +15,7 @@ from napari_lungseg.widgets.saving.recognition import Found, Offer, Search
 from napari_lungseg.widgets.saving.tracking import Tracking
 from napari_lungseg.widgets.tasks import run_once
 from napari_lungseg.widgets.view import displayed_step, voxel_shape
-from napari_lungseg.widgets.worker import Failed, sentence
+from napari_lungseg.widgets.worker import Failure, sentence
 from napari_lungseg.workspace import Case, Saved, Workspace, damaged
 
 if TYPE_CHECKING:
@@ -103,12 +103,12 @@ class Recognition(QObject):
             search.cancelled = True
             self.searches.remove(search)
 
-    def _recognised(self, searched: tuple[Search, list[Found] | Failed]) -> None:
+    def _recognised(self, searched: tuple[Search, list[Found] | Failure]) -> None:
         search, found = searched
         if search not in self.searches:
             return
         self.searches.remove(search)
-        if isinstance(found, Failed):
+        if isinstance(found, Failure):
             show_warning(found.text)
             found = []
         if self._give_back(search.layer, found):
@@ -182,12 +182,12 @@ class Recognition(QObject):
             self.offers = [offer for offer in self.offers if offer not in offers]
             self.changed.emit()
 
-    def _loaded(self, loaded: tuple[Offer, Saved | Failed]) -> None:
+    def _loaded(self, loaded: tuple[Offer, Saved | Failure]) -> None:
         offer, saved = loaded
         if offer not in self.offers:
             return
         self.decline(offer)
-        if isinstance(saved, Failed):
+        if isinstance(saved, Failure):
             show_error(saved.text)
             return
         result = result_for(self._viewer, offer.layer, voxel_shape(offer.layer))
@@ -202,10 +202,10 @@ class Recognition(QObject):
             show_warning(f"Not all of {offer.case.name} is as it was saved: {damaged(saved.damage)}.")
 
 
-def _load(workspace: Workspace, offer: Offer) -> tuple[Offer, Saved | Failed]:
+def _load(workspace: Workspace, offer: Offer) -> tuple[Offer, Saved | Failure]:
     try:
         saved = workspace.load(offer.case)
         assert saved is not None
     except Exception as error:
-        return offer, Failed(sentence(error, f"Loading the work on {offer.layer.name}"))
+        return offer, Failure(sentence(error, f"Loading the work on {offer.layer.name}"))
     return offer, saved

@@ -21,7 +21,7 @@ from napari_lungseg.widgets.tasks import Request
 
 
 @dataclass(frozen=True)
-class Job:
+class SegmentJob:
     """One press of the button.
 
     Attributes
@@ -76,7 +76,7 @@ def look(layer: Layer, step: tuple[int, ...]) -> Look:
     return Look(volume.unit, volume.axial_axis, volume.shape)
 
 
-def request_prediction(job: Job) -> Generator[Stage | Volume, None, Request]:
+def request_prediction(job: SegmentJob) -> Generator[Stage | Volume, None, Request]:
     """Read the layer, as far as the model needs it at once, and ask the engine to predict from the displayed slice outward."""
     # napari takes it for the names of labels, and would halt the window for a second to import it.
     import_module("pandas")
@@ -105,7 +105,7 @@ def _is_in_memory(array: Any) -> bool:
     return isinstance(array, np.ndarray)
 
 
-def _range(job: Job, volume: Volume, displayed: int) -> tuple[int | None, int | None]:
+def _range(job: SegmentJob, volume: Volume, displayed: int) -> tuple[int | None, int | None]:
     """First slice, and the one after the last; None for all."""
     if isinstance(job.slices, tuple):
         return job.slices[0], job.slices[1] + 1

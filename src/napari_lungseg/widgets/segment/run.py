@@ -15,24 +15,24 @@ from napari_lungseg.steps import Step
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.lookup import result_for
 from napari_lungseg.widgets.mask_layer import MaskLayer
-from napari_lungseg.widgets.segment.reading import Job, Stage, request_prediction
+from napari_lungseg.widgets.segment.reading import SegmentJob, Stage, request_prediction
 from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.view import is_shown, voxel_shape
-from napari_lungseg.widgets.worker import Failed
+from napari_lungseg.widgets.worker import Failure
 from napari_lungseg.workspace import Source
 
 if TYPE_CHECKING:
     import napari.viewer
 
 #: Runs that may not be over; two at once on one image would write over each other.
-_runs: WeakSet[Run] = WeakSet()
+_runs: WeakSet[SegmentRun] = WeakSet()
 #: Shortest time, in milliseconds, between two refreshes of the canvas.
 REFRESH_MS = 100
 #: Shortest time, in seconds, between two reports of progress.
 PROGRESS_S = 0.1
 
 
-class Run(QObject):
+class SegmentRun(QObject):
     """Predict one volume and write it into its layers slice by slice.
 
     The engine only computes. Everything that arrives is written here, on the GUI thread, so that nothing more is
@@ -42,7 +42,7 @@ class Run(QObject):
     ----------
     viewer : napari.viewer.Viewer
         Where the layers are.
-    job : Job
+    job : SegmentJob
         What to segment.
     threshold : float
         Fraction above which a voxel is shown as lung until the mask is made; may be set at any time.
@@ -59,7 +59,7 @@ class Run(QObject):
     #: The end: None, or why it ended early. ``document`` holds what has been predicted, if anything.
     ended = Signal(object)
 
-    def __init__(self, viewer: napari.viewer.Viewer, job: Job, threshold: float, *, as_image: bool) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer, job: SegmentJob, threshold: float, *, as_image: bool) -> None:
         super().__init__()
         self.job = job
         self.threshold = threshold
@@ -164,9 +164,9 @@ class Run(QObject):
 
     def _failed(self, text: str) -> None:
         if not self.over:
-            self._end(Failed(text))
+            self._end(Failure(text))
 
-    def _end(self, reason: str | Failed | None) -> None:
+    def _end(self, reason: str | Failure | None) -> None:
         self.over = True
         self._refresh.stop()
         self._viewer.layers.events.removed.disconnect(self._check_layers)

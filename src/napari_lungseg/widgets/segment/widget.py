@@ -23,11 +23,11 @@ from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.remask import MaskRequest
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.segment.controls import Controls
-from napari_lungseg.widgets.segment.reading import Job, Look, look
-from napari_lungseg.widgets.segment.run import Run, is_running
+from napari_lungseg.widgets.segment.reading import Look, SegmentJob, look
+from napari_lungseg.widgets.segment.run import SegmentRun, is_running
 from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.view import displayed_slice, displayed_step, displayed_voxel
-from napari_lungseg.widgets.worker import Failed
+from napari_lungseg.widgets.worker import Failure
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -61,7 +61,7 @@ class SegmentWidget(Panel):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__(viewer)
         self.controls = Controls(self._images)
-        self._run: Run | None = None
+        self._run: SegmentRun | None = None
         self._look: Look | None = None
         self._began = 0.0
         self._drag: ThresholdDrag | None = None
@@ -149,7 +149,7 @@ class SegmentWidget(Panel):
         controls = self.controls
         if (result := result_of(layer)) is not None:
             result.remasker.forget()
-        job = Job(
+        job = SegmentJob(
             layer=layer,
             step=displayed_step(self.viewer, layer),
             unit=controls.chosen_unit(),
@@ -159,7 +159,7 @@ class SegmentWidget(Panel):
             slices=controls.chosen_slices(),
             displayed=displayed_voxel(self.viewer, layer),
         )
-        run = Run(self.viewer, job, controls.threshold.value / 100, as_image=controls.probability.value == "image layer")
+        run = SegmentRun(self.viewer, job, controls.threshold.value / 100, as_image=controls.probability.value == "image layer")
         run.told.connect(self.controls.tell)
         run.noticed.connect(show_warning)
         run.progressed.connect(controls.show_progress)
@@ -168,13 +168,13 @@ class SegmentWidget(Panel):
         controls.show_running(True)
         run.start()
 
-    def _ended(self, reason: str | Failed | None) -> None:
+    def _ended(self, reason: str | Failure | None) -> None:
         run, self._run = self._run, None
         assert run is not None
         self.controls.show_running(False)
         self.controls.run.enabled = self.controls.image.value is not None
-        why = reason.text if isinstance(reason, Failed) else reason or ""
-        if isinstance(reason, Failed):
+        why = reason.text if isinstance(reason, Failure) else reason or ""
+        if isinstance(reason, Failure):
             show_error(why)
         self.controls.tell(why)
         if run.result is None or run.document is None or not run.done or run.undone or not run.result.complete(self.viewer):
@@ -230,7 +230,7 @@ class SegmentWidget(Panel):
             self._drag = ThresholdDrag(result, document, document.begin("post-processing"))
         self._make_mask(result, document, self._drag.step, partial(self._mask_made, document))
 
-    def _make_mask(self, result: MaskLayer, document: MaskDocument, step: Step | None, done: Callable[[int | Failed], None]) -> None:
+    def _make_mask(self, result: MaskLayer, document: MaskDocument, step: Step | None, done: Callable[[int | Failure], None]) -> None:
         where = displayed_slice(self.viewer, result.image)
         first = where[0] if where and isinstance(where[0], int) else 0
         self.controls.tell("Making the mask …")
@@ -275,9 +275,9 @@ class SegmentWidget(Panel):
         self._show_settings()
         self.controls.tell(f"{'Done again' if forward else 'Undone'}: {step.cause}.")
 
-    def _mask_made(self, document: MaskDocument, made: int | Failed, text: str = "", why: str = "") -> None:
+    def _mask_made(self, document: MaskDocument, made: int | Failure, text: str = "", why: str = "") -> None:
         self._drag = None
-        if isinstance(made, Failed):
+        if isinstance(made, Failure):
             show_error(made.text)
             text = why = made.text
         elif made == 0:

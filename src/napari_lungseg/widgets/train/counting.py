@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_lungseg.library import find_model
 from napari_lungseg.widgets.tasks import Request, Task
 from napari_lungseg.widgets.train.materials import Materials
-from napari_lungseg.widgets.worker import Failed
+from napari_lungseg.widgets.worker import Failure
 
 if TYPE_CHECKING:
     from napari_lungseg.training.settings import TrainSettings
@@ -42,7 +42,7 @@ class Estimate:
 class Counting(QObject):
     """Answers the last question that was asked; one that comes meanwhile takes the place of the one before."""
 
-    #: A Progress, an Overview, an Estimate or Failed.
+    #: A Progress, an Overview, an Estimate or Failure.
     told = Signal(object)
 
     def __init__(self, parent: QObject) -> None:
@@ -70,7 +70,7 @@ class Counting(QObject):
         self.told.emit(Estimate(self._paces[self._question.pace]))
 
     def _failed(self, text: str) -> None:
-        self.told.emit(Failed(text))
+        self.told.emit(Failure(text))
 
 
 def _request(question: Question, timed: bool) -> Request:

@@ -18,7 +18,7 @@ from napari_lungseg.library import CARD_FILE, list_models, user_folder
 from napari_lungseg.run_files import PLAN, remove_files, remove_run, run_lock
 from napari_lungseg.widgets.tasks import Request, Task
 from napari_lungseg.widgets.train.materials import Materials
-from napari_lungseg.widgets.worker import Failed
+from napari_lungseg.widgets.worker import Failure
 
 if TYPE_CHECKING:
     from napari_lungseg.training.settings import TrainSettings
@@ -28,11 +28,11 @@ LOCK = ".training.lock"
 #: Seconds that a run waits for the one before, which may have to end its batch.
 WAIT_S = 15.0
 #: Runs whose engine has not let go yet: until then it must have somebody to tell, also after its window is gone.
-_held: set[Run] = set()
+_held: set[TrainRun] = set()
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainJob:
     """One press of the button.
 
     Attributes
@@ -59,19 +59,19 @@ class Job:
     settings: TrainSettings | None = None
 
 
-def request_training(job: Job) -> Request:
+def request_training(job: TrainJob) -> Request:
     """Read the layers to learn from, and ask the engine to train."""
     lock = user_folder_made() / LOCK
     materials = None if job.materials is None else job.materials.read()
     return Request("train", (lock, WAIT_S, job.folder, job.device, materials, job.base, job.preset, job.settings))
 
 
-class Run(QObject):
+class TrainRun(QObject):
     """A run, as the window sees it; it has an engine of its own.
 
     Parameters
     ----------
-    job : Job
+    job : TrainJob
         What to do.
     """
 
@@ -82,7 +82,7 @@ class Run(QObject):
     #: The engine has let go of the folder; only after this can the run be gone on with.
     released = Signal()
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: TrainJob) -> None:
         super().__init__()
         self.job = job
         self.over = self.paused = False
@@ -116,7 +116,7 @@ class Run(QObject):
         self._end(None)
 
     def _failed(self, text: str) -> None:
-        self._end(Failed(text))
+        self._end(Failure(text))
 
     def _released(self) -> None:
         # In the background: it waits for the process to end.
@@ -124,7 +124,7 @@ class Run(QObject):
         self.released.emit()
         _held.discard(self)
 
-    def _end(self, reason: str | Failed | None) -> None:
+    def _end(self, reason: str | Failure | None) -> None:
         if not self.over:
             self.over = True
             self.ended.emit(reason)

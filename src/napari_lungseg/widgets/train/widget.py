@@ -24,8 +24,8 @@ from napari_lungseg.widgets.train.accepting import accept, roll_back
 from napari_lungseg.widgets.train.controls import NEW, NEW_CHOICE, TrainControls
 from napari_lungseg.widgets.train.counting import Counting, Estimate, Question
 from napari_lungseg.widgets.train.input_form import ChooseForm
-from napari_lungseg.widgets.train.run import Job, Run, discard, free_name, unfinished_runs
-from napari_lungseg.widgets.worker import Failed
+from napari_lungseg.widgets.train.run import TrainJob, TrainRun, discard, free_name, unfinished_runs
+from napari_lungseg.widgets.worker import Failure
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -54,7 +54,7 @@ class TrainWidget(Panel):
         self.controls = TrainControls(self.choose)
         self.overview: Overview | None = None
         self.end: Finished | None = None
-        self._run: Run | None = None
+        self._run: TrainRun | None = None
         self._epochs: int | None = None
         self._unfinished: list[Path] = []
         self._counting = Counting(self)
@@ -129,7 +129,7 @@ class TrainWidget(Panel):
             materials, settings = self.choose.materials(), self.controls.train_settings()
         except InputError as error:
             self._counting.leave()
-            self._told(Failed(str(error)))
+            self._told(Failure(str(error)))
             return
         self._counting.ask(Question(materials, self.base, self.controls.preset.value, settings, self.controls.device.value))
 
@@ -138,7 +138,7 @@ class TrainWidget(Panel):
         if isinstance(told, Progress):
             if told.total > 1:
                 controls.overview.setText(f"{escape(told.text, quote=False)}: {told.done} of {told.total} …")
-        elif isinstance(told, Failed):
+        elif isinstance(told, Failure):
             self.overview = None
             controls.overview.setText(escape(told.text, quote=False))
             self.counted.emit()
@@ -171,12 +171,12 @@ class TrainWidget(Panel):
             show_error(str(error))
             return
         folder = user_folder() / free_name(self.base)
-        self._start(Job(folder, controls.device.value, materials, self.base, controls.preset.value, settings), settings.epochs)
+        self._start(TrainJob(folder, controls.device.value, materials, self.base, controls.preset.value, settings), settings.epochs)
 
-    def _start(self, job: Job, epochs: int | None = None) -> None:
+    def _start(self, job: TrainJob, epochs: int | None = None) -> None:
         self._counting.leave()
         self._epochs = epochs
-        self._run = run = Run(job)
+        self._run = run = TrainRun(job)
         run.updated.connect(self._updated)
         run.ended.connect(self._ended)
         run.released.connect(self._find_unfinished)
@@ -212,10 +212,10 @@ class TrainWidget(Panel):
             button.setEnabled(False)
         self.controls.tell("Stopping: the best epoch so far is compared with the model before …")
 
-    def _ended(self, reason: str | Failed | None) -> None:
+    def _ended(self, reason: str | Failure | None) -> None:
         self._run = None
-        text = reason.text if isinstance(reason, Failed) else reason or ""
-        if isinstance(reason, Failed):
+        text = reason.text if isinstance(reason, Failure) else reason or ""
+        if isinstance(reason, Failure):
             show_error(text)
         self.controls.tell(text)
         if self.end is not None:
@@ -266,7 +266,7 @@ class TrainWidget(Panel):
 
     def _go_on(self) -> None:
         if self._unfinished and self._run is None:
-            self._start(Job(self._unfinished[0], self.controls.device.value))
+            self._start(TrainJob(self._unfinished[0], self.controls.device.value))
 
     def _discard(self) -> None:
         if self._unfinished:

@@ -16,7 +16,7 @@ from napari_lungseg.widgets.view import displayed_step
 from napari_lungseg.widgets.views.compass import known_directions_in
 from napari_lungseg.widgets.views.surfaces import Shape, Surfaces, make_shape, shaping
 from napari_lungseg.widgets.watch import MaskWatch
-from napari_lungseg.widgets.worker import Failed
+from napari_lungseg.widgets.worker import Failure
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -108,9 +108,9 @@ class Solid(QObject):
         self._made([make_shape(*surface, self._world) for surface in surfaces])
 
     def _failed(self, text: str) -> None:
-        self._made(Failed(text))
+        self._made(Failure(text))
 
-    def _made(self, shapes: list[Shape] | Failed) -> None:
+    def _made(self, shapes: list[Shape] | Failure) -> None:
         mask, self._making = self._making, None
         assert mask is not None
         wanted, self._wanted = self._wanted, None
@@ -119,7 +119,7 @@ class Solid(QObject):
             self._make(wanted)
             return
         self.making.emit(False)
-        if isinstance(shapes, Failed):
+        if isinstance(shapes, Failure):
             self._forget()
             show_error(shapes.text)
         elif mask in self._viewer.layers:
@@ -128,7 +128,7 @@ class Solid(QObject):
             self._drop([layer for layer in before if layer not in self._surfaces.layers])
             if wanted is not None:
                 self._stage()
-        self.made.emit(shapes.text if isinstance(shapes, Failed) else "")
+        self.made.emit(shapes.text if isinstance(shapes, Failure) else "")
         if self._of is not None and self._watch is None:
             self.outdated.emit()
 
