@@ -81,6 +81,14 @@ def test_probability_and_report_lie_beside_the_labels(run, scan, model):
     assert "in HU" in record["why_unit"]
 
 
+def test_what_the_numbers_mean_can_be_said(run, scan, model):
+    status, _, _ = run("segment", scan, "-o", "x.nii.gz", "--model", model, "--unit", "arbitrary", "--report", "run.json")
+    assert status == 0
+    (record,) = json.loads(Path("run.json").read_text())["runs"]
+    assert (record["unit"], record["why_unit"]) == ("arbitrary", "The person said so.")
+    assert run("segment", scan, "-o", "y.nii.gz", "--model", model, "--unit", "grey")[0] == 2
+
+
 def test_the_volume_of_each_class_is_told_by_its_name(run, scan, tmp_path):
     folder = save_model(two_class_model(), tmp_path / "two")
     status, out, _ = run("segment", scan, "-o", "x.nii.gz", "--model", folder, "--report", "run.json")

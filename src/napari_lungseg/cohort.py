@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,7 @@ from napari_lungseg.files import make_folder, write_whole
 from napari_lungseg.formats import check_target, read, write
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.model import DEFAULT_MODEL, load_model
+from napari_lungseg.volume import Unit
 
 if TYPE_CHECKING:
     from napari_lungseg.model import Model
@@ -49,6 +50,8 @@ class CohortSettings:
         Which image of a scan, where there are several; as for :func:`napari_lungseg.read`.
     fill_gaps : bool
         Interpolate where DICOM slices are missing or unevenly spaced.
+    unit : {"HU", "arbitrary"} or None
+        What the numbers mean; None to tell it from the file and the numbers.
     """
 
     model: str = DEFAULT_MODEL
@@ -57,6 +60,7 @@ class CohortSettings:
     jobs: int = 1
     series: str | None = None
     fill_gaps: bool = False
+    unit: Unit | None = None
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
@@ -158,6 +162,8 @@ def segment_file(
     from napari_lungseg.segmentation import segment
 
     volume = read(task.source, series=settings.series, fill_gaps=settings.fill_gaps)
+    if settings.unit is not None:
+        volume = replace(volume, unit=settings.unit, why_unit="The person said so.")
     for target in filter(None, (task.labels, task.probability)):
         check_target(target, volume.shape, task.source)
     result = segment(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +29,7 @@ def segment(
     jobs: Annotated[int, typer.Option(help="Scans at a time, each in a process of its own.")] = 1,
     series: Annotated[str | None, typer.Option(help="Which series (number or description) or point of time, if several.")] = None,
     fill_gaps: Annotated[bool, typer.Option("--fill-gaps", help="Interpolate where DICOM slices are missing or uneven.")] = False,
+    unit: Annotated[Literal["HU", "arbitrary"] | None, typer.Option(help="What the numbers mean, where it is told wrongly.")] = None,
 ) -> int:
     """Segment the lungs: label 1 is the right lung, 2 the left. Other models have the labels of their cards."""
     from tqdm import tqdm
@@ -39,7 +40,7 @@ def segment(
     from napari_lungseg.mask import MaskSettings
 
     mask = MaskSettings.without_postprocessing(threshold) if no_postprocess else MaskSettings(threshold=threshold)
-    settings = CohortSettings(model, device, mask, jobs, series, fill_gaps)
+    settings = CohortSettings(model, device, mask, jobs, series, fill_gaps, unit)
     if report is not None:
         new_path(report)
     tasks, unusable = plan_batch(inputs, output, save_probability=save_probability)
