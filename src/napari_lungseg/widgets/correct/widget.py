@@ -108,7 +108,7 @@ class CorrectWidget(Panel):
 
     def _mask_changed(self) -> None:
         """Let go of one mask and take up another."""
-        self._let_go()
+        self._drop_mask()
         layer, text = self.controls.mask.value, ""
         if layer is None:
             text = "Segment an image first, or add a labels layer."
@@ -133,7 +133,7 @@ class CorrectWidget(Panel):
         self._toggle_changes()
         self._list_labels()
 
-    def _let_go(self) -> None:
+    def _drop_mask(self) -> None:
         self._brush.hold(None)
         self._applying.hold(None)
         self._listing.forget()
@@ -262,4 +262,4 @@ class CorrectWidget(Panel):
 
     def let_go(self) -> None:
         """Let go of the mask with the window or the dock."""
-        self._let_go()
+        self._drop_mask()
