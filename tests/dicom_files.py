@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,3 +150,13 @@ def packed(plain: Path, path: Path, syntax: str, encode: Callable[[np.ndarray], 
     file.file_meta.TransferSyntaxUID = syntax
     file.save_as(path)
     return path
+
+
+def with_zeros_behind(path: Path) -> None:
+    """Add four gigabytes of zeros, packed, behind the pixels of a deflated file."""
+    whole = path.read_bytes()
+    start = 144 + int.from_bytes(whole[140:144], "little")
+    deflater = zlib.compressobj(wbits=-15)
+    parts = zlib.decompress(whole[start:], -15), bytes(1 << 24)
+    pixels, zeros = (deflater.compress(part) + deflater.flush(zlib.Z_FULL_FLUSH) for part in parts)
+    path.write_bytes(whole[:start] + pixels + zeros * 256 + deflater.flush())

@@ -39,3 +39,16 @@ def write_series() -> Callable[..., np.ndarray]:
 def write_enhanced() -> WriteFile:
     """Writes slices into one enhanced multi-frame file, each frame with its own slope and intercept."""
     return write_multi_frame
+
+
+@pytest.fixture
+def little_memory():
+    """So little that a promise of gigabytes cannot be kept."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if Path("/proc/self/statm").exists() else 0
+    if not used:
+        pytest.skip("how much memory is in use is not told here")
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)

@@ -10,7 +10,7 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import PATIENT
+from dicom_files import PATIENT, with_zeros_behind
 from pydicom.sr.codedict import codes
 
 from napari_lungseg.errors import InputError
@@ -288,6 +288,37 @@ def test_slices_that_lie_absurdly_far_apart_are_refused_before_memory_is_asked_f
     file = pydicom.dcmread(path)
     x, y, _ = file.PerFrameFunctionalGroupsSequence[-1].PlanePositionSequence[0].ImagePositionPatient
     file.PerFrameFunctionalGroupsSequence[-1].PlanePositionSequence[0].ImagePositionPatient = [x, y, 3e6 + 1]
+    file.save_as(path)
+    with pytest.raises(InputError, match=r"lungs\.dcm"):
+        read(path)
+
+
+def deflated(path):
+    file = pydicom.dcmread(path)
+    file.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    file.save_as(path)
+    return path
+
+
+def test_a_deflated_segmentation_is_inflated_no_further_than_its_frames_reach(series, tmp_path, little_memory):
+    labels = halves(read(series))
+    path = deflated(write(labels, tmp_path / "lungs.dcm", source=series))
+    assert_same_labels(read(path), labels)
+    with_zeros_behind(path)
+    assert_same_labels(read(path), labels)
+
+
+def test_the_heads_of_a_deflated_series_are_inflated_no_further_than_heads_reach(series, tmp_path, little_memory):
+    labels = halves(read(series))
+    for path in series.iterdir():
+        with_zeros_behind(deflated(path))
+    assert_same_labels(read(write(labels, tmp_path / "lungs.dcm", source=series)), labels)
+
+
+def test_frames_that_the_file_cannot_hold_are_refused_before_memory_is_asked_for(series, tmp_path, little_memory):
+    path = write(halves(read(series)), tmp_path / "lungs.dcm", source=series)
+    file = pydicom.dcmread(path)
+    file.Rows = file.Columns = 65535
     file.save_as(path)
     with pytest.raises(InputError, match=r"lungs\.dcm"):
         read(path)

@@ -22,7 +22,7 @@ from napari_lungseg.errors import InputError, reading
 from napari_lungseg.formats.choice import choose
 from napari_lungseg.formats.dicom import is_dicom_path, stacks_in
 from napari_lungseg.formats.dicom.headers import Frame
-from napari_lungseg.formats.dicom.part10 import opened
+from napari_lungseg.formats.dicom.part10 import HEAD, opened
 from napari_lungseg.formats.segnrrd import LUNG_SIDES, LUNGS, lung_names
 from napari_lungseg.volume import Array, Volume
 
@@ -73,6 +73,8 @@ _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 _HALF = 0.5
 #: A volume has no more slices than this.
 _MOST_SLICES = 10_000
+#: How many times smaller than its pixels a file can be at most; empty frames, each with a header of its own, pack well.
+_MOST_PACKED = 10_000
 #: Of labels that cannot be written so many are named.
 _MOST_NAMED = 3
 #: Slices may lie so far outside the mask's outermost voxel centres, in voxels.
@@ -102,7 +104,8 @@ def read_dicom_seg(path: Path) -> tuple[Volume, dict[int, str]]:
     from highdicom.seg import segread
 
     with reading(path, f"{path} is damaged, or no DICOM-SEG of a volume; export it again, or as .seg.nrrd."):
-        file = segread(path)
+        with opened(path, _room(path)) as stream:
+            file = segread(stream)
         geometry = file.get_volume_geometry()
         # Slices that the file leaves out are filled in: two that lie far apart would make any number of them.
         if geometry is not None and geometry.spatial_shape[0] > _MOST_SLICES:
@@ -117,6 +120,17 @@ def read_dicom_seg(path: Path) -> tuple[Volume, dict[int, str]]:
             found = file.get_volume(combine_segments=True, skip_overlap_checks=True)
             labels = found.array
     return Volume(labels, found.affine), names
+
+
+def _room(path: Path) -> int:
+    """Give how long a file is once it is inflated, by what it says of its frames (ValueError where it cannot hold these)."""
+    with opened(path) as stream:
+        head = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=["BitsAllocated", "Columns", "NumberOfFrames", "Rows"])
+        start, there = stream.tell(), path.stat().st_size
+    pixels = head.Rows * head.Columns * int(head.NumberOfFrames) * head.BitsAllocated // 8
+    if pixels > _MOST_PACKED * there:
+        raise ValueError(f"{pixels} bytes of pixels promised in {there}")
+    return start + pixels + HEAD
 
 
 def _check_highdicom() -> None:
@@ -239,7 +253,8 @@ def _description(number: int, name: str) -> SegmentDescription:
 
 
 def _without_patient(path: Path) -> pydicom.Dataset:
-    data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_NEEDED))
+    with opened(path) as stream:
+        data = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(_NEEDED))
     for keyword in _EMPTY:
         setattr(data, keyword, None)
     return data

@@ -20,8 +20,8 @@ from pydicom import uid
 #: The transfer syntax of a deflated file in its meta information, and what is put in its place once it is inflated.
 _DEFLATED = b"\x02\x00\x10\x00UI\x16\x001.2.840.10008.1.2.1.99"
 _PLAIN = b"\x02\x00\x10\x00UI\x16\x001.2.840.10008.1.2.1\0\0\0"
-#: Meta information lies within so many bytes, and a header within so many.
-_META, HEAD = 4096, 1 << 24
+#: Meta information lies within so many bytes, and a header, which lists all frames, within so many.
+_META, HEAD = 4096, 1 << 26
 #: Groups with which a dataset may begin: file meta information, or identification.
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 _PIXELS = (0x7FE0, 0x0010)
