@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+import pytest
 from napari.layers import Surface
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
@@ -106,6 +107,32 @@ def test_a_stroke_in_any_view_is_one_of_the_masks_own(four):
     np.testing.assert_array_equal(four.mask.data, SIDES)
     four.mask.redo()
     assert (four.mask.data != SIDES).sum() == 5
+
+
+@pytest.mark.parametrize("tool", ["stroke", "polygon"])
+def test_what_is_painted_in_a_view_is_taken_up_before_anything_else_happens(four, tool):
+    """Otherwise the autosave, which looks for changes that nobody told of, may come first."""
+    four.correct(four.mask)
+    four.mask.selected_label = 2
+    copy, result, told = four.four_up.coronal.layers["lungs"], result_holding(four.viewer, four.mask), []
+    result.changed.connect(lambda box, cause: told.append(cause))
+    for row in (10, 20):
+        if tool == "stroke":
+            copy.brush_size = 1
+            with copy.block_history():
+                for index in (2, 3, 4):
+                    copy.paint((index, row, 30), 2)
+        else:
+            copy.paint_polygon([[2, row, 30], [4, row, 30], [4, row, 36]], 2)
+    assert set(told) == {"paint"}
+    assert not result.document(()).has_unseen()
+    painted = four.mask.data.copy()
+    assert (painted[2:5, 20, 30] == 2).all()
+    four.mask.undo()
+    assert (four.mask.data[:, 20] == SIDES[:, 20]).all()
+    np.testing.assert_array_equal(four.mask.data[:, 10], painted[:, 10])
+    four.mask.undo()
+    np.testing.assert_array_equal(four.mask.data, SIDES)
 
 
 def test_what_changes_in_the_window_is_seen_in_the_other_views(four):

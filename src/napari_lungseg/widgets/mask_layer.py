@@ -227,7 +227,7 @@ class MaskLayer:
         self.lungs = lungs
         self._begin(lungs.data)
         replace_undo(lungs, self.undo, self.redo)
-        self._strokes = Strokes(lungs, self._take_up)
+        self._strokes = Strokes(lungs, self.take_up)
         lungs.events.data.connect(self._data_replaced)
 
     def let_go(self) -> None:
@@ -328,8 +328,8 @@ class MaskLayer:
         self.stepped.emit(step, forward)
         self.refresh()
 
-    def _take_up(self, box: Box | None) -> bool:
-        """Take up what was painted in a box, where that is allowed; tells whether there was anything."""
+    def take_up(self, box: Box | None) -> bool:
+        """Take up what was painted in a box of the layer, where that is allowed; tells whether there was anything."""
         if not self._fits():
             return False
         assert self.lungs is not None

@@ -10,6 +10,7 @@ from napari.layers import Layer
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QPushButton, QVBoxLayout, QWidget
 
+from napari_lungseg.annotation.document import MODEL_CAUSES
 from napari_lungseg.errors import InputError
 from napari_lungseg.widgets.forms import folded, form, shorten
 from napari_lungseg.widgets.lookup import is_image, is_mask, result_holding
@@ -45,7 +46,8 @@ class ChooseForm(Panel):
         super().__init__(viewer)
         self._session = session
         self._path: Path | None = None
-        self._heard: Layer | None = None
+        #: What tells of strokes on the chosen labels, and who hears it.
+        self._heard: tuple[Any, Any] | None = None
         self.kind = ComboBox(label="Learn from", choices=KINDS, tooltip="Where corrected slices are taken from.")
         self.labels = ComboBox(label="Labels", choices=self._masks, tooltip="The corrected mask.")
         self.image = ComboBox(label="Image", choices=self._images, tooltip="The image that the labels belong to.")
@@ -122,18 +124,27 @@ class ChooseForm(Panel):
 
     def _labels_chosen(self, _: Any = None) -> None:
         labels = self.labels.value
-        if self._heard is not None:
-            self._heard.events.paint.disconnect(self._painted)
-        self._heard = labels
+        self._hear_no_more()
         if labels is not None:
-            labels.events.paint.connect(self._painted)
             result = result_holding(self.viewer, labels)
+            self._heard = (labels.events.paint, self._painted) if result is None else (result.changed, self._edited)
+            self._heard[0].connect(self._heard[1])
             if result is not None and is_image(result.image) and result.image in self.viewer.layers:
                 self.image.value = result.image
         self.changed.emit()
 
+    def _hear_no_more(self) -> None:
+        if self._heard is not None:
+            signal, heard = self._heard
+            signal.disconnect(heard)
+        self._heard = None
+
     def _painted(self, _: Any = None) -> None:
         self.changed.emit()
+
+    def _edited(self, _: Any, cause: str) -> None:
+        if cause not in MODEL_CAUSES:
+            self.changed.emit()
 
     def _saved(self, *_: Any) -> None:
         self.changed.emit()
@@ -158,5 +169,4 @@ class ChooseForm(Panel):
 
     def let_go(self) -> None:
         """Hear of strokes no more."""
-        if self._heard is not None:
-            self._heard.events.paint.disconnect(self._painted)
+        self._hear_no_more()

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import QObject, QTimer
 
+from napari_lungseg.steps import Box
 from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.lookup import result_holding
+from napari_lungseg.widgets.napari_compat import Strokes
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -155,6 +157,7 @@ class _Pair:
         data, keywords, kind = layer.as_layer_data_tuple()
         # The metadata hold what belongs to the original alone.
         self.copy: Layer = Layer.create(data, keywords | {"metadata": {}}, kind)
+        self._strokes: Strokes | None = None
         self._busy = False
         self._displayed = self._what_is_displayed()
         self._connections: list[tuple[Any, Callable[..., None]]] = [
@@ -173,14 +176,16 @@ class _Pair:
             self._connections += [
                 (layer.events.paint, self._tell_changed),
                 (layer.events.labels_update, self._tell_changed),
-                (self.copy.events.paint, self._painted),
             ]
+            self._strokes = Strokes(self.copy, self._painted)
         for event, callback in self._connections:
             event.connect(callback)
 
     def close(self) -> None:
         for event, callback in self._connections:
             event.disconnect(callback)
+        if self._strokes is not None:
+            self._strokes.close()
 
     def allow(self, editable: bool) -> None:
         """Let the copy be painted, or not."""
@@ -215,10 +220,9 @@ class _Pair:
         dims = self._viewer.dims
         return dims.order, dims.ndisplay, tuple(dims.point[axis] for axis in dims.not_displayed), self.layer.visible
 
-    def _painted(self, event: Any) -> None:
-        # napari tells of some strokes before it writes them.
-        QTimer.singleShot(0, partial(self._tell_painted, event.value))
-
-    def _tell_painted(self, strokes: Any) -> None:
-        self.layer.events.paint(value=strokes)
-        self.layer.refresh(extent=False)
+    def _painted(self, box: Box | None) -> bool:
+        result = result_holding(self._viewer, self.layer)
+        found = result is not None and result.take_up(box)
+        if found:
+            self.layer.refresh(extent=False)
+        return found
