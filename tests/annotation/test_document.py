@@ -245,3 +245,20 @@ def test_no_order_of_changes_undo_and_redo_goes_wrong(sequence):
         np.testing.assert_array_equal(document.corrections.origin & PERSON != 0, (oracle.person >= 0) | (oracle.accepted >= 0))
         assert document.making.settings.threshold == oracle.threshold
         assert [document.state(index) for index in range(SHAPE[0])] == [oracle.state(index) for index in range(SHAPE[0])]
+
+
+def test_a_copy_keeps_the_mask_as_it_was_when_both_go_on(document):
+    document.put_predicted((0,), PredictedSlice(0, 0, np.full(SHAPE[1:], 30, np.uint8), 1, 3), 0.5, None)
+    document.labels[1, 2, 3] = 2
+    document.take_up()
+    before = [document.planes(index) for index in range(3)]
+    copy = document.copy()
+    document.labels[:] = 1
+    document.take_up()
+    made(document, masks(2), 0.9)
+    for index, (labels, origin) in enumerate(before):
+        np.testing.assert_array_equal(copy.planes(index)[0], labels)
+        np.testing.assert_array_equal(copy.planes(index)[1], origin)
+    assert (copy.plane(copy.percent, 0) == 30).all()
+    assert copy.source.settings["threshold"] == 0.5
+    assert (copy.axis, copy.slices, copy.predicted) == (document.axis, document.slices, True)

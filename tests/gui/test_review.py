@@ -177,14 +177,14 @@ def test_the_next_case_of_a_folder_opens_and_is_segmented_by_itself(open_desk, t
     desk.wait(lambda: review.session.workspace is not None)
     review.cases.open_folder(folder)
     for name in ("one", "two"):
-        desk.wait(lambda name=name: review.reviewing is not None and review.reviewing.track.result.image.name == name)
-        desk.wait(lambda: not desk.widget._run and review.reviewing.track.lungs.data.any())
+        desk.wait(lambda name=name: review.reviewing is not None and review.reviewing.result.image.name == name)
+        desk.wait(lambda: not desk.widget._run and review.reviewing.result.lungs.data.any())
         assert len(desk.viewer.layers) == 3
         for _ in range(2):
             review.accept_slice()
     desk.wait(lambda: all(review.cases.list.item(row).text().startswith("✓") for row in range(2)))
     review.cases.go(0)
-    desk.wait(lambda: review.reviewing is not None and review.reviewing.track.result.image.name == "one")
+    desk.wait(lambda: review.reviewing is not None and review.reviewing.result.image.name == "one")
     desk.wait(lambda: len(review.reviewing.reviewed) == 2)
 
 

@@ -146,6 +146,21 @@ class MaskDocument:
         """The slices that a box reaches."""
         return range(box[self.axis].start, box[self.axis].stop) if len(box) == 3 else range(1)
 
+    def plane(self, array: Array, index: int) -> Array:
+        """Copy one slice of an array on the grid of the mask."""
+        return array.copy() if array.ndim == 2 else array.take(index, self.axis)
+
+    def planes(self, index: int) -> tuple[Array, Array]:
+        """Copy the labels of one slice, and whose they are."""
+        return self.plane(self.labels, index), self.plane(self.corrections.origin, index)
+
+    def copy(self) -> MaskDocument:
+        """Keep the mask as it is now in a document of its own, without what can be undone."""
+        copy = MaskDocument(self.labels.copy(), self.probability, percent=self.percent.copy(), time_index=self.time_index)
+        copy.corrections.origin[...] = self.corrections.origin
+        copy.axis, copy.predicted, copy.making = self.axis, self.predicted, self.making
+        return copy
+
     # ---- what a person set
 
     def take_up(

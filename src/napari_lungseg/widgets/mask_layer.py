@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,8 +46,8 @@ class MaskLayer:
         Shape of its voxels, time axes included, colours not.
     """
 
-    #: Labels have changed: the box, and why.
-    changed = Signal(tuple, str)
+    #: Labels have changed: the box, why, and the document.
+    changed = Signal(tuple, str, MaskDocument)
     #: A step was undone (False) or done again (True).
     stepped = Signal(Step, bool)
     #: There is a layer of the mask now, or labels were restored.
@@ -96,14 +97,18 @@ class MaskLayer:
         for time_index in np.ndindex(self.shape[:-3]):
             grid = volume_from_layer(self.image, time_index, "arbitrary")
             known = MaskDocument(labels[time_index], grid, percent=self._percent[time_index], beside=known, time_index=time_index)
-            known.changed.connect(lambda box, cause, at=time_index: self.changed.emit(self._in_layer(at, box), cause))
+            known.changed.connect(partial(self._changed, known))
             known.remade.connect(self._name_labels)
             self.documents[time_index] = known
         # All of them are told of each step; the last one when all have made it.
         assert known is not None
         known.stepped.connect(self._stepped)
 
-    def _in_layer(self, time_index: TimeIndex, box: Box) -> Box:
+    def _changed(self, document: MaskDocument, box: Box, cause: str) -> None:
+        self.changed.emit(self.in_layer(document.time_index, box), cause, document)
+
+    def in_layer(self, time_index: TimeIndex, box: Box) -> Box:
+        """A box of one time point in the layer's axes."""
         return (*(slice(index, index + 1) for index in time_index), *box)
 
     def parts(self, box: Box | None) -> Iterator[tuple[MaskDocument, Box | None]]:
@@ -220,7 +225,8 @@ class MaskLayer:
         self._named = ClassLabels().names_by_label()
         self._take(lungs)
         self.begun.emit()
-        self.changed.emit(as_box((), self.shape), IMPORT)
+        for document in self.documents.values():
+            document.changed.emit(as_box((), document.labels.shape), IMPORT)
 
     def _take(self, lungs: Labels) -> None:
         self.let_go()
@@ -346,7 +352,7 @@ class MaskLayer:
         assert limit is not None
 
         def allowed(box: Box) -> npt.NDArray[np.bool_]:
-            whole = self._in_layer(document.time_index, box)
+            whole = self.in_layer(document.time_index, box)
             return limit(whole, self.seen(whole)).reshape([part.stop - part.start for part in box])
 
         return allowed

@@ -5,8 +5,9 @@ from __future__ import annotations
 from qtpy.QtWidgets import QListWidget, QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.widgets.notices import show_error
+from napari_lungseg.widgets.review.reviewing import Reviewing
 from napari_lungseg.widgets.saving.session import Session
-from napari_lungseg.widgets.saving.track import Track
+from napari_lungseg.widgets.saving.target import SaveTarget
 from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.texts import plain_label
 from napari_lungseg.workspace import Labelled, Revision
@@ -32,7 +33,7 @@ class Past(QWidget):
         self._none = plain_label(NONE_YET)
         self._none.setWordWrap(True)
         self._session = session
-        self._track: Track | None = None
+        self._reviewing: Reviewing | None = None
         self._index = 0
         self._revisions: list[Revision] = []
         self._reading, self._fetching = Task(self, "Reading the earlier states"), Task(self, "Bringing the state back")
@@ -49,22 +50,22 @@ class Past(QWidget):
         session.saved.connect(self._saved)
         self._show([], NONE_YET)
 
-    def show_slice(self, track: Track | None, index: int) -> None:
-        """List the states of a slice; of none where there is no track."""
-        if (track, index) != (self._track, self._index):
-            self._track, self._index = track, index
+    def show_slice(self, reviewing: Reviewing | None, index: int) -> None:
+        """List the states of a slice; of none where nothing is reviewed."""
+        if (reviewing, index) != (self._reviewing, self._index):
+            self._reviewing, self._index = reviewing, index
             self._fetching.forget()
             self._show([], NONE_YET)
             self._read()
 
-    def _saved(self, track: Track, indices: list[int]) -> None:
-        if track is self._track and self._index in indices:
+    def _saved(self, target: SaveTarget, indices: list[int]) -> None:
+        if self._reviewing is not None and target is self._reviewing.target and self._index in indices:
             self._read()
 
     def _read(self) -> None:
-        workspace, track = self._session.workspace, self._track
-        if workspace is not None and track is not None and track.case is not None:
-            self._reading.run(workspace.revisions, track.case, self._index)
+        workspace, case = self._session.workspace, None if self._reviewing is None else self._reviewing.target.case
+        if workspace is not None and case is not None:
+            self._reading.run(workspace.revisions, case, self._index)
         else:
             self._reading.forget()
 
@@ -92,8 +93,9 @@ class Past(QWidget):
             self._fetching.run(workspace.slice_at, self._revisions[row].id)
 
     def _fetched(self, found: Labelled) -> None:
-        track = self._track
-        if track is not None:
-            box = track.box(self._index)
-            before = track.document.labels[track.document.box(self._index)].copy()
-            track.result.edit(box, before, found.labels.astype(before.dtype).reshape(before.shape), "brought back", lambda: None)
+        if self._reviewing is not None:
+            document, result = self._reviewing.document, self._reviewing.result
+            box = document.box(self._index)
+            before = document.labels[box].copy()
+            after = found.labels.astype(before.dtype).reshape(before.shape)
+            result.edit(result.in_layer(document.time_index, box), before, after, "brought back", lambda: None)

@@ -11,9 +11,9 @@ from napari_lungseg.review import next_slice
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.widgets.mask_layer import MaskLayer, TimeIndex
 from napari_lungseg.widgets.notices import show_warning
 from napari_lungseg.widgets.saving.session import Session
-from napari_lungseg.widgets.saving.track import Track
 from napari_lungseg.widgets.tasks import Request, Task
 from napari_lungseg.workspace import State
 
@@ -28,23 +28,26 @@ class Reviewing(QObject):
     ----------
     session : Session
         Writes down what is decided.
-    track : Track
+    result : MaskLayer
         The mask.
+    time_index : tuple of int
+        At which time point.
     """
 
     #: States or scores are others now.
     changed = Signal()
 
-    def __init__(self, session: Session, track: Track) -> None:
+    def __init__(self, session: Session, result: MaskLayer, time_index: TimeIndex) -> None:
         super().__init__()
-        self.track = track
-        self.document = track.document
-        self.slices = session.tracking.states(track)
-        self.scores: npt.NDArray[np.float64] = np.zeros(track.slices)
-        volume = volume_from_layer(track.result.lungs, track.time_index, "arbitrary")
+        self.result = result
+        self.target = session.tracking.target(result, time_index)
+        self.document = self.target.document
+        self.slices = session.tracking.states(self.target)
+        self.scores: npt.NDArray[np.float64] = np.zeros(self.document.slices)
+        volume = volume_from_layer(result.lungs, time_index, "arbitrary")
         self._spacing = volume.spacing
-        self._slice_mm = volume.spacing[track.axis] if volume.ndim == 3 else 1.0
-        self._stale: set[int] = set(range(track.slices))
+        self._slice_mm = volume.spacing[self.document.axis] if volume.ndim == 3 else 1.0
+        self._stale: set[int] = set(range(self.document.slices))
         self._scoring = False
         self._indices: list[int] = []
         self._task = Task(self, "Scoring the slices")
@@ -54,7 +57,7 @@ class Reviewing(QObject):
         self._rescore.setSingleShot(True)
         self._rescore.setInterval(RESCORE_MS)
         self._rescore.timeout.connect(self._score)
-        track.document.changed.connect(self._mask_changed)
+        self.document.changed.connect(self._mask_changed)
         self.slices.changed.connect(self.changed)
         self._score()
 
@@ -89,21 +92,21 @@ class Reviewing(QObject):
 
     def accept(self, index: int) -> int | None:
         """Stand for a slice as it is; gives the slice to look at next, None if there is none left."""
-        self.track.result.finish_edits()
+        self.result.finish_edits()
         self.document.accept(index)
         return self.next()
 
     def flag(self, index: int, note: str) -> None:
         """Leave a slice for later, with a note."""
-        self.track.result.finish_edits()
+        self.result.finish_edits()
         self.document.flag(index, note)
-        self.track.result.refresh()
+        self.result.refresh()
 
     def reopen(self, index: int) -> None:
         """Stand for a slice no longer."""
-        self.track.result.finish_edits()
+        self.result.finish_edits()
         self.document.reopen(index)
-        self.track.result.refresh()
+        self.result.refresh()
 
     def next(self) -> int | None:
         """The unreviewed slice that is most worth a look; flagged ones come last."""

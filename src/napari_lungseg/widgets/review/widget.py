@@ -130,13 +130,13 @@ class ReviewWidget(Panel):
 
     def _layers_changed(self, _: Any = None) -> None:
         self.mask.reset_choices()
-        result, track = self.mask.value, self.reviewing.track if self.reviewing else None
+        result, reviewing = self.mask.value, self.reviewing
         # A mask that was made anew, or whose image was replaced, keeps its result.
-        known = None
-        if result is not None:
-            same = track is not None and track.result is result
-            known = self.session.tracking.track(result, track.time_index if track is not None and same else self._step(result))
-        if known is not track:
+        if reviewing is None:
+            same = result is None
+        else:
+            same = result is reviewing.result and self.session.tracking.known(result, reviewing.document.time_index) is reviewing.target
+        if not same:
             self._mask_chosen()
 
     def _follow(self) -> None:
@@ -152,7 +152,7 @@ class ReviewWidget(Panel):
         result = self.mask.value
         self._been = []
         if result is not None:
-            self.reviewing = Reviewing(self.session, self.session.tracking.track(result, self._step(result)))
+            self.reviewing = Reviewing(self.session, result, self._step(result))
             self.reviewing.changed.connect(self._show)
         self._show()
 
@@ -184,7 +184,7 @@ class ReviewWidget(Panel):
         """Go to the next slice that nobody has reviewed, in their order."""
         if self.reviewing is None:
             return
-        count, here = self.reviewing.track.slices, self._here()
+        count, here = self.reviewing.document.slices, self._here()
         order = [(here + 1 + ahead) % count for ahead in range(count - 1)]
         self._go_on(next((index for index in order if self.reviewing.state(index) != "reviewed"), None))
 
@@ -203,7 +203,7 @@ class ReviewWidget(Panel):
     def _go_on(self, index: int | None) -> None:
         if index is None:
             self._show()
-            if self.reviewing is not None and len(self.reviewing.reviewed) == self.reviewing.track.slices:
+            if self.reviewing is not None and len(self.reviewing.reviewed) == self.reviewing.document.slices:
                 self.finished.emit()
                 self.cases.next()
             return
@@ -211,8 +211,7 @@ class ReviewWidget(Panel):
 
     def _go(self, index: int) -> None:
         assert self.reviewing is not None
-        track = self.reviewing.track
-        show_slice(self.viewer, track.result.lungs, track.axis, index)
+        show_slice(self.viewer, self.reviewing.result.lungs, self.reviewing.document.axis, index)
 
     def _set_window(self, name: str) -> None:
         image = self.mask.value.image if self.mask.value is not None else self.viewer.layers.selection.active
@@ -223,14 +222,14 @@ class ReviewWidget(Panel):
 
     def _here(self) -> int:
         assert self.reviewing is not None
-        lungs, axis = self.reviewing.track.result.lungs, self.reviewing.document.axis
+        lungs, axis = self.reviewing.result.lungs, self.reviewing.document.axis
         return displayed_voxel(self.viewer, lungs)[axis] if lungs is not None and lungs.ndim > 2 else 0
 
     def _slice_changed(self) -> None:
         reviewing = self.reviewing
         if reviewing is None:
             return
-        if displayed_step(self.viewer, reviewing.track.result.lungs) != reviewing.track.time_index:
+        if displayed_step(self.viewer, reviewing.result.lungs) != reviewing.document.time_index:
             self._mask_chosen()
             return
         self._show()
@@ -252,7 +251,7 @@ class ReviewWidget(Panel):
         if not self.note.hasFocus():
             self.note.setText(reviewing.notes.get(here, ""))
         self.progress.setText(_progress(reviewing))
-        self.past.show_slice(reviewing.track, here)
+        self.past.show_slice(reviewing, here)
 
     def _describe(self, index: int) -> str:
         assert self.reviewing is not None
@@ -302,7 +301,7 @@ def _row(*buttons: QPushButton) -> QHBoxLayout:
 
 
 def _progress(reviewing: Reviewing) -> str:
-    count, done = reviewing.track.slices, len(reviewing.reviewed)
+    count, done = reviewing.document.slices, len(reviewing.reviewed)
     flagged = sum(state == "flagged" for state in reviewing.states.values())
     text = f"{done} of {count} slices reviewed"
     if flagged:

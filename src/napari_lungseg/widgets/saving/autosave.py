@@ -15,7 +15,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_lungseg.annotation import MODEL_CAUSES
 from napari_lungseg.errors import InputError
-from napari_lungseg.widgets.saving.track import Track
+from napari_lungseg.widgets.saving.target import SaveTarget
 from napari_lungseg.widgets.saving.waiting import Note, Status, Waiting
 from napari_lungseg.widgets.worker import sentence
 from napari_lungseg.workspace import Case, Workspace, WorkspaceError
@@ -40,10 +40,10 @@ class _EndedError(Exception):
 
 
 class Autosave(QObject):
-    """Saves the tracks' changed slices in a thread of its own, each track for itself.
+    """Saves the targets' changed slices in a thread of its own, each target for itself.
 
     An image is read in another thread, to know it by its content: however long that takes, and whether it can be read, is nothing to the
-    other tracks.
+    other targets.
 
     Parameters
     ----------
@@ -59,19 +59,19 @@ class Autosave(QObject):
     told = Signal(object)
     #: Something that the person should know once.
     noticed = Signal(str)
-    #: These slices of a track are on disk, or what was said of it.
+    #: These slices of a target are on disk, or what was said of it.
     saved = Signal(object, list)
-    #: A track's labels were changed and nobody told.
+    #: A target's labels were changed and nobody told.
     unseen = Signal(object)
 
     def __init__(self, folder: Path, user: str | None = None) -> None:
         super().__init__()
         self.workspace: Workspace | None = None
         self._folder, self._user = folder, user
-        self._tracks: list[Track] = []
-        self._waiting: dict[Track, Waiting] = {}
+        self._targets: list[SaveTarget] = []
+        self._waiting: dict[SaveTarget, Waiting] = {}
         #: Tracks whose images are being read, and since when.
-        self._reading: dict[Track, float] = {}
+        self._reading: dict[SaveTarget, float] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
@@ -86,24 +86,24 @@ class Autosave(QObject):
         """Open the workspace and begin."""
         self._thread.start()
 
-    def watch(self, track: Track) -> None:
-        """Look after a track from now on."""
+    def watch(self, target: SaveTarget) -> None:
+        """Look after a target from now on."""
         with self._lock:
-            self._tracks.append(track)
+            self._targets.append(target)
 
-    def forget(self, track: Track) -> None:
-        """The track's layers are gone; what waits is still saved, or given up if its image cannot be read."""
+    def forget(self, target: SaveTarget) -> None:
+        """The target's layers are gone; what waits is still saved, or given up if its image cannot be read."""
         with self._lock:
-            self._tracks = [other for other in self._tracks if other is not track]
-            if track in self._waiting:
-                self._waiting[track].again = 0.0
+            self._targets = [other for other in self._targets if other is not target]
+            if target in self._waiting:
+                self._waiting[target].again = 0.0
         self._wake.set()
 
-    def put(self, track: Track, indices: Iterable[int], cause: str) -> None:
+    def put(self, target: SaveTarget, indices: Iterable[int], cause: str) -> None:
         """These slices have changed."""
         waits = cause in MODEL_CAUSES
         with self._lock:
-            waiting = self._waiting.setdefault(track, Waiting())
+            waiting = self._waiting.setdefault(target, Waiting())
             for index in indices:
                 if not waits or waiting.causes.get(index, cause) in MODEL_CAUSES:
                     waiting.causes[index] = cause
@@ -114,20 +114,20 @@ class Autosave(QObject):
             self._idle.clear()
         self._wake.set()
 
-    def note(self, track: Track, note: Note) -> None:
-        """Write something else about a track down, after the slices that wait now."""
+    def note(self, target: SaveTarget, note: Note) -> None:
+        """Write something else about a target down, after the slices that wait now."""
         with self._lock:
-            self._waiting.setdefault(track, Waiting()).notes.append(note)
+            self._waiting.setdefault(target, Waiting()).notes.append(note)
             self._idle.clear()
         self._wake.set()
 
-    def pending(self, track: Track) -> bool:
-        """Whether something of a track waits to be saved."""
+    def pending(self, target: SaveTarget) -> bool:
+        """Whether something of a target waits to be saved."""
         with self._lock:
-            return track in self._waiting
+            return target in self._waiting
 
     @property
-    def unsaved(self) -> list[Track]:
+    def unsaved(self) -> list[SaveTarget]:
         """Tracks of which something waits to be saved."""
         with self._lock:
             return list(self._waiting)
@@ -196,126 +196,124 @@ class Autosave(QObject):
 
     def _pause(self, look: float) -> float:
         with self._lock:
-            times = [look, *(waiting.when() for track, waiting in self._waiting.items() if not self._must_wait(track))]
+            times = [look, *(waiting.when() for target, waiting in self._waiting.items() if not self._must_wait(target))]
         return max(0.0, min(times) - time.monotonic())
 
     def _write_down(self) -> None:
         """Save all whose turn it is."""
         now = time.monotonic()
         with self._lock:
-            turn = [track for track, waiting in self._waiting.items() if waiting.when() <= now and not self._must_wait(track)]
-        wrote = [track for track in turn if self._write(track, now)]
+            turn = [target for target, waiting in self._waiting.items() if waiting.when() <= now and not self._must_wait(target)]
+        wrote = [target for target in turn if self._write(target, now)]
         with self._lock:
-            self._waiting = {track: waiting for track, waiting in self._waiting.items() if waiting}
+            self._waiting = {target: waiting for target, waiting in self._waiting.items() if waiting}
             if all(waiting.failure for waiting in self._waiting.values()):
                 # Nobody waits for a disk that is full.
                 self._idle.set()
         self._report(tried=bool(turn), wrote=bool(wrote))
 
-    def _must_wait(self, track: Track) -> bool:
-        """Whether a track's image is being read, or will be after another volume of it."""
-        return any(track is other or (track.content is None and track.layer is other.layer) for other in self._reading)
+    def _must_wait(self, target: SaveTarget) -> bool:
+        """Whether a target's image is being read, or will be after another volume of it."""
+        return any(target is other or (target.content is None and target.layer is other.layer) for other in self._reading)
 
-    def _write(self, track: Track, now: float) -> bool:
-        """Save what waits of a track; tells whether anything was written."""
-        if track.content is None:
+    def _write(self, target: SaveTarget, now: float) -> bool:
+        """Save what waits of a target; tells whether anything was written."""
+        if target.content is None:
             with self._lock:
-                if self._must_wait(track):
+                if self._must_wait(target):
                     return False
-                self._reading[track] = time.monotonic()
-            threading.Thread(target=self._read, args=(track,), name=f"napari-lungseg reads {track.name}", daemon=True).start()
+                self._reading[target] = time.monotonic()
+            threading.Thread(target=self._read, args=(target,), name=f"napari-lungseg reads {target.name}", daemon=True).start()
             return False
         assert self.workspace is not None
         self._busy_since = time.monotonic()
         taken = Waiting()
         try:
-            case = track.case or self._claim(track, self.workspace)
+            case = target.case or self._claim(target, self.workspace)
             with self._lock:
-                taken = self._waiting[track].take(now)
+                taken = self._waiting[target].take(now)
             indices = sorted(taken.causes)
-            self._save(track, case, taken)
+            self._save(target, case, taken)
             taken.causes, taken.percent = {}, set()
             while taken.notes:
                 taken.notes[0](self.workspace, case)
                 taken.notes.pop(0)
         except Exception as error:
             with self._lock:
-                self._waiting[track].put_back(taken)
-            self._fail(track, error)
+                self._waiting[target].put_back(taken)
+            self._fail(target, error)
             return False
         finally:
             self._busy_since = 0.0
         with self._lock:
-            self._waiting[track].failure, self._waiting[track].tries = "", 0
-        self._say(self.saved, track, indices)
+            self._waiting[target].failure, self._waiting[target].tries = "", 0
+        self._say(self.saved, target, indices)
         return True
 
-    def _read(self, track: Track) -> None:
-        """Read the image of a track; runs in a thread of its own."""
+    def _read(self, target: SaveTarget) -> None:
+        """Read the image of a target; runs in a thread of its own."""
 
         def check() -> None:
             if self._closing:
                 raise _EndedError
 
         try:
-            track.read_content(check)
+            target.read_content(check)
         except _EndedError:
             pass
         except Exception as error:
-            self._fail(track, error)
+            self._fail(target, error)
         with self._lock:
-            del self._reading[track]
+            del self._reading[target]
         self._wake.set()
 
-    def _claim(self, track: Track, workspace: Workspace) -> Case:
-        """Find the case of a track, a free one; all of the mask is saved there if the case may hold another one."""
-        assert track.content is not None
+    def _claim(self, target: SaveTarget, workspace: Workspace) -> Case:
+        """Find the case of a target, a free one; all of the mask is saved there if the case may hold another one."""
+        assert target.content is not None
         with self._lock:
-            others = {
-                other.case.content: other
-                for other in self._tracks
-                if other.case is not None and (other.result, other.time_index) != (track.result, track.time_index)
-            }
-        keys = (f"{track.content}-{number}" if number > 1 else track.content for number in count(1))
+            others = {other.case.content: other for other in self._targets if other.case is not None}
+        keys = (f"{target.content}-{number}" if number > 1 else target.content for number in count(1))
         # What lies on no image is never found again, so that nothing would tell it from what is in an older case.
-        key = next(key for key in keys if key not in others and (track.has_image or workspace.find(key) is None))
+        key = next(key for key in keys if key not in others and (target.has_image or workspace.find(key) is None))
         known = workspace.find(key)
-        case = track.add_to(workspace, key)
+        case = target.add_to(workspace, key)
         with self._lock:
-            waiting = self._waiting[track]
-            if known is not None or case.axis != track.axis:
+            waiting = self._waiting[target]
+            if known is not None or case.axis != target.document.axis:
                 cause = next(iter(waiting.causes.values()), "import")
-                told = waiting.causes if case.axis == track.axis else {}
-                track.belong(case)
-                waiting.causes = dict.fromkeys(range(track.slices), cause) | told
+                told = waiting.causes if case.axis == target.document.axis else {}
+                target.belong(case)
+                waiting.causes = dict.fromkeys(range(target.document.slices), cause) | told
                 waiting.percent = set(waiting.causes)
-        track.belong(case)
-        if key != track.content and track.has_image:
-            first = others[track.content].name
-            self._say(self.noticed, f"{track.name} is the same image as {first}: both masks are saved, each as a case of its own.")
+        target.belong(case)
+        if key != target.content and target.has_image:
+            first = others[target.content].name
+            self._say(self.noticed, f"{target.name} is the same image as {first}: both masks are saved, each as a case of its own.")
         return case
 
-    def _save(self, track: Track, case: Case, taken: Waiting) -> None:
+    def _save(self, target: SaveTarget, case: Case, taken: Waiting) -> None:
         assert self.workspace is not None
+        document = target.document
         for cause in sorted(set(taken.causes.values())):
             indices = [index for index, why in taken.causes.items() if why == cause]
-            slices = {index: track.planes(index) for index in indices}
-            percent = {index: plane for index in taken.percent.intersection(indices) if (plane := track.percent(index)) is not None}
-            self.workspace.save(case, slices, cause=cause, percent=percent, source=track.document.source)
+            slices = {index: document.planes(index) for index in indices}
+            predicted = taken.percent.intersection(indices) if document.predicted else ()
+            percent = {index: document.plane(document.percent, index) for index in predicted}
+            self.workspace.save(case, slices, cause=cause, percent=percent, source=document.source)
 
-    def _fail(self, track: Track, error: Exception) -> None:
-        """Try a track again later; give it up if its mask is gone and it cannot be read."""
+    def _fail(self, target: SaveTarget, error: Exception) -> None:
+        """Try a target again later; give it up if its mask is gone and it cannot be read."""
         everywhere = isinstance(error, WorkspaceError)
         if everywhere:
             text = str(error)
         else:
-            text = f"Saving {track.name} failed: {error}" if isinstance(error, InputError) else sentence(error, f"Saving {track.name}")
+            text = f"Saving {target.name} failed: {error}" if isinstance(error, InputError) else sentence(error, f"Saving {target.name}")
         with self._lock:
-            if track not in self._waiting:
+            if target not in self._waiting:
                 return
-            waiting, given_up = self._waiting[track], track not in self._tracks and not everywhere
+            waiting, given_up = self._waiting[target], target not in self._targets and not everywhere
             if given_up:
-                del self._waiting[track]
+                del self._waiting[target]
             else:
                 longer = 1 if everywhere else 2 ** min(waiting.tries, 10)
                 waiting.failure, waiting.tries = text, waiting.tries + 1
@@ -327,7 +325,7 @@ class Autosave(QObject):
         """Tell how saving stands, if that has changed."""
         with self._lock:
             failures = list(dict.fromkeys(waiting.failure for waiting in self._waiting.values() if waiting.failure))
-            homeless = [track.name for track in self._tracks if track.case is not None and not track.has_image]
+            homeless = [target.name for target in self._targets if target.case is not None and not target.has_image]
         before = self._status
         if failures:
             self._status = Status(False, " ".join(failures))
@@ -348,11 +346,11 @@ class Autosave(QObject):
 
     def _look_around(self) -> None:
         with self._lock:
-            tracks = list(self._tracks)
-        for track in tracks:
+            targets = list(self._targets)
+        for target in targets:
             try:
-                if track.document.has_unseen():
-                    self._say(self.unseen, track)
+                if target.document.has_unseen():
+                    self._say(self.unseen, target)
             except Exception:
                 # Whatever a layer may have become meanwhile, saving goes on.
-                logger.exception("%s could not be looked at", track.name)
+                logger.exception("%s could not be looked at", target.name)

@@ -19,7 +19,7 @@ from napari_lungseg.widgets.notices import show_error, show_info, show_warning
 from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.recognition import Offer, describe
 from napari_lungseg.widgets.saving.session import Session
-from napari_lungseg.widgets.saving.track import Track
+from napari_lungseg.widgets.saving.target import SaveTarget
 from napari_lungseg.widgets.saving.waiting import Status
 from napari_lungseg.widgets.tasks import run_once
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
@@ -212,12 +212,12 @@ def _export(path: Path, lungs: Labels, step: tuple[int, ...]) -> str:
     return f"Saved {save_layer(lungs, path, step)}."
 
 
-def _export_all(workspace: Workspace, folder: Path, tracks: list[Track]) -> str:
+def _export_all(workspace: Workspace, folder: Path, targets: list[SaveTarget]) -> str:
     # Images that are open; the files of the others are read.
     images = {
-        track.case.image: replace(track.volume, unit=track.unit)
-        for track in tracks
-        if track.case is not None and track.unit is not None and track.has_image
+        target.case.image: replace(target.volume, unit=target.unit)
+        for target in targets
+        if target.case is not None and target.unit is not None and target.has_image
     }
     return export_nnunet(workspace, folder, images=images).text
 

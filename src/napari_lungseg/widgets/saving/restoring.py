@@ -53,7 +53,7 @@ class Recognition(QObject):
         self._viewer, self._tracking = viewer, tracking
         self._resuming = False
         # What was offered for a mask would be mixed with what is begun now.
-        tracking.begun.connect(lambda track: self.withdraw(track.layer, track.time_index))
+        tracking.begun.connect(lambda target: self.withdraw(target.layer, target.document.time_index))
         self._viewer.layers.events.inserted.connect(self._inserted)
         self._viewer.layers.events.removed.connect(self._removed)
 
@@ -92,7 +92,7 @@ class Recognition(QObject):
         workspace = self._tracking.workspace
         if workspace is None or not is_image(layer) or (layer.ndim <= 3 and result_of(layer) is not None):
             return
-        orphans = {track.volume.shape for track in self._tracking.tracks if track.result.image not in self._viewer.layers}
+        orphans = {target.volume.shape for target in self._tracking.targets if target.layer not in self._viewer.layers}
         search = Search(workspace, layer, displayed_step(self._viewer, layer), orphans, resume=self._resuming)
         self.searches.append(search)
         run_once(self, f"Looking for saved work on {layer.name}", search.run, done=self._recognised, failed=show_warning)
@@ -130,23 +130,23 @@ class Recognition(QObject):
         """Give an image back to the mask that stayed here when it was removed; tells whether there is one."""
         contents = {one.step: one.content for one in found}
         for result in self._tracking.watched:
-            tracks = [track for track in self._tracking.tracks if track.result is result]
+            targets = [target for at in result.documents if (target := self._tracking.known(result, at)) is not None]
             if (
-                tracks
+                targets
                 and result.image not in self._viewer.layers
                 and result_of(layer) is None
-                and all(track.content is not None and track.content == contents.get(track.time_index) for track in tracks)
+                and all(target.content is not None and target.content == contents.get(target.document.time_index) for target in targets)
             ):
-                self._tracking.give_image(result, tracks, layer)
+                self._tracking.give_image(result, targets, layer)
                 return True
         return False
 
     def _offer(self, layer: Layer, found: Found) -> Offer | None:
         """What can be offered for a volume: a case that is in no other layer, where no work has begun."""
-        track = self._tracking.known(result_of(layer), found.step)
-        if track is not None and (track.case is not None or self._tracking.pending(track)):
+        target = self._tracking.known(result_of(layer), found.step)
+        if target is not None and (target.case is not None or self._tracking.pending(target)):
             return None
-        shown = [track.case for track in self._tracking.tracks] + [offer.case for offer in self.offers]
+        shown = [target.case for target in self._tracking.targets] + [offer.case for offer in self.offers]
         free = [summary for summary in found.known if summary.case not in shown]
         return Offer(layer, found.step, found.volume, free[0].case, free[0], len(free) - 1) if free else None
 
@@ -194,10 +194,10 @@ class Recognition(QObject):
         self._tracking.restoring[result, offer.step] = offer.case
         result.restore(self._viewer, offer.step, offer.volume, saved)
         del self._tracking.restoring[result, offer.step]
-        # Whoever shows the volume may have begun its track already.
-        track = self._tracking.track(result, offer.step)
-        track.belong(offer.case)
-        self._tracking.saved.emit(track, [])
+        # Whoever shows the volume may have begun its target already.
+        target = self._tracking.target(result, offer.step)
+        target.belong(offer.case)
+        self._tracking.saved.emit(target, [])
         if saved.damage:
             show_warning(f"Not all of {offer.case.name} is as it was saved: {damaged(saved.damage)}.")
 

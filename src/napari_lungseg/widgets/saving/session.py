@@ -18,7 +18,7 @@ from napari_lungseg.widgets.saving.closing import ask_unsaved
 from napari_lungseg.widgets.saving.preferences import user_name, workspace_folder
 from napari_lungseg.widgets.saving.recognition import Offer
 from napari_lungseg.widgets.saving.restoring import Recognition
-from napari_lungseg.widgets.saving.track import Track
+from napari_lungseg.widgets.saving.target import SaveTarget
 from napari_lungseg.widgets.saving.tracking import Tracking
 from napari_lungseg.widgets.saving.waiting import Status
 from napari_lungseg.workspace import Case, Workspace
@@ -47,7 +47,7 @@ class Session(QObject):
     told = Signal(object)
     #: A workspace was opened, or None if that failed.
     opened = Signal(object)
-    #: Slices are on disk: the track, and their indices.
+    #: Slices are on disk: the target, and their indices.
     saved = Signal(object, list)
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -72,9 +72,9 @@ class Session(QObject):
         return self.tracking.workspace
 
     @property
-    def tracks(self) -> list[Track]:
-        """All masks that are saved."""
-        return self.tracking.tracks
+    def tracks(self) -> list[SaveTarget]:
+        """Where each mask that is tracked is saved."""
+        return self.tracking.targets
 
     @property
     def offers(self) -> list[Offer]:

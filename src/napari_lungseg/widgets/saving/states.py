@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_lungseg.annotation import MODEL_CAUSES
 from napari_lungseg.steps import Box
-from napari_lungseg.widgets.saving.track import Track
+from napari_lungseg.widgets.saving.target import SaveTarget
 from napari_lungseg.widgets.saving.waiting import Note
 from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.workspace import Accepted, Case, SliceState, State, Workspace
@@ -23,10 +23,10 @@ class SliceStates(QObject):
 
     Parameters
     ----------
-    track : Track
+    target : SaveTarget
         The mask.
     note : callable
-        Writes something about a track down, in the background.
+        Writes something about a target down, in the background.
     workspace : callable
         Gives the workspace, or None.
 
@@ -39,11 +39,11 @@ class SliceStates(QObject):
     #: States, notes or times are others now.
     changed = Signal()
 
-    def __init__(self, track: Track, note: Callable[[Track, Note], None], workspace: Callable[[], Workspace | None]) -> None:
+    def __init__(self, target: SaveTarget, note: Callable[[SaveTarget, Note], None], workspace: Callable[[], Workspace | None]) -> None:
         # Without a parent, which would keep it and the mask after its end.
         super().__init__()
         self.spent_s = 0.0
-        self._track, self._document, self._note, self._workspace = track, track.document, note, workspace
+        self._target, self._document, self._note, self._workspace = target, target.document, note, workspace
         self._here = -1
         self._since = time.monotonic()
         self._known = False
@@ -92,7 +92,7 @@ class SliceStates(QObject):
         def write(workspace: Workspace, case: Case) -> None:
             workspace.set_state(case, index, state, note=note, seconds=seconds)
 
-        self._note(self._track, write)
+        self._note(self._target, write)
 
     def _mask_changed(self, _: Box, cause: str) -> None:
         if cause in MODEL_CAUSES:
@@ -108,7 +108,7 @@ class SliceStates(QObject):
 
     def read(self) -> None:
         """Read what was said in earlier sessions, once it is known where that is."""
-        case, workspace = self._track.case, self._workspace()
+        case, workspace = self._target.case, self._workspace()
         if not self._known and not self._reading.busy and case is not None and workspace is not None:
             self._reading.run(_look_up, workspace, case)
 

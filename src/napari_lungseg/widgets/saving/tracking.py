@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QApplication
 
+from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.steps import Box
 from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.mask_layer import MaskLayer, TimeIndex
 from napari_lungseg.widgets.saving.autosave import Autosave
 from napari_lungseg.widgets.saving.states import SliceStates
-from napari_lungseg.widgets.saving.track import Track
+from napari_lungseg.widgets.saving.target import SaveTarget
 from napari_lungseg.widgets.saving.waiting import Note
 from napari_lungseg.widgets.view import voxel_shape
 from napari_lungseg.workspace import Case, Workspace
@@ -41,9 +42,9 @@ class Tracking(QObject):
         Cases of the masks that are being restored.
     """
 
-    #: Slices are on disk: the track, and their indices.
+    #: Slices are on disk: where they are saved, and their indices.
     saved = Signal(object, list)
-    #: Something of a mask is to be saved: its track.
+    #: Something of a mask is to be saved: where.
     begun = Signal(object)
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -52,11 +53,11 @@ class Tracking(QObject):
         self.watched: dict[MaskLayer, Callable[[], None]] = {}
         self.restoring: dict[tuple[MaskLayer, TimeIndex], Case] = {}
         self._viewer = viewer
-        self._tracks: dict[tuple[MaskLayer, TimeIndex], Track] = {}
-        self._states: dict[Track, SliceStates] = {}
+        self._targets: dict[MaskDocument, SaveTarget] = {}
+        self._states: dict[SaveTarget, SliceStates] = {}
         self._autosave: Autosave
         self.saved.connect(self._read_states)
-        viewer.layers.events.removed.connect(self._removed)
+        viewer.layers.events.removed.connect(self._forget_gone)
         documents_of(viewer).begun.connect(self._watch)
 
     def save_by(self, autosave: Autosave) -> None:
@@ -65,80 +66,70 @@ class Tracking(QObject):
         autosave.saved.connect(self.saved)
         autosave.unseen.connect(self._unseen)
 
-    def save_again(self, others: Iterable[Track]) -> None:
+    def save_again(self, others: Iterable[SaveTarget]) -> None:
         """Save all masks, and others of which something still waited, in another workspace."""
-        tracks = self.tracks
-        for track in tracks + [track for track in others if track not in tracks]:
-            track.case = None
-            self._autosave.watch(track)
-            self._autosave.put(track, range(track.slices), "another workspace")
-            if track in tracks:
-                self._states[track].tell_again()
+        targets = self.targets
+        for target in targets + [target for target in others if target not in targets]:
+            target.case = None
+            self._autosave.watch(target)
+            self._autosave.put(target, range(target.document.slices), "another workspace")
+            if target in targets:
+                self._states[target].tell_again()
             else:
-                self._autosave.forget(track)
+                self._autosave.forget(target)
 
     def close(self) -> None:
         """Hear of nothing any more."""
         documents_of(self._viewer).begun.disconnect(self._watch, missing_ok=True)
-        self._viewer.layers.events.removed.disconnect(self._removed)
+        self._viewer.layers.events.removed.disconnect(self._forget_gone)
         while self.watched:
             self.watched.popitem()[1]()
 
-    def known(self, result: MaskLayer | None, time_index: TimeIndex) -> Track | None:
-        """The track of a mask, if something of it was to be saved."""
-        return None if result is None else self._tracks.get((result, time_index))
+    def known(self, result: MaskLayer | None, time_index: TimeIndex) -> SaveTarget | None:
+        """Where a mask is saved, if something of it was to be saved."""
+        return None if result is None or time_index not in result.documents else self._targets.get(result.document(time_index))
 
-    def pending(self, track: Track) -> bool:
-        """Whether something of a track waits to be saved."""
-        return self._autosave.pending(track)
+    def pending(self, target: SaveTarget) -> bool:
+        """Whether something waits to be saved."""
+        return self._autosave.pending(target)
 
-    def give_image(self, result: MaskLayer, tracks: Iterable[Track], image: Any) -> None:
+    def give_image(self, result: MaskLayer, targets: Iterable[SaveTarget], image: Any) -> None:
         """Give a mask whose image was removed another layer of the same image."""
         self.watched.pop(result)()
-        for track in tracks:
-            track.layer = image
+        for target in targets:
+            target.layer = image
         documents_of(self._viewer).give_image(result, image)
 
-    def track(self, result: MaskLayer, time_index: tuple[int, ...]) -> Track:
-        """The track of one volume of a result."""
-        key = result, time_index
-        before = self._tracks.get(key)
-        if before is not None and before.document is result.document(time_index):
-            return before
-        track = self._tracks[key] = Track.of(result, time_index)
-        if before is not None:
-            self._forget(before)
-        if (result, time_index) in self.restoring:
-            track.belong(self.restoring[result, time_index])
-        self._autosave.watch(track)
-        self._states[track] = SliceStates(track, self.note, lambda: self.workspace)
-        return track
+    def target(self, result: MaskLayer, time_index: TimeIndex) -> SaveTarget:
+        """Where the mask of a time point is saved."""
+        document = result.document(time_index)
+        if document not in self._targets:
+            target = self._targets[document] = SaveTarget.of(result, document)
+            if (result, time_index) in self.restoring:
+                target.belong(self.restoring[result, time_index])
+            self._autosave.watch(target)
+            self._states[target] = SliceStates(target, self._note, lambda: self.workspace)
+        return self._targets[document]
 
-    def states(self, track: Track) -> SliceStates:
-        """How far the work on the slices of a track has come."""
-        return self._states[track]
+    def states(self, target: SaveTarget) -> SliceStates:
+        """How far the work on the slices has come."""
+        return self._states[target]
 
-    def _read_states(self, track: Track, _: list[int]) -> None:
-        if track in self._states:
-            self._states[track].read()
+    def _read_states(self, target: SaveTarget, _: list[int]) -> None:
+        if target in self._states:
+            self._states[target].read()
 
-    def _forget(self, track: Track) -> None:
-        self._autosave.forget(track)
-        self._states.pop(track).end()
-
-    def note(self, track: Track, note: Note) -> None:
-        """Write something about a case down, in the background."""
-        self._autosave.note(track, note)
+    def _note(self, target: SaveTarget, note: Note) -> None:
+        self._autosave.note(target, note)
 
     @property
-    def tracks(self) -> list[Track]:
-        """All masks that are watched."""
-        return list(self._tracks.values())
+    def targets(self) -> list[SaveTarget]:
+        """Where all masks that are watched are saved."""
+        return list(self._targets.values())
 
     def _watch(self, result: MaskLayer) -> None:
-        """Hear of a result; of one that has lost its mask to another no longer."""
-        for other in [other for other in self.watched if other.lungs is None]:
-            self._forget_mask(other)
+        """Hear of a mask."""
+        self._forget_gone()
         if result.lungs is None or result.lungs not in self._viewer.layers or result in self.watched:
             return
         image, changed, replaced = result.image, partial(self._changed, result), partial(self._image_replaced, result)
@@ -151,55 +142,47 @@ class Tracking(QObject):
 
         self.watched[result] = end
 
-    def _forget_mask(self, result: MaskLayer) -> None:
-        if result in self.watched:
+    def _forget_gone(self, _: Any = None) -> None:
+        """Hear no longer of masks whose layers have gone; what still waits to be saved of them is with the autosave."""
+        layers = self._viewer.layers
+        for result in [result for result in self.watched if result.lungs is None or result.lungs not in layers]:
             self.watched.pop(result)()
-        for key, track in list(self._tracks.items()):
-            if track.result is result:
-                self._forget(track)
-                del self._tracks[key]
+        masks = [*self.watched, *(mask for mask in documents_of(self._viewer).masks if mask.lungs in layers)]
+        kept = {document for mask in masks for document in mask.documents.values()}
+        for document in [document for document in self._targets if document not in kept]:
+            self._forget(document)
 
-    def _changed(self, result: MaskLayer, box: Box, cause: str) -> None:
-        assert result.lungs is not None
+    def _forget(self, document: MaskDocument) -> None:
+        target = self._targets.pop(document)
+        self._autosave.forget(target)
+        self._states.pop(target).end()
+
+    def _changed(self, result: MaskLayer, box: Box, cause: str, document: MaskDocument) -> None:
         if cause == "restored":
             return  # from the workspace
-        for time_index in time_points_in(box):
-            # A mask that was begun empty is no work yet, so that a time series is kept only where there is some.
-            if cause != "import" or (result, time_index) in self._tracks or result.lungs.data[time_index].any():
-                track = self.track(result, time_index)
-                self._autosave.put(track, track.touched(box), cause)
-                self.begun.emit(track)
+        # A mask that was begun empty is no work yet, so that a time series is kept only where there is some.
+        if cause != "import" or document in self._targets or document.labels.any():
+            target = self.target(result, document.time_index)
+            self._autosave.put(target, document.slices_in(box[-document.labels.ndim :]), cause)
+            self.begun.emit(target)
 
     def _image_replaced(self, result: MaskLayer, _: Any = None) -> None:
         """Keep a mask under what its image shows now; what it was before stays under the old one."""
         if result.lungs is None or voxel_shape(result.image) != result.shape:
             return
-        for key, track in list(self._tracks.items()):
-            if track.result is not result:
+        for document in result.documents.values():
+            if (target := self._targets.get(document)) is None:
                 continue
-            if self._autosave.pending(track):
-                track.freeze()
-            self._forget(track)
-            del self._tracks[key]
-            track = self.track(result, track.time_index)
-            self._autosave.put(track, range(track.slices), "image replaced")
+            if self._autosave.pending(target):
+                # What is painted from now on belongs to the new image.
+                target.document = document.copy()
+            self._forget(document)
+            self._autosave.put(self.target(result, document.time_index), range(document.slices), "image replaced")
         documents_of(self._viewer).begun.emit(result)
 
-    def _unseen(self, track: Track) -> None:
+    def _unseen(self, target: SaveTarget) -> None:
         # A stroke that is on its way will be told of when it ends.
-        if QApplication.mouseButtons() == Qt.MouseButton.NoButton and track.document is track.result.documents.get(track.time_index):
-            track.result.sync()
-
-    def _removed(self, event: Any) -> None:
-        layer = event.value
-        # Nothing of a case that was put away stays in memory; what still waits to be saved is with the autosave.
-        for result in [result for result in self.watched if layer == result.lungs]:
-            self._forget_mask(result)
-
-
-def time_points_in(box: Box) -> list[tuple[int, ...]]:
-    """Time points that a box in a layer's axes reaches; the empty one where there are none."""
-    points: list[tuple[int, ...]] = [()]
-    for part in box[: max(0, len(box) - 3)]:
-        points = [(*point, index) for point in points for index in range(part.start, part.stop)]
-    return points
+        if QApplication.mouseButtons() == Qt.MouseButton.NoButton:
+            for result in self.watched:
+                if target.document in result.documents.values():
+                    result.sync()

@@ -30,7 +30,7 @@ class Status:
 
 @dataclass
 class Waiting:
-    """What waits to be saved of one track.
+    """What waits to be saved of one target.
 
     Attributes
     ----------

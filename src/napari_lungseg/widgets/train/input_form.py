@@ -82,8 +82,8 @@ class ChooseForm(Panel):
         if self.kind.value == "workspace":
             if session.workspace is None:
                 raise InputError("There is no workspace: choose one below.")
-            kept = [track for track in session.tracks if track.case is not None and track.has_image]
-            known = {track.case.image: (track.result.image, track.time_index) for track in kept if track.case is not None}
+            kept = [target for target in session.tracks if target.has_image]
+            known = {target.case.image: (target.layer, target.document.time_index) for target in kept if target.case is not None}
             return WorkspaceMaterials(session.workspace, known)
         if self.kind.value == "folder":
             if self._path is None:
@@ -93,8 +93,8 @@ class ChooseForm(Panel):
         if labels is None or image is None:
             raise InputError("Open an image, segment it and correct some slices, or open labels beside it.")
         result, step = result_holding(self.viewer, labels), displayed_step(self.viewer, labels)
-        track = next((track for track in session.tracks if track.result is result and track.time_index == step), None)
-        case = None if track is None else track.case
+        target = session.tracking.known(result, step)
+        case = None if target is None else target.case
         background = int(self.background.value) if self.scribbles.value else None
         return LayerMaterials(image, labels, step, result, session.workspace, case, background)
 
