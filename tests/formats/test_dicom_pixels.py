@@ -232,3 +232,12 @@ def test_a_deflated_file_is_inflated_no_further_than_it_promises(tmp_path, write
     file.save_as(path)
     with_zeros_behind(path)
     np.testing.assert_array_equal(read(path).array[0], 7)
+
+
+def test_an_element_that_promises_more_than_the_file_holds_takes_no_memory(tmp_path, write_slice, little_memory):
+    path = write_slice(tmp_path / "a.dcm", np.zeros((16, 16)), (0, 0, 0), SeriesDescription="x" * 60)
+    data = path.read_bytes()
+    start = data.index(b"\x08\x00\x3e\x10LO")
+    path.write_bytes(data[: start + 4] + b"UT\0\0\xf0\xff\xff\xff" + data[start + 8 :])
+    with pytest.raises(InputError, match=r"a\.dcm"):
+        read(path)

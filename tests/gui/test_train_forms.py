@@ -25,6 +25,8 @@ from napari_lungseg.widgets.train.pictures import Picture, Pictures, coloured
 from napari_lungseg.widgets.train.run import free_name
 from napari_lungseg.widgets.train.settings_form import SettingsForm
 from napari_lungseg.widgets.train.verdict import VerdictBox
+from napari_lungseg.workspace import JOURNAL, Workspace
+from napari_lungseg.workspace.content import pack
 
 CT, LUNGS = chest()
 SCORES = PooledScores(0.1, {"lung": 0.9}, {"lung": 0.8}, {"lung": 0.7}, {"lung": float("nan")})
@@ -90,6 +92,24 @@ def test_of_scribbles_only_what_was_painted_was_judged(layers):
     assert (found[4, 30, 20:40] == 1).all()
     assert (found[4, 60, 20:40] == 0).all()
     assert np.count_nonzero(found != IGNORE) == 40
+
+
+def test_what_stands_in_for_a_damaged_slice_was_judged_by_nobody(layers, tmp_path):
+    image, labels = layers
+    with Workspace(tmp_path) as workspace:
+        case = workspace.add_case("a" * 64, name="ct", path=None, shape=CT.shape, affine=CT.affine, axis=0, unit="HU")
+        for planes in (np.ones_like(LUNGS, np.uint8), LUNGS.astype(np.uint8)):
+            workspace.save(case, {index: (planes[index], planes[index] | 0x80) for index in (4, 5)}, cause="paint")
+        for index in (4, 5):
+            workspace.set_state(case, index, "reviewed")
+    path = tmp_path / JOURNAL
+    data, packed = path.read_bytes(), pack(LUNGS[4].astype(np.uint8))
+    path.write_bytes(data.replace(packed, packed[:-1] + bytes([packed[-1] ^ 1])))
+    with Workspace(tmp_path) as workspace:
+        assert workspace.load(case).older == {4}
+        found = learnt(LayerMaterials(image, labels, (), workspace=workspace, case=case))
+    assert (found[4] == IGNORE).all()
+    np.testing.assert_array_equal(found[5], LUNGS[5])
 
 
 def test_what_is_learnt_from_is_a_copy(layers):

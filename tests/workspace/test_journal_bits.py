@@ -170,8 +170,11 @@ def test_a_slice_without_a_sound_state_is_empty_and_saved_anew_when_it_comes(fol
 
 def test_what_stands_in_for_a_damaged_slice_counts_as_reviewed_for_nobody(folder, tmp_path):
     spoiled(folder, packed(state(0, 1).labels))
-    with Workspace(folder) as workspace, pytest.raises(WorkspaceError.__bases__[0], match="no slice was reviewed"):
-        export_nnunet(workspace, tmp_path / "out")
+    with Workspace(folder) as workspace:
+        assert workspace.states(case_in(workspace))[0].state == "corrected"
+        assert workspace.accepted(case_in(workspace)) == {}
+        with pytest.raises(WorkspaceError.__bases__[0], match="no slice was reviewed"):
+            export_nnunet(workspace, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from napari_lungseg.corrections import PERSON
 from napari_lungseg.errors import InputError
 from napari_lungseg.volume import Volume
-from napari_lungseg.workspace import SliceState, Source, Workspace, WorkspaceError, default_folder
+from napari_lungseg.workspace import SliceState, Source, Workspace, WorkspaceError, default_folder, rows
 
 from .conftest import add, painted
 
@@ -277,3 +277,25 @@ def test_the_default_folder_is_the_users_own(monkeypatch, tmp_path):
     assert default_folder().is_relative_to(Path.home())
     monkeypatch.setenv("NAPARI_LUNGSEG_WORKSPACE", str(tmp_path))
     assert default_folder() == tmp_path
+
+
+def test_the_list_of_cases_takes_as_many_queries_for_many_as_for_one(tmp_path, volume):
+    def queries(workspace: Workspace) -> int:
+        counted: list[str] = []
+        with workspace._journal.reading() as db:
+            db.set_trace_callback(counted.append)
+            rows.summaries(db)
+        return len(counted)
+
+    with Workspace(tmp_path) as workspace:
+        found = []
+        for number in range(12):
+            place = {"shape": volume.shape, "affine": volume.affine, "axis": 0, "unit": "HU"}
+            case = workspace.add_case(f"{number:064d}", name=f"ct {number}", path=None, **place)
+            workspace.save(case, {index: painted(case, index) for index in range(number % 3)}, cause="paint")
+            workspace.set_state(case, 0, "reviewed")
+            found.append(queries(workspace))
+        assert len(set(found)) == 1
+        assert [(one.case.name, one.saved, one.reviewed) for one in workspace.cases()] == [
+            (f"ct {number}", number % 3, 1) for number in range(12)
+        ]

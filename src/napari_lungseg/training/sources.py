@@ -137,9 +137,7 @@ class WorkspaceSource:
         saved = self._workspace.load(case)
         if saved is None:
             raise InputError(f"{case.name} has no mask in the workspace")
-        # Nobody has reviewed what stands in for a slice that is damaged.
-        known = self._workspace.states(case).items()
-        reviewed = [index for index, one in known if one.state == "reviewed" and index not in saved.older]
+        reviewed = [index for index, one in self._workspace.states(case).items() if one.state == "reviewed"]
         image = image_of(case, self._images)
         labels = only_slices(saved.labels, case.axis, reviewed)
         return TrainingCase(case_key(case.content), case.name, image, image.with_array(labels.reshape(image.shape)), case_key(case.image))

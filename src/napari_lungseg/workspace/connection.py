@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 import threading
 from pathlib import Path
 from urllib.parse import quote
 
 from napari_lungseg.workspace import failures, schema
 from napari_lungseg.workspace.failures import DamagedError
+from napari_lungseg.workspace.log import read_log
 
 #: Seconds that a connection waits for another one, where there is no write-ahead log.
 _BUSY_S = 5.0
@@ -34,6 +36,27 @@ def _text(data: bytes) -> str:
 def log_of(path: Path) -> Path:
     """The write-ahead log of a journal."""
     return path.with_name(f"{path.name}-wal")
+
+
+def has_damaged_log(path: Path) -> bool:
+    """Whether the write-ahead log of a journal lacks what was saved.
+
+    Raises
+    ------
+    OSError
+        When it cannot be read.
+    WorkspaceError
+        When the journal is of a later version, which alone can mend it: SQLite would remove the log.
+    """
+    log = read_log(path)
+    if not log.is_damaged:
+        return False
+    with path.open("rb") as file:
+        head = log.pages.get(1) or file.read(100)
+    version, application = struct.unpack_from(">I4xI", head.ljust(100, b"\0"), 60)
+    if application == schema.APPLICATION:
+        _check(version, path)
+    return application == schema.APPLICATION
 
 
 def place(path: Path) -> tuple[int, int] | None:

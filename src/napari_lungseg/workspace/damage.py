@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Literal
@@ -15,7 +15,7 @@ from napari_lungseg.corrections import PERSON
 from napari_lungseg.volume import Array
 from napari_lungseg.workspace import rows, stored
 from napari_lungseg.workspace.content import unpack
-from napari_lungseg.workspace.records import Case, Damage
+from napari_lungseg.workspace.records import Case, Damage, SliceState
 from napari_lungseg.workspace.stored import EventRow, PercentRow, RevisionRow, SessionRow
 
 #: Cases of damage that one sentence names; the rest is counted.
@@ -79,7 +79,8 @@ def missing(db: sqlite3.Connection, case: Case) -> list[Damage]:
     """Slices whose last save left nothing in the journal: what was saved is gone with a damaged part of the file."""
     last: dict[tuple[str, int], int] = {}
     whole = True
-    for event in rows.events(db, case.id, "saved"):
+    saved = stored.fetch_all(db, EventRow, "case_id = ? AND kind = 'saved'", (case.id,))
+    for event in reversed([row for row in saved.values() if row is not None and row.case_id == case.id]):
         # Older versions did not say what was saved of a slice.
         whole &= "masks" in event.details
         for what in ("masks", "probabilities") if whole else ():
@@ -95,6 +96,20 @@ def missing(db: sqlite3.Connection, case: Case) -> list[Damage]:
             text = f"{name} of slice {index} of {case.name} (saved {rows.moment(db, number):%d %b %Y %H:%M}; {left})"
             lost.append(Damage("mask" if what == "masks" else "probability", index, text))
     return lost
+
+
+def states(db: sqlite3.Connection, case: Case) -> dict[int, SliceState]:
+    """States of slices; nobody has reviewed what stands in for one whose last state is damaged or missing."""
+    found = rows.states(db, case.id)
+    reviewed = [index for index, known in found.items() if known.state == "reviewed"]
+    if reviewed:
+        query = "SELECT slice, max(id) FROM revisions WHERE case_id = ? GROUP BY slice"
+        last = {index: stored.fetch(db, RevisionRow, number) for index, number in db.execute(query, (case.id,)).fetchall()}
+        lost = {one.index for one in missing(db, case) if one.what == "mask"}
+        for index in reviewed:
+            if index in lost or (index in last and not planes_of(last[index], case)):
+                found[index] = replace(found[index], state="corrected")
+    return found
 
 
 def of_entries(db: sqlite3.Connection, case: Case) -> list[Damage]:

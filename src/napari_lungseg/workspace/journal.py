@@ -168,6 +168,16 @@ class Journal:
                 "close the other window or choose another workspace."
             )
             return
+        # SQLite would leave out what follows damage in the log without a word.
+        try:
+            is_damaged = connection.has_damaged_log(self.path)
+        except OSError:  # which SQLite tells
+            is_damaged = False
+        except WorkspaceError:
+            self._lock.give_back()
+            raise
+        if is_damaged:
+            raise DamagedError
         db = connection.connect(self.path, "mode=rw" if self._place else "mode=rwc")
         try:
             connection.prepare_for_writing(db, self.path)

@@ -128,9 +128,7 @@ def export_nnunet(
 def _labels(workspace: Workspace, case: Case) -> Array:
     """Labels of the reviewed slices, all others as ignore."""
     saved = workspace.load(case)
-    # Nobody has reviewed what stands in for a slice that is damaged.
-    older = frozenset() if saved is None else saved.older
-    reviewed = [index for index, known in workspace.states(case).items() if known.state == "reviewed" and index not in older]
+    reviewed = [index for index, known in workspace.states(case).items() if known.state == "reviewed"]
     if saved is None or not reviewed:
         raise InputError("no slice was reviewed")
     dense = case.planes(saved.labels)[reviewed]

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from napari_lungseg.workspace.log import read_log
+
 #: Sizes of pages that SQLite makes, that of the journal first.
 _SIZES = (4096, *(1 << power for power in (9, 10, 11, 13, 14, 15, 16)))
 _LEAF = 13
-_WAL_MAGIC = (0x377F0682, 0x377F0683)
 #: Where a row's own header may begin: its length, and the number that is kept outside of it.
 _HEADER = re.compile(rb"(?=[\x04-\x14]\x00)")
 
@@ -23,8 +24,13 @@ _HEADER = re.compile(rb"(?=[\x04-\x14]\x00)")
 Take = Callable[[list[Any], bool], bool]
 
 
-def each_row(path: Path, take: Take) -> None:
+def each_row(path: Path, take: Take) -> bool:
     """Hand over the values of everything in a database that may be a row of a table.
+
+    Returns
+    -------
+    whole : bool
+        Whether neither the end of the file nor entries of its log are known to be missing.
 
     Parameters
     ----------
@@ -38,13 +44,20 @@ def each_row(path: Path, take: Take) -> None:
     OSError
         When the file cannot be read.
     """
-    data, log = path.read_bytes(), path.with_name(f"{path.name}-wal")
+    data, log = path.read_bytes(), read_log(path)
     (size,) = struct.unpack(">H", data[16:18].ljust(2, b"\0"))
-    later = _log(log.read_bytes()) if log.exists() else {}
+    later = log.pages
     size = size if size in _SIZES else len(next(iter(later.values()), b"")) or _SIZES[0]
     found = _scan(data, later, size, take)
+    if log.is_damaged:
+        # A part of it may have been copied into the database, whose pages then are newer. A row is never changed, so all may be taken.
+        found |= _scan(data, {}, size, take)
+        found |= _scan(data, later | log.beyond, size, take)
     if not found and size != _SIZES[0]:
         _scan(data, {}, _SIZES[0], take)
+    counted, count, counted_at = (struct.unpack(">I", data[at : at + 4].ljust(4, b"\0"))[0] for at in (24, 28, 92))
+    is_short = counted == counted_at and count > max(len(data) // size, *later, 0)
+    return not (log.is_damaged or is_short)
 
 
 def _scan(data: bytes, later: dict[int, bytes], size: int, take: Take) -> bool:
@@ -173,36 +186,3 @@ def _values(payload: bytes) -> list[Any]:
     if offset != end or body != len(payload):
         raise ValueError
     return values
-
-
-def _log(data: bytes) -> dict[int, bytes]:
-    """The pages of all whole transactions in a write-ahead log."""
-    if len(data) < 32:
-        return {}
-    magic, _, size, _, *salts = struct.unpack(">6I", data[:24])
-    if magic not in _WAL_MAGIC or size not in _SIZES:
-        return {}
-    order = ">" if magic & 1 else "<"
-    sums = _wal_sum(data[:24], (0, 0), order)
-    pages: dict[int, bytes] = {}
-    open_: dict[int, bytes] = {}
-    for start in range(32, len(data) - size - 23, size + 24):
-        number, whole, *rest = struct.unpack(">6I", data[start : start + 24])
-        page = data[start + 24 : start + 24 + size]
-        sums = _wal_sum(page, _wal_sum(data[start : start + 8], sums, order), order)
-        if rest != [*salts, *sums]:
-            break
-        open_[number] = page
-        if whole:
-            pages |= open_
-            open_ = {}
-    return pages
-
-
-def _wal_sum(data: bytes, sums: tuple[int, int], order: str) -> tuple[int, int]:
-    one, two = sums
-    words = struct.unpack(f"{order}{len(data) // 4}I", data)
-    for first, second in zip(words[::2], words[1::2], strict=True):
-        one = one + first + two & 0xFFFFFFFF
-        two = two + second + one & 0xFFFFFFFF
-    return one, two

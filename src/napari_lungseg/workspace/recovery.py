@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_lungseg.workspace import damage, pages, rows, schema, stored
+from napari_lungseg.workspace.connection import log_of
 from napari_lungseg.workspace.records import Damage
 from napari_lungseg.workspace.stored import CaseRow, EventRow
 
@@ -56,10 +57,19 @@ def recover(source: Path, target: Path) -> list[Damage]:
                     return True
             return False
 
-        pages.each_row(source, take)
+        whole = pages.each_row(source, take)
         _restore_cases(db)
         db.execute("COMMIT")
-        return damage.check(db, left_out=True)
+        lost = damage.check(db, left_out=True)
+        # Of what came last nothing else tells that it was there.
+        has_log = log_of(source).exists() and log_of(source).stat().st_size > 0
+        return lost if whole and (has_log or _has_ended(db)) else [*lost, Damage("record", None, "perhaps what was saved last")]
+
+
+def _has_ended(db: sqlite3.Connection) -> bool:
+    """Whether the last entry of the record is the end of the last session."""
+    last = "SELECT kind, session_id FROM events ORDER BY id DESC LIMIT 1"
+    return db.execute(last).fetchone() == ("ended", *db.execute("SELECT max(id) FROM sessions").fetchone())
 
 
 def _restore_cases(db: sqlite3.Connection) -> None:

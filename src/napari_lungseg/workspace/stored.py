@@ -151,6 +151,18 @@ def fetch(db: sqlite3.Connection, kind: type[Row], number: int) -> Row | None:
     return None if found is None else sound(kind, found)
 
 
+def fetch_all(db: sqlite3.Connection, kind: type[Row], where: str = "1", values: Sequence[Any] = ()) -> dict[int, Row | None]:
+    """Rows by their number, the first one first; None where one is damaged. One query, unless a page of the file is damaged."""
+    try:
+        found = db.execute(f"SELECT * FROM {TABLES[kind]} WHERE {where} ORDER BY id", values).fetchall()
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        if not failures.is_damage(error):
+            raise
+        numbers = db.execute(f"SELECT id FROM {TABLES[kind]} WHERE {where} ORDER BY id", values).fetchall()
+        return {number: fetch(db, kind, number) for (number,) in numbers}
+    return {row[0]: sound(kind, row) for row in found}
+
+
 def sound(kind: type[Row], found: Sequence[Any]) -> Row | None:
     """A row from all its stored columns, if it is what was written; one without a checksum if its values can be true."""
     width: int = len(kind._fields)

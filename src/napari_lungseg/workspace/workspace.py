@@ -210,14 +210,7 @@ class Workspace:
     def cases(self) -> list[CaseSummary]:
         """All cases with how far the work on them has come, in the order in which they were added."""
         with self._journal.reading() as db:
-            summaries = []
-            for case in rows.cases(db):
-                (saved,) = db.execute("SELECT count(DISTINCT slice) FROM revisions WHERE case_id = ?", (case.id,)).fetchone()
-                (last,) = db.execute("SELECT max(id) FROM events WHERE case_id = ?", (case.id,)).fetchone()
-                states = [known.state for known in rows.states(db, case.id).values()]
-                corrected, reviewed, flagged = (states.count(state) for state in ("corrected", "reviewed", "flagged"))
-                summaries.append(CaseSummary(case, saved, corrected, reviewed, flagged, rows.moment(db, last or 0)))
-        return summaries
+            return rows.summaries(db)
 
     def unfinished(self) -> list[Case]:
         """Cases that were changed in the session before this one, if that did not end as it should; else none.
@@ -285,7 +278,7 @@ class Workspace:
             rows.add_slices(entry, number, cause, packed, percents)
 
     def load(self, case: Case) -> Saved | None:
-        """The mask as it was saved last; None if it never was.
+        """The mask as it was saved last; None if it never was, or nothing of it is left.
 
         Where the last state of a slice is damaged, the newest one that is sound is taken, and ``damage`` tells so.
 
@@ -295,15 +288,13 @@ class Workspace:
             When the journal cannot be read.
         """
         with self._journal.reading() as db:
-            row = rows.find(db, case.content)
-            case = rows.case_of(db, row) if row is not None else case
-            number = rows.case_id(db, case)
+            case = rows.known(db, case)
             slices, percents = list(damage.masks(db, case)), list(damage.percents(db, case))
             if not slices:
                 return None
             found = [one.damage for one in (*slices, *percents) if one.damage is not None]
             found += [*damage.of_entries(db, case), *damage.missing(db, case)]
-            source = rows.last_source(db, number)
+            source = rows.last_source(db, case.id)
         widest = max((one.planes[0].dtype for one in slices if one.planes), key=lambda dtype: dtype.itemsize, default=np.dtype(np.uint8))
         labels, origin = np.zeros(case.shape, widest.newbyteorder("=")), np.zeros(case.shape, np.uint8)
         percent = np.zeros(case.shape, np.uint8)
@@ -381,16 +372,19 @@ class Workspace:
             entry.event("state", {"state": state, "note": note, "seconds": float(seconds)}, number, int(index))
 
     def states(self, case: Case) -> dict[int, SliceState]:
-        """States of the slices that were saved or given one; all others are "unseen"."""
+        """States of the slices that were saved or given one; all others are "unseen".
+
+        Where the last mask of a reviewed slice is damaged, so that an older one stands in for it, the slice is "corrected".
+        """
         with self._journal.reading() as db:
-            return rows.states(db, rows.case_id(db, case))
+            return damage.states(db, rows.known(db, case))
 
     def accepted(self, case: Case) -> dict[int, Accepted]:
         """What of the reviewed slices was accepted as the model had left it, as far as their revisions tell."""
         with self._journal.reading() as db:
-            number = rows.case_id(db, case)
-            reviewed = [index for index, known in rows.states(db, number).items() if known.state == "reviewed"]
-            found = {index: accepted_in(db, number, case, index) for index in reviewed}
+            case = rows.known(db, case)
+            reviewed = [index for index, known in damage.states(db, case).items() if known.state == "reviewed"]
+            found = {index: accepted_in(db, case.id, case, index) for index in reviewed}
         return {index: known for index, known in found.items() if known is not None}
 
     def record(self, case: Case | None = None) -> list[Event]:

@@ -6,6 +6,7 @@ Files without the preamble or the group of file meta information are read too, a
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -88,10 +89,19 @@ def _is_bare(head: bytes) -> bool:
     return (kind in (b"UI", b"CS", b"UL", b"DA", b"TM", b"DT") and short <= 64) or (0 < long <= 64 and long % 2 == 0 and head[2] <= 0x18)
 
 
+class _Bounded(io.BufferedReader):
+    """A file of which no more memory is asked for than it has bytes, whatever length an element promises."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _META:
+            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
+
+
 @contextmanager
 def opened(path: Path, room: int = HEAD) -> Iterator[BinaryIO]:
     """The bytes of a file for pydicom; a deflated one is inflated, but no further than to ``room`` bytes."""
-    with path.open("rb") as stream:
+    with _Bounded(io.FileIO(path)) as stream:
         head = stream.read(_META)
         mark = head.find(_DEFLATED)
         if mark < 0 or head[128:132] != b"DICM":
