@@ -21,6 +21,7 @@ import tempfile
 import warnings
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ from napari_lungseg.workspace import Workspace
 
 MEMORY_GIB, SECONDS = 4, 10
 OUTCOMES = ("refused", "equal", "read, no reference", "reference refuses", "differs", "uncaught", "no memory", "crash", "hang", "prints")
+#: What takes long to be imported, by format.
+PRELOADED = {"model": "napari_lungseg.model", "dicom-seg": "highdicom.seg"}
 #: What may stay after a run: anything else is a fault.
 RIGHT = {"refused", "equal", "read, no reference", "reference refuses"}
 #: A file beside the mutant that says that it was read, so that what ends the process then is the independent reader.
@@ -166,6 +169,9 @@ def judge(kind: str, path: Path) -> str:
 def run(kind: str, seeds: list[Path], mutants: int, seed: int, keep: Path | None) -> Counter[str]:
     """Judge so many mutants of a format."""
     counts: Counter[str] = Counter()
+    if kind in PRELOADED:
+        # Once, rather than in each child.
+        import_module(PRELOADED[kind])
     with tempfile.TemporaryDirectory() as folder:
         for number in range(mutants):
             dice = random.Random(f"{kind} {seed} {number}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from geometry import write_in_two_places
 from phantom import chest, dice
 
 from napari_lungseg import cli
@@ -169,3 +170,13 @@ def test_probabilities_beside_the_labels_that_segment_wrote_are_passed_over(run,
     assert status == 1
     assert len(err) == 1
     assert "b_probability.nii.gz has no reference" in err[0]
+
+
+def test_what_was_doubtful_in_a_file_is_told_once(run, tmp_path):
+    guess, truth = sides()
+    write(guess, tmp_path / "guess.nii")
+    write_in_two_places(truth, tmp_path / "truth.nii")
+    status, _, err = run("guess.nii", "truth.nii")
+    assert status == 0
+    assert [line.partition(":")[0] for line in err] == ["truth.nii"]
+    assert "two places" in err[0]

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from geometry import grids, stored_otherwise
+from geometry import grids, stored_otherwise, write_in_two_places
 from napari.layers import Labels
 from phantom import chest
 from qtpy.QtCore import QPointF, Qt
@@ -249,6 +249,11 @@ def test_a_reference_is_opened_from_a_file(open_desk, tmp_path, monkeypatch, mes
     np.testing.assert_array_equal(desk.viewer.layers["reference.nrrd"].data, TRUTH)
     assert (widget.prediction.value, widget.reference.value) == (guess, desk.viewer.layers["reference.nrrd"])
     assert widget.run.isEnabled()
+    widget.open_reference(write_in_two_places(CT.with_array(TRUTH), tmp_path / "doubtful.nii"))
+    desk.wait(lambda: "doubtful.nii" in desk.viewer.layers)
+    (told,) = messages
+    assert "two places" in told
+    messages.clear()
     widget.open_reference(write(Volume(TRUTH, CT.affine * 1.1), tmp_path / "other.nrrd"))
     desk.wait(lambda: len(messages) == 1)
     assert "other voxels" in messages[0]

@@ -225,3 +225,10 @@ def test_the_module_fits_a_small_screen_at_every_stage(open_desk):
         assert desk.viewer.window.geometry()[2] <= 1366
         area = controls.layout().itemAt(0).widget()
         assert area.widget().minimumSizeHint().width() <= area.viewport().width()
+
+
+def test_what_was_doubtful_in_files_is_shown_as_text(open_desk):
+    widget = open_desk(CT).dock.open("Train")
+    told = Overview(2, 8, 0, {"lung": 8}, 6, 2, "Split by patient.", notes=("<b>ct</b>: The file tells two places.",))
+    widget.controls.show_overview(told, None)
+    assert "&lt;b&gt;ct&lt;/b&gt;: The file tells two places." in widget.controls.overview.text()

@@ -6,16 +6,21 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from geometry import write_in_two_places
+from phantom import chest
 from PIL import Image
 
 from napari_lungseg.architecture import UNetConfig
 from napari_lungseg.card import Card
+from napari_lungseg.cli.train import _Bar
 from napari_lungseg.errors import InputError
+from napari_lungseg.formats import write
 from napari_lungseg.model import Model, bundled_folder, list_models, load_model, save_model
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.run_files import LOG, SAMPLES
@@ -335,3 +340,20 @@ def test_statistics_of_batch_norm_stay_those_of_the_base(chests, tmp_path) -> No
     assert running
     assert all(torch.allclose(before[name], after[name], atol=1e-3) for name in running)
     assert not torch.equal(before["head.weight"].half(), after["head.weight"].half())
+
+
+def test_what_was_doubtful_in_files_is_told_once_with_their_cases(tmp_path, capsys) -> None:
+    image, mask = chest(slices=4)
+    for name in ("images", "masks"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    for number in range(5):
+        write_in_two_places(image, tmp_path / "data/images" / f"{number}.nii")
+        write(image.with_array(mask.astype(np.uint8)), tmp_path / "data/masks" / f"{number}.nii")
+    overview = list(look_over(FolderSource(tmp_path / "data"), base=None, settings=quick()))[-1]
+    (note,) = overview.notes
+    assert note.startswith("0, 1, 2 and 2 more: The file tells two places")
+    with _Bar(shown=True) as bar:
+        bar.show(replace(overview, notes=(note, "\x1b[2J")))
+    lines = capsys.readouterr().err.splitlines()
+    assert sum("two places" in line for line in lines) == 1
+    assert not any("\x1b[2J" in line for line in lines)

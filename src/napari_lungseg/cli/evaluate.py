@@ -42,6 +42,9 @@ def evaluate(
     for case, paths in matched.items():
         try:
             predicted, expected = map(read, paths)
+            for path, volume in zip(paths, (predicted, expected), strict=True):
+                for note in volume.notes:
+                    say(f"{path}: {note}", err=True)
             rows += case_rows(case, evaluate_volume(predicted, expected, tolerance_mm=tolerance_mm, names=names))
             if per_slice is not None:
                 slices += slice_rows(case, evaluate_slices(predicted, expected, tolerance_mm=tolerance_mm, names=names))

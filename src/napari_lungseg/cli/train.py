@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from tqdm import tqdm
 
-from napari_lungseg.cli.terminal import Device, flag, say, with_settings
+from napari_lungseg.cli.terminal import Device, flag, printable, say, with_settings
 from napari_lungseg.setting import settings_of
 from napari_lungseg.training.augmentation import AugmentSettings
 from napari_lungseg.training.settings import TrainSettings
@@ -119,6 +119,8 @@ class _Bar:
                 self._say(f"{update.slices} judged slices of {update.cases} cases. {update.split}")
                 for problem in update.problems:
                     self._say(f"Left out: {problem}")
+                for note in update.notes:
+                    self._say(note)
             case Notice():
                 self._say(update.text)
             case updates.Progress():
@@ -137,7 +139,7 @@ class _Bar:
                 self._say(f"rate {update.learning_rate:.2g}, augmentation {update.strength:.2f}: {update.score:.4f}")
 
     def _say(self, text: str) -> None:
-        self._bar.write(text, file=sys.stderr)
+        self._bar.write(printable(text), file=sys.stderr)
 
 
 def _line(scores: PooledScores) -> str:

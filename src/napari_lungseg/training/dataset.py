@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ class Dataset:
         if labels.names:
             with reading(self.labels[case]):
                 array = renumbered(array, {**labels.names, IGNORE: _UNJUDGED}, {**(self.names or _LUNGS), IGNORE: _UNJUDGED})
-        return image, labels.with_array(array)
+        return image, replace(labels.with_array(array), notes=labels.notes)
 
 
 def open_dataset(folder: Path | str) -> Dataset:

@@ -189,7 +189,7 @@ def write_plan(plan: Plan, folder: Path) -> None:
 def without_names(plan: Plan) -> Plan:
     """Remove names of cases and patients, and paths, from a plan that stays with a model."""
     base = None if plan.base is None else Path(plan.base).name
-    return replace(plan, base=base, patients={}, overview=replace(plan.overview, problems=()))
+    return replace(plan, base=base, patients={}, overview=replace(plan.overview, problems=(), notes=()))
 
 
 def read_plan(folder: str | os.PathLike[str]) -> Plan:

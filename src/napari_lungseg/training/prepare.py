@@ -23,6 +23,8 @@ from napari_lungseg.training.updates import Overview, Progress
 
 #: Slices of one case that nobody has judged, from which is learnt what the base knows; more bring nothing new.
 MOST_UNJUDGED = 12
+#: Of cases with the same note so many are named.
+MOST_NAMED = 3
 
 
 @dataclass(eq=False)
@@ -35,6 +37,7 @@ class _Found:
     cases: set[str] = field(default_factory=set)
     patients: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def labels(self) -> set[int]:
@@ -175,6 +178,8 @@ def _read(
         if isinstance(case, LeftOut):
             found.problems.append(f"{case.name}: {case.why.rstrip('.')}.")
             continue
+        for note in dict.fromkeys((*case.image.notes, *case.labels.notes)):
+            found.notes.setdefault(note, []).append(case.name)
         before = len(found.refs)
         upright = case.image.reorient()[0]
         step = upright.spacing[0] if upright.ndim == 3 and upright.spacing_known else None
@@ -224,6 +229,11 @@ def _earlier(card: Card | None) -> Split | None:
         return None
 
 
+def _listed(names: list[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def _overview(found: _Found, classes: Classes, split: Split) -> Overview:
     parts = [split.part(ref) for ref in found.refs]
     seen = [{classes.of_label[value] for value in values} for values in found.values]
@@ -236,4 +246,5 @@ def _overview(found: _Found, classes: Classes, split: Split) -> Overview:
         validation=parts.count("validation"),
         split=split.why,
         problems=tuple(found.problems),
+        notes=tuple(f"{_listed(names)}: {note}" for note, names in found.notes.items()),
     )

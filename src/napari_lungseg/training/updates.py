@@ -30,6 +30,8 @@ class Overview:
         How they are split, or why they cannot be; one sentence.
     problems : tuple of str
         Cases that were left out and why, one sentence each.
+    notes : tuple of str
+        What was decided or is doubtful in files that were read, with the cases.
     """
 
     cases: int
@@ -40,6 +42,7 @@ class Overview:
     validation: int
     split: str
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

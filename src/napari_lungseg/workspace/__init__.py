@@ -5,7 +5,7 @@ from napari_lungseg.workspace.content import content_hash
 from napari_lungseg.workspace.damage import damaged
 from napari_lungseg.workspace.failures import WorkspaceError
 from napari_lungseg.workspace.journal import JOURNAL
-from napari_lungseg.workspace.masks import export_labels, import_mask
+from napari_lungseg.workspace.masks import export_labels, import_mask, read_mask
 from napari_lungseg.workspace.nnunet import ExportReport, export_nnunet, image_of
 from napari_lungseg.workspace.record_csv import export_record
 from napari_lungseg.workspace.records import (
@@ -49,4 +49,5 @@ __all__ = [
     "export_record",
     "image_of",
     "import_mask",
+    "read_mask",
 ]

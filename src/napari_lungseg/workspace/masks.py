@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,11 @@ def export_labels(workspace: Workspace, case: Case, path: str | Path) -> Path:
 
 
 def import_mask(path: str | Path, like: Volume, *, exact: bool = False) -> Array:
+    """Read a mask as :func:`read_mask` does; its labels alone."""
+    return read_mask(path, like, exact=exact).array
+
+
+def read_mask(path: str | Path, like: Volume, *, exact: bool = False) -> Volume:
     """Read a mask and bring it onto an image's grid.
 
     A mask whose voxels lie on the image's is taken over exactly, also if its axes are stored in another order or direction
@@ -60,8 +66,8 @@ def import_mask(path: str | Path, like: Volume, *, exact: bool = False) -> Array
 
     Returns
     -------
-    array of uint
-        Labels in the image's shape, 0 where the mask does not reach.
+    Volume
+        Labels (uint) on the image's grid, 0 where the mask does not reach, with the names and the notes of the file.
 
     Raises
     ------
@@ -78,7 +84,7 @@ def import_mask(path: str | Path, like: Volume, *, exact: bool = False) -> Array
         flat = [tuple(size for size in shape if size > 1) for shape in (mask.shape, like.shape)]
         if flat[0] != flat[1]:
             raise InputError(f"{path} has the shape {mask.shape} and the image {like.shape}; give the mask of this image.")
-        return np.ascontiguousarray(labels.reshape(like.shape))
+        return replace(like.with_array(np.ascontiguousarray(labels.reshape(like.shape))), names=mask.names, notes=mask.notes)
     shape = (1,) * (3 - like.ndim) + like.shape
     labels = labels[None] if labels.ndim == 2 else labels
     placed = _place(Volume(labels, mask.affine), like, shape, exact=exact)
@@ -87,7 +93,7 @@ def import_mask(path: str | Path, like: Volume, *, exact: bool = False) -> Array
         raise InputError(f"{path} lies on other voxels than the image ({difference}); resample it first.")
     if labels.any() and not placed.any():
         raise InputError(f"Nothing in {path} lies within the image; give the mask of this image.")
-    return placed.reshape(like.shape)
+    return replace(like.with_array(placed.reshape(like.shape)), names=mask.names, notes=mask.notes)
 
 
 def _place(mask: Volume, like: Volume, shape: tuple[int, ...], *, exact: bool) -> Array | None:

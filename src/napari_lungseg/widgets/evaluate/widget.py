@@ -12,7 +12,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.metrics import TOLERANCE_MM
-from napari_lungseg.volume import Array
+from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.appearance import label_names
 from napari_lungseg.widgets.evaluate.display import Display, slice_dice
 from napari_lungseg.widgets.evaluate.error_layer import show_errors
@@ -20,7 +20,7 @@ from napari_lungseg.widgets.evaluate.work import Comparison, LayerPair, compare,
 from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, scrolled
 from napari_lungseg.widgets.layers import layer_geometry
 from napari_lungseg.widgets.lookup import is_mask, result_holding
-from napari_lungseg.widgets.notices import show_error
+from napari_lungseg.widgets.notices import show_error, show_info
 from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.saving.bar import MASK_FILES
 from napari_lungseg.widgets.tasks import Task, run_once
@@ -151,11 +151,13 @@ class EvaluateWidget(Panel):
         """Open a mask from a file, on the voxels of the prediction, and make it the reference."""
         layer = self.prediction.value
 
-        def opened(read: tuple[Array, dict[int, str] | None]) -> None:
+        def opened(read: tuple[Array, Volume]) -> None:
             if layer in self.viewer.layers:
                 active = self.viewer.layers.selection.active
-                labels, names = read
-                features = None if names is None else label_names(names)
+                labels, mask = read
+                if mask.notes:
+                    show_info(f"{path.name}: {' '.join(mask.notes)}")
+                features = None if mask.names is None else label_names(mask.names)
                 options = {"name": path.name, "opacity": 0.5, "features": features}
                 self.reference.value = self.viewer.add_labels(labels, **options, **layer_geometry(layer))
                 self.viewer.layers.selection.active = active

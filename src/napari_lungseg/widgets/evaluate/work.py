@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 from napari.layers import Labels
 
-from napari_lungseg.formats import read_segments
 from napari_lungseg.metrics import Scores
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.appearance import names_on
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.tasks import Request
 from napari_lungseg.widgets.view import voxel_shape
-from napari_lungseg.workspace import import_mask
+from napari_lungseg.workspace import read_mask
 
 Step = tuple[int, ...]
 
@@ -78,13 +77,12 @@ class LayerPair:
         return Comparison(self.prediction, self.reference, scores, slices, self.axis, whole, self.in_mm)
 
 
-def read_reference(path: Path, layer: Labels, step: Step) -> tuple[Array, dict[int, str] | None]:
-    """Read a mask onto the voxels of a layer, 0 at its other steps, and what its labels are (InputError where it lies on other voxels)."""
-    labels = import_mask(path, volume_from_layer(layer, step, "arbitrary"), exact=True)
-    whole = np.zeros(voxel_shape(layer), labels.dtype)
-    whole[step] = labels
-    segments = read_segments(path)
-    return whole, None if segments is None else segments[1]
+def read_reference(path: Path, layer: Labels, step: Step) -> tuple[Array, Volume]:
+    """Read a mask onto the voxels of a layer, 0 at its other steps, and as it is (InputError where it lies on other voxels)."""
+    mask = read_mask(path, volume_from_layer(layer, step, "arbitrary"), exact=True)
+    whole = np.zeros(voxel_shape(layer), mask.array.dtype)
+    whole[step] = mask.array
+    return whole, mask
 
 
 def _volume(layer: Labels, step: Step) -> Volume:

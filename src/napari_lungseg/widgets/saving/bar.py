@@ -12,7 +12,7 @@ from napari.layers import Labels, Layer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
-from napari_lungseg.volume import Array, Volume
+from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.lookup import is_image, result_for, result_of, results_in
 from napari_lungseg.widgets.notices import show_error, show_info, show_warning
@@ -25,7 +25,7 @@ from napari_lungseg.widgets.tasks import run_once
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
 from napari_lungseg.widgets.view import displayed_step, voxel_shape
 from napari_lungseg.widgets.writers import save_layer
-from napari_lungseg.workspace import Workspace, export_nnunet, export_record, import_mask
+from napari_lungseg.workspace import Workspace, export_nnunet, export_record, read_mask
 
 UNSAVED = "color: #ff6b6b; font-weight: bold"
 MASK_FILES = "Masks (*.nii.gz *.nii *.nrrd *.seg.nrrd *.mha *.tif *.png);;All files (*)"
@@ -176,7 +176,7 @@ class WorkspaceBar(QWidget):
         step = displayed_step(self.session.viewer, image)
         self._do(_read_mask, path, image, step, what=f"Reading {path.name}", done=partial(self._imported, image, step))
 
-    def _imported(self, image: Layer, step: tuple[int, ...], read: tuple[Volume, Array, str]) -> None:
+    def _imported(self, image: Layer, step: tuple[int, ...], read: tuple[Volume, Volume, str]) -> None:
         volume, mask, name = read
         viewer = self.session.viewer
         if image not in viewer.layers:
@@ -189,8 +189,8 @@ class WorkspaceBar(QWidget):
         if result is not None and result.has_lungs(viewer) and (not step or result.holds(step)):
             show_warning(f"{image.name} has a mask already{at}; remove it first. The file was not taken.")
             return
-        result_for(viewer, image, voxel_shape(image)).start_from(viewer, step, volume, mask, name)
-        show_info(f"{name} is the mask of {image.name}{at} now.")
+        result_for(viewer, image, voxel_shape(image)).start_from(viewer, step, volume, mask.array, name)
+        show_info(" ".join((f"{name} is the mask of {image.name}{at} now.", *mask.notes)))
 
     def _mask(self) -> Labels | None:
         viewer = self.session.viewer
@@ -226,6 +226,6 @@ def _export_record(workspace: Workspace, path: Path) -> str:
     return f"Saved {export_record(workspace, path)}."
 
 
-def _read_mask(path: Path, image: Layer, step: tuple[int, ...]) -> tuple[Volume, Array, str]:
+def _read_mask(path: Path, image: Layer, step: tuple[int, ...]) -> tuple[Volume, Volume, str]:
     volume = volume_from_layer(image, step)
-    return volume, import_mask(path, volume), path.name
+    return volume, read_mask(path, volume), path.name

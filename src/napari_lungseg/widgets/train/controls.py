@@ -127,7 +127,8 @@ class TrainControls(QWidget):
         text += f".<br>{escape(told.split, quote=False)}"
         if seconds is not None:
             text += f"<br>{_long(seconds)} of training here at most."
-        self.overview.setText(text + "".join(f"<br><b>Left out:</b> {escape(problem, quote=False)}" for problem in told.problems))
+        text += "".join(f"<br><b>Left out:</b> {escape(problem, quote=False)}" for problem in told.problems)
+        self.overview.setText(text + "".join(f"<br>{escape(note, quote=False)}" for note in told.notes))
 
     def show_stage(self, stage: Progress) -> None:
         """Show what is being done beside learning."""
