@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_lungseg.cores import available_cores, cpu_quota
+from napari_lungseg.cores import allowed_threads, available_cores, cpu_quota
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system does not keep a process to some cores")
 
@@ -44,6 +44,15 @@ def test_no_quota(tmp_path):
     files = {"cpu__cpu_DOT_cfs_quota_us": "-1\n", "cpu__cpu_DOT_cfs_period_us": "100000\n"}
     assert quota(tmp_path, "1:cpu:/\n", **files) is None
     assert cpu_quota(tmp_path / "no such file", tmp_path) is None
+
+
+def test_the_environment_says_how_many_threads_a_library_may_use(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    assert allowed_threads() == available_cores()
+    for said, threads in (("3", 3), ("5,2", 5), ("", available_cores()), ("0", available_cores()), ("many", available_cores())):
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+        assert allowed_threads() == threads
 
 
 def test_there_is_always_a_core():

@@ -15,8 +15,9 @@ from napari_lungseg.card import Card
 from napari_lungseg.device import Runner, batch_size, choose_device
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import Model
-from napari_lungseg.predict import Notice, PredictSettings, list_devices, predict
+from napari_lungseg.predict import Notice, PredictSettings, predict
 from napari_lungseg.preprocess import Preprocessing, normalise
+from napari_lungseg.runtimes import list_devices
 from napari_lungseg.unet import UNet, UNetConfig
 from napari_lungseg.volume import Volume, scaling
 
@@ -228,10 +229,11 @@ def test_lazy_arrays_are_read_slice_by_slice():
     result = next(steps)
     assert result.index == 30
     assert np.array_equal(result.probability >= 50, stored(volume.with_array(lungs), (1, 2, 0), (False, True, True)).array[:, :, 30])
-    before = len(array.read)
     next(steps)
     next(steps)
-    assert array.read[before:] == [31, 29]
+    # In order, and only a few ahead of what was given.
+    order = [30, 31, 29, 32, 28, 33, 27, 34, 26]
+    assert any(array.read[-count:] == order[:count] for count in range(3, len(order)))
 
 
 def test_dask_and_zarr_arrays_work():

@@ -15,6 +15,14 @@ _BOUNDS = {"classes": (1, 254), "base_width": (1, 1024), "depth": (1, 8), "conte
 
 _WIDEST = 4096
 
+#: Channels per group of GroupNorm; eight is the smallest width used here.
+GROUP_CHANNELS = 8
+
+
+def group_count(channels: int) -> int:
+    """Groups that GroupNorm makes of so many channels."""
+    return channels // GROUP_CHANNELS if channels % GROUP_CHANNELS == 0 else 1
+
 
 @dataclass(frozen=True)
 class UNetConfig:

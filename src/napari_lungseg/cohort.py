@@ -26,6 +26,7 @@ from napari_lungseg.files import make_folder, write_whole
 from napari_lungseg.formats import check_target, read, write
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.model import DEFAULT_MODEL, load_model
+from napari_lungseg.runtimes import find_device
 from napari_lungseg.volume import Unit
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Outcome:
     source : Path
         The scan.
     record : dict
-        For a report: output, model, device, seconds, voxels, volumes, notices. Empty after a failure.
+        For a report: output, model, device, runtime, seconds, voxels, volumes, notices. Empty after a failure.
     error : str
         Why it failed, in one sentence; else empty.
     """
@@ -99,10 +100,8 @@ def segment_files(
     InputError
         When the model or the device cannot be used; before anything is written.
     """
-    from napari_lungseg.device import choose_device
-
     _model(settings.model)
-    choose_device(settings.device)
+    find_device(settings.device)
     if settings.jobs == 1 or len(tasks) < 2:
         for task in tasks:
             yield _outcome(task, partial(segment_file, task, settings, progress), alone=len(tasks) == 1)
@@ -190,6 +189,7 @@ def segment_file(
         "model": result.model,
         "weights_sha256": result.weights_sha256,
         "device": result.device,
+        "runtime": result.runtime,
         "seconds": round(result.seconds, 3),
         "unit": volume.unit,
         "why_unit": volume.why_unit,

@@ -21,6 +21,16 @@ def available_cores() -> int:
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
+def allowed_threads() -> int:
+    """Threads that a library may use: as many as OMP_NUM_THREADS or MKL_NUM_THREADS says, else one for each available core."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        # OpenMP takes a list too, of which the first number is meant.
+        first = os.environ.get(name, "").split(",")[0].strip()
+        if first.isdecimal() and int(first) > 0:
+            return int(first)
+    return available_cores()
+
+
 def cpu_quota(membership: Path = MEMBERSHIP, groups: Path = GROUPS) -> float | None:
     """Cores' worth of time that Linux's control groups, version 1 or 2, leave to this process.
 

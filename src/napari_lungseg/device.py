@@ -1,19 +1,22 @@
-"""Where a network runs: the choice of a device, batches that fit its memory, and the retreat when they do not."""
+"""Where torch runs a network: the choice of a device, batches that fit its memory, and the retreat when they do not."""
 
 from __future__ import annotations
 
 import copy
 import math
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from itertools import islice
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from napari_lungseg.architecture import UNetConfig
 from napari_lungseg.cores import available_cores
 from napari_lungseg.errors import InputError
+from napari_lungseg.places import check_device_name
 from napari_lungseg.predicted import Notice
 from napari_lungseg.unet import fold_batch_norm, probabilities
 
@@ -34,12 +37,6 @@ def fit_threads() -> None:
 
 # Whatever computes imports this first.
 fit_threads()
-
-
-def check_device_name(name: str) -> None:
-    """Refuse anything but ``auto``, ``cpu``, ``mps``, ``cuda`` and ``cuda:N`` (InputError)."""
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
-        raise InputError(f"{name!r} is not a device; use auto, cpu, mps, cuda or cuda:N.")
 
 
 def choose_device(name: str) -> torch.device:
@@ -67,10 +64,10 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def list_devices() -> list[str]:
-    """Names of the devices that :func:`choose_device` accepts on this computer, ``auto`` first."""
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return ["auto", *(f"cuda:{index}" for index in range(gpus)), *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+def gpu_names() -> list[str]:
+    """Names of the GPUs that :func:`choose_device` accepts on this computer."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [*(f"cuda:{index}" for index in range(count)), *(["mps"] if torch.backends.mps.is_available() else [])]
 
 
 def batch_size(free_bytes: int, config: UNetConfig, height: int, width: int) -> int:
@@ -78,6 +75,43 @@ def batch_size(free_bytes: int, config: UNetConfig, height: int, width: int) -> 
     cells = math.ceil(height / config.patch) * math.ceil(width / config.patch)
     slice_bytes = 4 * _LIVE_MAPS * config.base_width * cells
     return max(1, min(LARGEST_BATCH, int(MEMORY_SHARE * free_bytes / slice_bytes)))
+
+
+class TorchRuntime:
+    """Runs a network with torch.
+
+    Parameters
+    ----------
+    network : Module
+        Takes (N, C, H, W) and returns logits.
+    config : UNetConfig
+        Its shape.
+    device : str
+        Where to begin: ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
+    """
+
+    def __init__(self, network: nn.Module, config: UNetConfig, device: str) -> None:
+        self._config = config
+        self._runner = Runner(network, torch.device(device))
+
+    @property
+    def name(self) -> str:
+        """Runtime, version and precision, for a report."""
+        return f"torch {torch.__version__} {self._runner.precision}"
+
+    def run(self, images: Iterator[npt.NDArray[np.float32]]) -> Generator[npt.NDArray[np.float32] | Notice]:
+        """Yield the probabilities (classes, H, W) of each image (C, H, W) in turn, and notices in between (InputError as in Runner)."""
+        runner, count = self._runner, 1
+        try:
+            # One slice alone so that something is seen soon, then as many as the runner takes.
+            while group := list(islice(images, count)):
+                for result in runner.run(torch.from_numpy(np.stack(group))):
+                    yield result if isinstance(result, Notice) else result.numpy()
+                if count == 1 and runner.device.type == "cuda":
+                    runner.batch = batch_size(torch.cuda.mem_get_info(runner.device)[0], self._config, *group[0].shape[1:])
+                count = runner.batch
+        finally:
+            runner.close()
 
 
 class Runner:
@@ -100,6 +134,11 @@ class Runner:
         self._original = network
         self.batch = batch
         self._move(device)
+
+    @property
+    def precision(self) -> str:
+        """Numbers that it computes with."""
+        return "float16" if self._half else "float32"
 
     def run(self, inputs: Tensor) -> Iterator[Tensor | Notice]:
         """Yield the probabilities (classes, H, W), float32 on the CPU, of each input (C, H, W) in turn, and notices in between.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import safetensors
-import safetensors.torch
-import torch
+import numpy as np
 
 from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.card import SCHEMA, Ancestor, Card, read_card
@@ -29,7 +29,10 @@ from napari_lungseg.library import (
     remove_model,
     user_folder,
 )
-from napari_lungseg.unet import UNet
+from napari_lungseg.weights import Weights, check_finite, parse_weights
+
+if TYPE_CHECKING:
+    from napari_lungseg.unet import UNet
 
 __all__ = [
     "CARD_FILE",
@@ -57,20 +60,54 @@ __all__ = [
 MOST_HEADER = 1 << 22
 
 
-@dataclass
 class Model:
     """A network and its card.
 
-    Attributes
+    Parameters
     ----------
     network : UNet
-        In evaluation mode, on the CPU, float32, when it comes from :func:`load_model`.
+        In evaluation mode, on the CPU, float32. One that :func:`load_model` gives is made when it is first asked for, as it needs torch.
     card : Card
         What is known of it.
     """
 
-    network: UNet
-    card: Card
+    _stored: Weights
+
+    def __init__(self, network: UNet, card: Card) -> None:
+        self.card = card
+        self.network = network
+
+    @classmethod
+    def of_weights(cls, weights: Weights, card: Card) -> Model:
+        """A model whose network is made when it is first asked for."""
+        model = cls.__new__(cls)
+        model.card, model._stored = card, weights
+        return model
+
+    @cached_property
+    def network(self) -> UNet:
+        """The network, for torch."""
+        import torch
+
+        from napari_lungseg.unet import UNet
+
+        with torch.random.fork_rng(devices=[]):  # the network's own random weights are of no use here
+            network = UNet(self.card.architecture)
+        # Copies: torch may change its own.
+        network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in self._stored.items()}, assign=True)
+        return network.eval()
+
+    @property
+    def weights(self) -> Weights | None:
+        """The network's weights as arrays, as they are now; None for a network that is no :class:`~napari_lungseg.unet.UNet`."""
+        if "network" not in self.__dict__:
+            return self._stored
+        from napari_lungseg.unet import UNet
+
+        if type(self.network) is not UNet:
+            return None
+        tensors = {name: tensor.detach().cpu() for name, tensor in self.network.state_dict().items()}
+        return {name: (tensor.float() if tensor.is_floating_point() else tensor).numpy() for name, tensor in tensors.items()}
 
 
 def save_model(model: Model, folder: str | os.PathLike[str], *, half: bool = False) -> Path:
@@ -98,9 +135,13 @@ def save_model(model: Model, folder: str | os.PathLike[str], *, half: bool = Fal
     InputError
         When the folder cannot be written, or a weight is not finite (as stored).
     """
+    import safetensors.torch
+
     folder = Path(folder)
-    tensors = {name: _stored(tensor, half) for name, tensor in model.network.state_dict().items()}
-    _check_finite(tensors, f"The model {model.card.name!r}")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
+    if half:
+        tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    check_finite({name: tensor.numpy() for name, tensor in tensors.items()}, f"The model {model.card.name!r}")
     weights = safetensors.torch.save(tensors)
     card = replace(model.card, weights_sha256=hashlib.sha256(weights).hexdigest())
     files = {WEIGHTS_FILE: weights, CARD_FILE: card.to_json().encode()}
@@ -124,17 +165,8 @@ def load_model(model: str | os.PathLike[str]) -> Model:
     """
     folder = find_model(model)
     card = read_card(folder / CARD_FILE)
-    least, most = card.architecture.parameters
-    tensors = _read_weights(folder / WEIGHTS_FILE, card, MOST_HEADER + 8 * most)
-    if sum(tensor.numel() for tensor in tensors.values()) < least:
-        raise InputError(f"The weights in {folder} do not fit the card's architecture: it has at least {least} numbers.")
-    with torch.random.fork_rng(devices=[]):  # the network's own random weights are of no use here
-        network = UNet(card.architecture)
-    _check_fit(tensors, network, folder)
-    _check_types(tensors, network, folder)
-    _check_finite(tensors, f"The model in {folder}")
-    network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, assign=True)
-    return Model(network.eval(), card)
+    data = read_weights(folder / WEIGHTS_FILE, card, MOST_HEADER + 8 * card.architecture.parameters[1])
+    return Model.of_weights(parse_weights(data, card.architecture, folder), card)
 
 
 def import_model(folder: str | os.PathLike[str], name: str | None = None) -> Path:
@@ -162,43 +194,3 @@ def import_model(folder: str | os.PathLike[str], name: str | None = None) -> Pat
         raise InputError(f"{source} is not a folder; give a folder with {CARD_FILE} and {WEIGHTS_FILE}.")
     card = load_model(source).card
     return copy_model(source, replace(card, name=name or card.name))
-
-
-def _stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:
-    tensor = tensor.detach().cpu().contiguous()
-    return tensor.half() if half and tensor.is_floating_point() else tensor
-
-
-def _read_weights(path: Path, card: Card, most: int) -> dict[str, torch.Tensor]:
-    data = read_weights(path, card, most)
-    try:
-        return safetensors.torch.load(data)
-    except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise InputError(f"The weights {path} are not a safetensors file ({error}).") from error
-
-
-def _check_fit(tensors: dict[str, torch.Tensor], network: UNet, folder: Path) -> None:
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if wanted == given:
-        return
-    name = min(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
-    raise InputError(
-        f"The weights in {folder} do not fit the card's architecture: {name} is "
-        f"{given.get(name, 'missing')} in the weights and {wanted.get(name, 'missing')} in the architecture."
-    )
-
-
-def _check_types(tensors: dict[str, torch.Tensor], network: UNet, folder: Path) -> None:
-    """Refuse weights that are no plain real numbers where the network wants such (InputError)."""
-    plain = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-    for name, wanted in network.state_dict().items():
-        kind = tensors[name].dtype
-        if kind not in plain if wanted.is_floating_point() else kind != wanted.dtype:
-            raise InputError(f"The weights in {folder} are of a type that cannot be used ({name} is {str(kind).removeprefix('torch.')}).")
-
-
-def _check_finite(tensors: dict[str, torch.Tensor], what: str) -> None:
-    for name, tensor in tensors.items():
-        if not bool(tensor.isfinite().all()):
-            raise InputError(f"{what} has weights that are not finite numbers ({name}); it cannot be used.")

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from napari_lungseg.architecture import UNetConfig
-from napari_lungseg.device import Runner, batch_size, check_device_name, choose_device, list_devices
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import Model
+from napari_lungseg.places import check_device_name
 from napari_lungseg.predicted import Notice, PredictedSlice
 from napari_lungseg.preprocess import Box, assumed_spacing, body_box, normalise
+from napari_lungseg.resample import Plane, network_plane, resize
+from napari_lungseg.runtimes import find_device, run
 from napari_lungseg.volume import Array, Orientation, Volume, axis_order
 
-__all__ = ["Notice", "PredictSettings", "PredictedSlice", "list_devices", "predict"]
+__all__ = ["Notice", "PredictSettings", "PredictedSlice", "predict"]
 
 #: Slices between these widths, in mm, can show people; beyond them the physical size is taken for wrong.
 PLAUSIBLE_MM = (40.0, 2000.0)
@@ -88,13 +87,11 @@ def predict(volume: Volume, model: Model, settings: PredictSettings | None = Non
     settings = settings or PredictSettings()
     stack, upright = _axial(volume, settings.axis)
     order = settings.slices(stack.storage_count)
-    device = choose_device(settings.device)
+    device = find_device(settings.device)
     return _predict(stack, upright, model, order, device)
 
 
-def _predict(
-    stack: _AxialSlices, upright: Volume, model: Model, order: list[int], device: torch.device
-) -> Generator[PredictedSlice | Notice]:
+def _predict(stack: _AxialSlices, upright: Volume, model: Model, order: list[int], device: str) -> Generator[PredictedSlice | Notice]:
     notices = [stack.notice] if stack.notice else []
     box, spacing, notice = _place(upright)
     notices += [notice] if notice else []
@@ -104,85 +101,44 @@ def _predict(
     config, preprocessing = model.card.architecture, model.card.preprocessing
     low, high = preprocessing.intensity_range(upright)
     grid = preprocessing.grid(box, spacing)
-    sides = padded(grid, config)
     reach = config.context_slices
 
     @lru_cache(maxsize=8 * reach)
-    def channel(index: int) -> Tensor:
-        values = torch.from_numpy(np.ascontiguousarray(normalise(stack.read(index)[box], low, high)))
+    def channel(index: int) -> Plane:
+        values = np.ascontiguousarray(normalise(stack.read(index)[box], low, high))
         return network_plane(values, grid, config)
 
-    def network_input(index: int) -> Tensor:
+    def network_input(index: int) -> npt.NDArray[np.float32]:
         last = stack.storage_count - 1
-        return torch.stack([channel(min(max(near, 0), last)) for near in stack.neighbours(index, reach)])
+        return np.stack([channel(min(max(near, 0), last)) for near in stack.neighbours(index, reach)])
 
-    batch = batch_size(torch.cuda.mem_get_info(device)[0], config, *sides) if device.type == "cuda" else 1
-    runner = Runner(model.network, device, batch)
-    try:
-        done = 0
-        for group in _groups(order, runner):
-            waiting = iter(group)
-            for result in runner.run(torch.stack([network_input(index) for index in group])):
-                if isinstance(result, Notice):
-                    yield result
-                    continue
-                planes = [stack.restore(_uncropped(part, upright, box)) for part in _on_own_pixels(result[:, : grid[0], : grid[1]], box)]
-                done += 1
-                yield PredictedSlice(stack.axis, next(waiting), planes[0], done, len(order), *planes[1:])
-    finally:
-        runner.close()
+    waiting, done = iter(order), 0
+    with closing(run(model, device, map(network_input, order))) as results:
+        for result in results:
+            if isinstance(result, Notice):
+                yield result
+                continue
+            own = _on_own_pixels(result.probabilities[:, : grid[0], : grid[1]], box)
+            percent, *classes = [stack.restore(_uncropped(part, upright, box)) for part in own]
+            done += 1
+            yield PredictedSlice(stack.axis, next(waiting), percent, done, len(order), classes[0] if classes else None, result.runtime)
 
 
-def _groups(order: list[int], runner: Runner) -> Iterator[list[int]]:
-    """Slice indices in batches: one slice alone so that something is seen soon, then as many as the runner takes."""
-    yield order[:1]
-    start = 1
-    while start < len(order):
-        group = order[start : start + runner.batch]
-        start += len(group)
-        yield group
-
-
-def _on_own_pixels(probabilities: Tensor, box: Box) -> list[npt.NDArray[np.uint8]]:
+def _on_own_pixels(probabilities: npt.NDArray[np.float32], box: Box) -> list[npt.NDArray[np.uint8]]:
     """Percent of all classes (classes, H, W) together, on the image's pixels, and of several classes the most likely one.
 
     The probabilities are resized, not the classes, whose borders would become stairs.
     """
-    own = resize(probabilities, (box[0].stop - box[0].start, box[1].stop - box[1].start))
-    if len(own) == 1:
-        return [_as_bytes((own[0] * 100.0).round_())]
-    return [_as_bytes((own.sum(dim=0).clamp_(0.0, 1.0) * 100.0).round_()), _as_bytes(own.argmax(dim=0))]
-
-
-def _as_bytes(plane: Tensor) -> npt.NDArray[np.uint8]:
-    return cast("npt.NDArray[np.uint8]", plane.to(torch.uint8).numpy())
+    size = (box[0].stop - box[0].start, box[1].stop - box[1].start)
+    own = [resize(np.ascontiguousarray(plane), size) for plane in probabilities]
+    percent = np.rint(np.clip(sum(own), 0.0, 1.0) * np.float32(100.0)).astype(np.uint8)
+    return [percent] if len(own) == 1 else [percent, np.argmax(own, axis=0).astype(np.uint8)]
 
 
 def _uncropped(part: npt.NDArray[np.uint8], upright: Volume, box: Box) -> npt.NDArray[np.uint8]:
     plane = np.zeros(upright.shape[1:], dtype=np.uint8)
     plane[box] = part
     return plane
-
-
-def network_plane(values: Tensor, grid: tuple[int, int], config: UNetConfig) -> Tensor:
-    """A normalised slice (H, W) at the network's pixel size (``grid``), padded by air to sides that the network takes."""
-    rows, columns = padded(grid, config)
-    return F.pad(resize(values, grid), (0, columns - grid[1], 0, rows - grid[0]), value=-1.0)
-
-
-def padded(grid: tuple[int, int], config: UNetConfig) -> tuple[int, int]:
-    """Rows and columns that the network reads."""
-    # Twice the stride at least: instance norm wants more than one pixel on the lowest level.
-    rows, columns = (max(2, -(-side // config.stride)) * config.stride for side in grid)
-    return rows, columns
-
-
-def resize(planes: Tensor, size: tuple[int, ...]) -> Tensor:
-    """(..., H, W) at another size: bilinear, averaging where it gets smaller; on the CPU, so that every device gets the same numbers."""
-    if planes.shape[-2:] == tuple(size):
-        return planes
-    as_batch = planes.reshape(1, -1, *planes.shape[-2:])
-    return F.interpolate(as_batch, size=size, mode="bilinear", antialias=True, align_corners=False).reshape(*planes.shape[:-2], *size)
 
 
 def _place(upright: Volume) -> tuple[Box, tuple[float, float], str]:

@@ -57,6 +57,8 @@ class PredictedSlice:
         Slices finished, this one included, and slices in all.
     classes : array of uint8 or None
         Which class is the most likely one, as an index into ``card.classes``, on the same pixels; None where the model has one class.
+    runtime : str
+        What computed it, with version and precision.
     """
 
     axis: int
@@ -65,3 +67,4 @@ class PredictedSlice:
     done: int
     total: int
     classes: npt.NDArray[np.uint8] | None = None
+    runtime: str = ""

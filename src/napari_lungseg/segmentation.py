@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_lungseg.device import choose_device
 from napari_lungseg.mask import MaskSettings, make_mask
 from napari_lungseg.model import DEFAULT_MODEL, Model, load_model
 from napari_lungseg.predict import Notice, PredictSettings, predict
+from napari_lungseg.runtimes import find_device
 from napari_lungseg.volume import Volume
 
 
@@ -36,6 +36,8 @@ class Segmentation:
         SHA-256 of its weights.
     device : str
         Where the last slice was computed.
+    runtime : str
+        What computed the slices, with version and precision; several where one failed on the way.
     seconds : float
         Time for prediction and mask.
     notices : tuple of str
@@ -49,6 +51,7 @@ class Segmentation:
     model: str
     weights_sha256: str
     device: str
+    runtime: str
     seconds: float
     notices: tuple[str, ...]
 
@@ -100,7 +103,8 @@ def segment(
         mask = MaskSettings(threshold=threshold) if postprocess else MaskSettings.without_postprocessing(threshold)
     model = model if isinstance(model, Model) else load_model(model)
     classes = model.card.class_labels
-    used, notices = str(choose_device(device)), []
+    used, notices = find_device(device), []
+    runtimes: dict[str, None] = {}
     began = time.perf_counter()
     percent = np.zeros(volume.shape, dtype=np.uint8)
     likeliest = np.zeros(volume.shape, dtype=np.uint8) if len(classes.labels) > 1 else None
@@ -111,6 +115,7 @@ def segment(
             continue
         where = (..., *_slice(volume.ndim, step.axis, step.index))
         percent[where] = step.probability
+        runtimes[step.runtime] = None
         if likeliest is not None and step.classes is not None:
             likeliest[where] = classes.of(step.classes)
         if progress is not None:
@@ -129,6 +134,7 @@ def segment(
         model=model.card.name,
         weights_sha256=model.card.weights_sha256,
         device=used,
+        runtime=", then ".join(runtimes),
         seconds=time.perf_counter() - began,
         notices=tuple(notices),
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_lungseg.architecture import ARTICLE, PRESETS, Norm, UNetConfig
+from napari_lungseg.architecture import ARTICLE, PRESETS, Norm, UNetConfig, group_count
 
 __all__ = [
     "ARTICLE",
@@ -24,17 +24,13 @@ __all__ = [
     "probabilities",
 ]
 
-#: Channels per group of GroupNorm; eight is the smallest width used here.
-GROUP_CHANNELS = 8
-
 
 def _norm(kind: Norm, channels: int) -> nn.Module:
     if kind == "batch":
         return nn.BatchNorm2d(channels)
     if kind == "instance":
         return nn.InstanceNorm2d(channels, affine=True)
-    groups = channels // GROUP_CHANNELS if channels % GROUP_CHANNELS == 0 else 1
-    return nn.GroupNorm(groups, channels)
+    return nn.GroupNorm(group_count(channels), channels)
 
 
 class Block(nn.Sequential):

@@ -37,9 +37,10 @@ def main(pipe: int, parent: int) -> NoReturn:
     wire = Wire(ends(pipe))
     said_bye = False
     with contextlib.suppress(EOFError, OSError):
-        # torch is loaded here, before there is a job.
-        from napari_lungseg.device import list_devices
+        # What segments is loaded here, before there is a job.
+        from napari_lungseg.runtimes import list_devices, load_runtime
 
+        load_runtime()
         wire.send(Hello(PROTOCOL, tuple(list_devices())))
         said_bye = _serve(wire)
     if not said_bye:

@@ -23,7 +23,7 @@ class Hello:
     protocol : int
         The child's :data:`PROTOCOL`.
     devices : tuple of str
-        Devices of the machine, as in :func:`napari_lungseg.device.list_devices`.
+        Devices of the machine, as in :func:`napari_lungseg.runtimes.list_devices`.
     """
 
     protocol: int

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from napari_lungseg.metrics import evaluate
 from napari_lungseg.model import Model
-from napari_lungseg.predict import network_plane, resize
 from napari_lungseg.preprocess import Preprocessing, normalise
+from napari_lungseg.resample import network_plane, resize
 from napari_lungseg.segmentation import segment
 from napari_lungseg.training.dataset import Dataset
 from napari_lungseg.training.losses import LOSSES
@@ -98,16 +98,15 @@ class Judge:
         """
         box = (slice(0, item.image.shape[0]), slice(0, item.image.shape[1]))
         grid = self.preprocessing.grid(box, item.spacing_mm)
-        values = torch.from_numpy(normalise(item.image, *item.intensity_range))
-        seen = network_plane(values, grid, network.config)
+        seen = torch.from_numpy(network_plane(normalise(item.image, *item.intensity_range), grid, network.config))
         with torch.inference_mode():
             device = next(network.parameters()).device
             logits = network(seen[None, None].to(device)).float().cpu()[..., : grid[0], : grid[1]]
-            likely = resize(probabilities(logits)[0], item.image.shape)
+            likely = np.stack([resize(plane, item.image.shape) for plane in probabilities(logits)[0].numpy()])
             logits = F.interpolate(logits, size=item.image.shape, mode="bilinear", align_corners=False)
-        best = likely.argmax(dim=0).to(torch.uint8) + 1
-        best[likely.sum(dim=0) < THRESHOLD] = 0
-        return best.numpy(), logits
+        best = likely.argmax(axis=0).astype(np.uint8) + np.uint8(1)
+        best[likely.sum(axis=0) < THRESHOLD] = 0
+        return best, logits
 
     def score(
         self, network: UNet, slices: Sequence[LabelledSlice], *, only: int | None = None

@@ -1,0 +1,135 @@
+"""Which device and runtime a network runs on: OpenVINO on CPUs where it is installed, else torch; and torch where OpenVINO fails."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_lungseg.model import Model
+from napari_lungseg.places import check_device_name, may_have_gpu
+from napari_lungseg.predicted import Notice
+from napari_lungseg.weights import Weights
+
+Image = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Probabilities:
+    """What a network gives for one image.
+
+    Attributes
+    ----------
+    probabilities : (classes, H, W) array of float32
+        Overwritten after the next result was asked for.
+    runtime : str
+        What computed them, with version and precision.
+    """
+
+    probabilities: Image
+    runtime: str
+
+
+def find_device(name: str) -> str:
+    """The device that a name stands for, as :func:`napari_lungseg.device.choose_device` finds it (InputError where it is not there)."""
+    check_device_name(name)
+    if name == "cpu" or (name == "auto" and not may_have_gpu()):
+        return "cpu"
+    from napari_lungseg.device import choose_device
+
+    return str(choose_device(name))
+
+
+def list_devices() -> list[str]:
+    """Names of the devices that can be chosen on this computer, ``auto`` first."""
+    if not may_have_gpu():
+        return ["auto", "cpu"]
+    from napari_lungseg.device import gpu_names
+
+    return ["auto", *gpu_names(), "cpu"]
+
+
+def load_runtime() -> None:
+    """Load what :func:`run` will need on this computer, which takes a while."""
+    if may_have_gpu() or not has_openvino():
+        import napari_lungseg.device  # noqa: F401
+
+
+def has_openvino() -> bool:
+    """Whether OpenVINO can be loaded."""
+    try:
+        import napari_lungseg.openvino_quiet  # noqa: F401
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def run(model: Model, device: str, images: Iterator[Image]) -> Generator[Probabilities | Notice]:
+    """Run a model over images of one size.
+
+    Parameters
+    ----------
+    model : Model
+        It is not changed.
+    device : str
+        ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
+    images : iterator of (C, H, W) array
+        As the network takes them; only a few are taken ahead.
+
+    Returns
+    -------
+    generator of Probabilities and Notice
+        One result for each image, in the same order, and notices in between. Can be closed at any time.
+
+    Raises
+    ------
+    InputError
+        When the memory does not suffice.
+    """
+    missing = ""
+    if device == "cpu" and (weights := model.weights) is not None:
+        if has_openvino():
+            images = yield from _run_openvino(model, weights, images)
+        else:
+            missing = " (OpenVINO is not installed)"
+    first = next(images, None)
+    if first is None:
+        return
+    from napari_lungseg.device import TorchRuntime
+
+    runtime = TorchRuntime(model.network, model.card.architecture, device)
+    for result in runtime.run(chain([first], images)):
+        yield result if isinstance(result, Notice) else Probabilities(result, runtime.name + missing)
+
+
+def _run_openvino(model: Model, weights: Weights, images: Iterator[Image]) -> Generator[Probabilities | Notice, None, Iterator[Image]]:
+    """Run images with OpenVINO; returns those that are left for torch."""
+    from napari_lungseg.openvino_graph import make_graph
+    from napari_lungseg.openvino_runtime import OpenVinoError, OpenVinoRuntime
+
+    first = next(images, None)
+    if first is None:
+        return images
+    images = chain([first], images)
+    try:
+        runtime = OpenVinoRuntime(make_graph(weights, model.card.architecture, *first.shape[1:]), "float32")
+    except (OpenVinoError, RuntimeError) as error:  # the latter from building the graph
+        yield _failure("cannot load the network", error)
+        return images
+    try:
+        with closing(runtime.run(images)) as results:
+            for result in results:
+                yield Probabilities(result, runtime.name)
+    except OpenVinoError as error:
+        yield _failure("failed", error)
+        return chain(runtime.unfinished, images)
+    return images
+
+
+def _failure(what: str, error: Exception) -> Notice:
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return Notice(f"OpenVINO {what} ({lines[-1].strip()}): torch runs it instead, which takes longer.")
