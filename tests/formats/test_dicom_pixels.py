@@ -131,7 +131,7 @@ def test_an_unknown_packing_is_refused_by_name(tmp_path, write_slice):
 @pytest.mark.parametrize(("slope", "doubts"), [(None, 1), ("", 1), (0, 1), (1, 0)])
 def test_a_missing_or_zero_slope_counts_as_one_and_is_told(tmp_path, write_slice, slope, doubts):
     hu = np.arange(24).reshape(4, 6) * 50 - 1000
-    write_slice(tmp_path / "a.dcm", hu, (0, 0, 0), RescaleSlope=slope)
+    write_slice(tmp_path / "a.dcm", hu, (0, 0, 0), RescaleSlope=slope, SpacingBetweenSlices=1)
     volume = read(tmp_path / "a.dcm")
     np.testing.assert_array_equal(volume.array[0], hu)
     assert volume.unit == "HU"

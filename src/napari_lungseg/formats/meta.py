@@ -33,6 +33,8 @@ _TYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
+#: Millimetres in the units of distance that MetaIO knows.
+_MM = {"um": 1e-3, "mm": 1.0, "cm": 10.0}
 _FIELD = re.compile(r"\s*(\w+)\s*[=:]\s*(.*?)\s*")
 
 
@@ -72,7 +74,10 @@ def _layout(path: Path, fields: Mapping[str, str], listed: list[str], end: int) 
     if int(fields.get("ElementNumberOfChannels", 1)) != 1:
         raise InputError(f"{path} has colour or vector voxels; give an image with one number per voxel.")
     big = _is_true(fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")))
-    dtype = np.dtype(_TYPES[fields["ElementType"].removesuffix("_ARRAY")]).newbyteorder(">" if big else "<")
+    kind = fields["ElementType"].removesuffix("_ARRAY")
+    if kind not in _TYPES:
+        raise InputError(f"{path} has voxels of a type that cannot be read ({kind[:40]}); export it as whole numbers or float.")
+    dtype = np.dtype(_TYPES[kind]).newbyteorder(">" if big else "<")
     linear, origin, known = _geometry(path, fields, axes)
     spatial = range(axes)
     parts = _data(path, fields, listed, end, sizes, dtype)
@@ -123,7 +128,8 @@ def _geometry(path: Path, fields: Mapping[str, str], axes: int) -> tuple[Any, An
         linear[:, :used] *= steps[:used]
     if place is not None:
         origin[:used] = place[:used]
-    return linear, origin, known
+    unit = _MM.get(fields.get("DistanceUnits", ""), 1.0) if known else 1.0
+    return linear * unit, origin * unit, known
 
 
 def _data(

@@ -129,7 +129,11 @@ def _header(path: Path) -> tuple[bool, str, Any]:
         if packed:
             file.seek(0)
             try:
-                head = next(unpacked(file, "gzip"), b"")
+                head = b""
+                for piece in unpacked(file, "gzip"):
+                    head += piece
+                    if len(head) >= _TWO.itemsize:
+                        break
             except (zlib.error, EOFError) as error:
                 raise damaged(path, "NIfTI") from error
     for order in ("<", ">"):

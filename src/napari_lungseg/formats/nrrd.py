@@ -34,23 +34,33 @@ _TYPES = {
 }
 _PACKINGS: dict[str, Packing] = {"raw": "raw", "gz": "gzip", "gzip": "gzip", "bz2": "bzip2", "bzip2": "bzip2"}
 _TEXTS = ("txt", "text", "ascii", "hex")
-#: Signs of x and y in LPS.
+#: Signs of x and y in LPS, of spaces that tell how the patient lies; each may have time as a fourth axis.
 _SPACES = {
     "right-anterior-superior": (-1.0, -1.0),
     "ras": (-1.0, -1.0),
     "left-anterior-superior": (1.0, -1.0),
     "las": (1.0, -1.0),
+    "left-posterior-superior": (1.0, 1.0),
+    "lps": (1.0, 1.0),
 }
+_OTHER_SPACES = ("scanner-xyz", "3d-right-handed", "3d-left-handed")
 _MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 1e-3, "\u00b5m": 1e-3, "\u03bcm": 1e-3, "micron": 1e-3, "microns": 1e-3, "nm": 1e-6}
 #: Kinds of axes that lie in space or say nothing, and of those along which there are several images; all others hold colours or vectors.
 _SPATIAL = ("", "???", "none", "domain", "space")
 _SEVERAL = ("time", "list")
 _FIELD = re.compile(r"([^:=]+?)(:=|:\s)(.*)", re.DOTALL)
-_SYNONYMS = {"centerings": "centers", "datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip", "axismins": "axis mins"}
+_SYNONYMS = {
+    "centerings": "centers",
+    "datafile": "data file",
+    "lineskip": "line skip",
+    "byteskip": "byte skip",
+    "axismins": "axis mins",
+    "axismaxs": "axis maxs",
+}
 #: All fields that a header may have.
 _KNOWN = {
     *("number", "content", "type", "block size", "blocksize", "dimension", "space", "space dimension", "sizes", "spacings", "thicknesses"),
-    *("axis mins", "axis maxs", "axismaxs", "space directions", "centers", "kinds", "labels", "units", "min", "max", "old min", "oldmin"),
+    *("axis mins", "axis maxs", "space directions", "centers", "kinds", "labels", "units", "min", "max", "old min", "oldmin"),
     *("old max", "oldmax", "endian", "encoding", "line skip", "byte skip", "sample units", "sampleunits", "space units", "space origin"),
     *("measurement frame", "data file"),
 }
@@ -114,15 +124,20 @@ def _parsed(path: Path) -> tuple[dict[str, str], dict[str, str], list[str], int]
 
 def _layout(path: Path, fields: Mapping[str, str], listed: list[str], end: int) -> VoxelLayout:
     kind = next((code for code, names in _TYPES.items() if fields["type"].lower() in names), None)
+    if kind is None:
+        raise InputError(f"{path} has voxels of a type that cannot be read ({fields['type'][:40]}); export it as whole numbers or float.")
     sizes = tuple(int(size) for size in fields["sizes"].split())
-    if kind is None or int(fields["dimension"]) != len(sizes) or not 1 <= len(sizes) <= 16 or min(sizes) < 1:
+    if int(fields["dimension"]) != len(sizes) or not 1 <= len(sizes) <= 16 or min(sizes) < 1:
         raise damaged(path, "NRRD")
     encoding = fields["encoding"].lower()
     dtype = np.dtype(kind)
     if dtype.itemsize > 1 and encoding not in _TEXTS[:3]:
+        if "endian" not in fields:
+            raise InputError(f"{path} does not say the order of its bytes (endian), which the format asks for; export it again.")
         dtype = dtype.newbyteorder({"little": "<", "big": ">"}[fields["endian"].lower()])  # type: ignore[arg-type]
     spatial, points = _roles(path, fields, sizes)
-    linear, origin, known = _geometry(fields, spatial)
+    signs = _signs(fields)
+    linear, origin, known = _geometry(fields, spatial, sizes, signs or (1.0, 1.0))
     count = math.prod(sizes)
     parts = _data(path, fields, listed, end, encoding, count, dtype)
     return VoxelLayout(
@@ -136,7 +151,7 @@ def _layout(path: Path, fields: Mapping[str, str], listed: list[str], end: int) 
         points,
         None,
         known,
-        "space" in fields,
+        signs is not None,
         names=names_in_text(fields.get("content", "")),
     )
 
@@ -169,7 +184,20 @@ def _vectors(fields: Mapping[str, str]) -> list[list[float] | None] | None:
     return [None if none else [float(number) for number in numbers.split(",")] for numbers, none in found]
 
 
-def _geometry(fields: Mapping[str, str], spatial: tuple[int, ...]) -> tuple[Any, Any, bool]:
+def _signs(fields: Mapping[str, str]) -> tuple[float, float] | None:
+    """Signs of x and y in LPS; None where the file does not tell how the patient lies (ValueError for a space that there is not)."""
+    if "space" not in fields:
+        return None
+    name = fields["space"].strip('"').lower()
+    name = name.removesuffix("-time") if "-" in name else name.removesuffix("t")
+    if name not in (*_SPACES, *_OTHER_SPACES):
+        raise ValueError(name)
+    return _SPACES.get(name)
+
+
+def _geometry(
+    fields: Mapping[str, str], spatial: tuple[int, ...], sizes: tuple[int, ...], patient: tuple[float, float]
+) -> tuple[Any, Any, bool]:
     """Steps and origin in LPS mm, and whether the size of voxels is known."""
     linear, origin = np.eye(3), np.zeros(3)
     vectors = _vectors(fields)
@@ -184,12 +212,16 @@ def _geometry(fields: Mapping[str, str], spatial: tuple[int, ...]) -> tuple[Any,
         origin[: min(3, len(given))] = given[:3]
         units = re.findall(r'"([^"]*)"', fields.get("space units", ""))
         scale = np.array([_MM.get(unit.strip().lower(), 1.0) for unit in units[:3]] + [1.0] * (3 - len(units[:3])))
-        signs = np.array([*_SPACES.get(fields.get("space", "").strip('"').lower(), (1.0, 1.0)), 1.0])
+        signs = np.array([*patient, 1.0])
         return linear * (scale * signs)[:, None], origin * scale * signs, True
     steps = [float(word) for word in fields.get("spacings", "").split()]
     units = re.findall(r'"([^"]*)"', fields.get("units", ""))
-    lowest = [float(word) for word in fields.get("axis mins", "").split()]
-    centers = fields.get("centers", "").split()
+    lowest, highest = ([float(word) for word in fields.get(f"axis {end}", "").split()] for end in ("mins", "maxs"))
+    centers = [word.lower() for word in fields.get("centers", "").split()]
+    is_node = [axis < len(centers) and centers[axis] == "node" for axis in range(len(sizes))]
+    if lowest and highest and not steps:
+        # From end to end of the voxels, or from centre to centre.
+        steps = [(high - low) / max(size - node, 1) for low, high, size, node in zip(lowest, highest, sizes, is_node, strict=True)]
     known = bool(steps)
     for column, axis in enumerate(spatial):
         step = steps[axis] if steps else math.nan
@@ -198,7 +230,7 @@ def _geometry(fields: Mapping[str, str], spatial: tuple[int, ...]) -> tuple[Any,
         unit = _MM.get(units[axis].strip().lower(), 1.0) if axis < len(units) else 1.0
         linear[column, column] = step * unit
         if lowest and math.isfinite(lowest[axis]):
-            half = 0.0 if axis < len(centers) and centers[axis].lower() == "node" else 0.5
+            half = 0.0 if is_node[axis] else 0.5
             origin[column] = (lowest[axis] + half * step) * unit
     return linear, origin, known
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 from PIL import Image
 
@@ -16,6 +17,13 @@ from napari_lungseg.volume import Array, Volume, scaling
 
 #: Shares of red, green and blue in the brightness that people see (ITU-R 601).
 _LUMA = (0.299, 0.587, 0.114)
+#: EXIF's tag of the orientation, and what sets its values upright: whether columns are reversed, then turns by 90 degrees to the left.
+_ORIENTATION = 0x0112
+_TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
+#: Where a PNG has the bits of a number; the kind of its colours follows.
+_DEPTH = 24
+#: A picture of more colours is no mask; and red, green and blue of a grey differ by no more than this.
+_MOST_LABELS, _GREY = 32, 8
 _ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 #: A name with its last number.
 _NUMBER = re.compile(r"(.*?)(\d+)(\D*)")
@@ -31,11 +39,30 @@ def read_picture(path: Path) -> Volume:
             image.load()
             if image.format == "JPEG":
                 check_jpeg(data, np.asarray(image))
-            grey = image if image.mode.startswith("I") else image.convert("L")
-    array = np.array(grey)
+            array, notes = _grey(image, data)
+            turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    if turn is not None:
+        flipped, turns = turn
+        array = np.ascontiguousarray(np.rot90(array[:, ::-1] if flipped else array, turns))
+        notes = (*notes, "The picture is stored turned or mirrored; it was set upright as its EXIF orientation says.")
+    return Volume(array, scaling((1.0, 1.0)), spacing_known=False, oriented=False, notes=notes)
+
+
+def _grey(image: Image.Image, data: bytes) -> tuple[Array, tuple[str, ...]]:
+    """One number for each pixel, and what was decided: brightness, or the labels that a palette gives colours to."""
+    if image.format == "PNG" and data[_DEPTH] == 16 and data[_DEPTH + 1] != 0:
+        # Of colours with 16 bits Pillow keeps the upper 8.
+        channels = imagecodecs.png_decode(data)
+        return (to_grey(channels) if channels.shape[-1] > 2 else channels[..., 0]), ()
+    if image.mode == "P":
+        labels = np.array(image)
+        used = np.unique(labels)
+        colours = np.array(image.getpalette("RGB")).reshape(-1, 3)
+        if len(used) <= _MOST_LABELS and used[-1] < len(colours) and (np.ptp(colours[used], axis=1) > _GREY).any():
+            return labels, ("Its colours stand for labels: their numbers in the palette were taken, not their brightness.",)
+    array = np.array(image if image.mode.startswith("I") else image.convert("L"))
     # 16-bit PNGs come as 32-bit integers from older Pillows.
-    array = array.astype(np.uint16) if array.dtype.kind == "i" else array
-    return Volume(array, scaling((1.0, 1.0)), spacing_known=False, oriented=False)
+    return (array.astype(np.uint16) if array.dtype.kind == "i" else array), ()
 
 
 def numbered(folder: Path) -> list[Path]:
@@ -65,13 +92,15 @@ def read_numbered(paths: Sequence[Path], read: Callable[[Path], Volume]) -> Volu
     if (steps != steps[0]).any():
         name = paths[int(steps.argmax())].name
         raise InputError(f"{paths[0].parent} lacks slices: the numbers jump after {name}; put all slices there.")
-    planes = [read(path).array for path in paths]
+    slices = [read(path) for path in paths]
+    planes = [one.array for one in slices]
     for path, plane in zip(paths, planes):
         if plane.ndim != 2:
             raise InputError(f"{path} is a volume itself, not one slice; open it alone.")
         if plane.shape != planes[0].shape:
             raise InputError(f"{path} is of another size than {paths[0].name}; put only the slices of one volume into the folder.")
-    return Volume(np.stack(planes), scaling((1.0, 1.0, 1.0)), spacing_known=False, oriented=False)
+    notes = tuple(dict.fromkeys(note for one in slices for note in one.notes))
+    return Volume(np.stack(planes), scaling((1.0, 1.0, 1.0)), spacing_known=False, oriented=False, notes=notes)
 
 
 def write_png(volume: Volume, path: Path) -> None:

@@ -64,6 +64,8 @@ def read_tiff(path: Path, series: str | None = None) -> Volume:
 
 def _read(path: Path, series: str | None) -> Volume:
     with _complaints() as complaints, tifffile.TiffFile(path) as file:
+        if _are_pages(file.series):
+            return _stacked(file)
         if len(file.series) != 1:
             raise InputError(f"{path} holds {len(file.series)} images of different kinds; save the one that is meant.")
         pages = file.series[0]
@@ -102,6 +104,24 @@ def _read(path: Path, series: str | None) -> Volume:
     steps = scaling((1.0,) * array.ndim if spacing is None else spacing[3 - array.ndim :])
     notes = (told.why,) if told.is_doubtful else ()
     return Volume(array, steps, told.unit, spacing is not None, oriented=False, notes=notes, why_unit=told.why)
+
+
+def _are_pages(series: list[tifffile.TiffPageSeries]) -> bool:
+    """Whether a file holds grey pages of one size and type that were written one by one, as a loop does."""
+    return (
+        len(series) > 1
+        and len({(one.axes, one.shape, one.dtype, one.keyframe.photometric) for one in series}) == 1
+        and series[0].axes == "YX"
+    )
+
+
+def _stacked(file: tifffile.TiffFile) -> Volume:
+    for pages in file.series:
+        _check_room(file, pages)
+    array = np.stack([pages.asarray() for pages in file.series])
+    told = judge_unit(array)
+    notes = (f"Its {len(array)} pages were written one by one; they were taken as slices.", *((told.why,) if told.is_doubtful else ()))
+    return Volume(array, scaling((1.0, 1.0, 1.0)), told.unit, False, oriented=False, notes=notes, why_unit=told.why)
 
 
 def _check_room(file: tifffile.TiffFile, pages: tifffile.TiffPageSeries) -> None:

@@ -81,6 +81,8 @@ def stack_volume(frames: list[Frame], name: str, *, fill_gaps: bool = False) -> 
     affine[:3, 3] = first.position + affine[:3, 1:3] @ (low - layout.shifts[0])
     doubts = Counter(frame.doubt for frame in frames if frame.doubt)
     notes = [f"{doubt} in {count} of {len(frames)} slices." for doubt, count in doubts.items()]
+    if len(frames) == 1 and not first.step:
+        notes.append("The file does not say how far from others its only slice lies; 1 mm was taken, so volumes are not known.")
     if told.is_doubtful:
         notes.append(told.why)
     return Volume(array, affine, told.unit, notes=tuple(notes), why_unit=told.why)

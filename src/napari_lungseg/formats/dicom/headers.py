@@ -59,7 +59,9 @@ _TAGS = [
     "BitsAllocated",
     "BitsStored",
     "Columns",
+    "HighBit",
     "InstanceNumber",
+    "ModalityLUTSequence",
     "NumberOfFrames",
     "PerFrameFunctionalGroupsSequence",
     "PhotometricInterpretation",
@@ -69,6 +71,8 @@ _TAGS = [
     "SamplesPerPixel",
     "SharedFunctionalGroupsSequence",
 ]
+#: Elements of the pixels' group with floating point numbers (FloatPixelData, DoubleFloatPixelData).
+_FLOATS = (b"\x08\x00", b"\x00\x08", b"\x09\x00", b"\x00\x09")
 _DIRECTORY = "1.2.840.10008.1.3.10"
 #: CT, enhanced CT, and legacy converted enhanced CT.
 _CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
@@ -190,9 +194,12 @@ def read_header(path: Path) -> Header | None:
         with opened(path) as stream:
             data = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
             place = stream.tell()
-            has_pixels = stream.read(2) in (b"\xe0\x7f", b"\x7f\xe0")
+            start = stream.read(4)
+            has_pixels = start[:2] in (b"\xe0\x7f", b"\x7f\xe0")
         if data.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
             return None
+        if has_pixels and start[2:] in _FLOATS:
+            raise InputError(f"{path} has pixels of floating point numbers, which are not read; export it with whole numbers.")
         texts = [_text(data.get(keyword) or "") for keyword in _ABOUT]
         if not (has_pixels or texts[_ABOUT.index("Modality")]):
             raise ValueError("the header ends too early")
@@ -206,6 +213,8 @@ def frames_of(header: Header) -> list[Frame]:
     with reading(path, f"{path} does not say where its slices lie (size, pixel spacing, position, orientation); export it again."):
         if not header.is_ct:
             raise not_ct(header)
+        if data.get("ModalityLUTSequence"):
+            raise InputError(f"{path} gives its numbers by a table (Modality LUT), which is not read; export it with slope and intercept.")
         stored = _stored(header)
         groups = list(data.get("PerFrameFunctionalGroupsSequence") or ())
         if stored.frames != max(1, len(groups)):
@@ -245,7 +254,9 @@ def _stored(header: Header) -> Stored:
     frames = int(data.get("NumberOfFrames") or 1)
     if allocated not in _ALLOCATED or not 0 < bits <= allocated or min(shape) < 1 or frames < 1:
         raise InputError(f"{path} has an impossible size: {frames} x {shape[0]} x {shape[1]} pixels of {bits} in {allocated} bits.")
-    return Stored(path, transfer_syntax(data), header.place, allocated, bits, data.get("PixelRepresentation") == 1, frames, shape)
+    high = data.get("HighBit")
+    shift = int(high) + 1 - bits if high is not None and bits <= int(high) + 1 <= allocated else 0
+    return Stored(path, transfer_syntax(data), header.place, allocated, bits, data.get("PixelRepresentation") == 1, shift, frames, shape)
 
 
 def _frame(stored: Stored, index: int, data: pydicom.Dataset, groups: list[pydicom.Dataset]) -> Frame:

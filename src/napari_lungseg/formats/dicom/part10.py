@@ -46,6 +46,8 @@ class Stored:
         Bits that each number takes, and those of them that count.
     signed : bool
         Whether numbers are in two's complement.
+    shift : int
+        How far the bits that count lie above the lowest, by HighBit.
     frames : int
         How many there are.
     shape : tuple of int
@@ -58,6 +60,7 @@ class Stored:
     allocated: int
     bits: int
     signed: bool
+    shift: int
     frames: int
     shape: tuple[int, int]
 

@@ -146,6 +146,9 @@ def promised_shape(packed: bytes) -> tuple[int, int] | None:
 
 def _meant(plane: Array, stored: Stored) -> Array:
     """Numbers without what lies above the bits that count, in two's complement where they have a sign; JPEG knows none."""
+    # Many files give a HighBit that is not theirs: then the bits below what counts are in use.
+    if stored.shift and plane.dtype.kind == "u" and not (plane & plane.dtype.type((1 << stored.shift) - 1)).any():
+        plane = plane >> stored.shift
     unused = 8 * plane.dtype.itemsize - stored.bits
     if unused < 0 or plane.dtype.kind == "f":
         return plane
