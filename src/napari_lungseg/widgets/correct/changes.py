@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
+from superqt.utils import qthrottled
 
 from napari_lungseg.corrections import as_box
 from napari_lungseg.steps import Box
@@ -45,9 +46,7 @@ class Changes(QObject):
         super().__init__(parent)
         self._viewer, self._result = viewer, result
         self._filling = Stretches(self)
-        self._refresh = QTimer(self)
-        self._refresh.setSingleShot(True)
-        self._refresh.timeout.connect(self._show)
+        self._refresh = qthrottled(self._show, timeout=0, leading=False, parent=self)
         assert result.lungs is not None
         geometry = layer_geometry(result.lungs)
         active = viewer.layers.selection.active
@@ -75,7 +74,7 @@ class Changes(QObject):
     def close(self) -> None:
         """Take the layer away."""
         self._filling.stop()
-        self._refresh.stop()
+        self._refresh.cancel()
         self._result.changed.disconnect(self._update)
         self._viewer.layers.events.removed.disconnect(self._check)
         if self._layer in self._viewer.layers:
@@ -93,8 +92,7 @@ class Changes(QObject):
         if lungs is None or lungs.data.shape != self._layer.data.shape:
             return
         self._layer.data[box] = self._result.difference(box)
-        if not self._refresh.isActive():
-            self._refresh.start(0)
+        self._refresh()
 
     def _show(self) -> None:
         self._layer.refresh(extent=False)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels, Layer, Shapes
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
+from superqt.utils import qthrottled
 
 from napari_lungseg.corrections import as_box
 from napari_lungseg.errors import InputError
@@ -60,9 +61,8 @@ class CorrectWidget(Panel):
         self._listing = Task(self, "Looking for labels")
         self._listing.returned.connect(self._labels_listed)
         self._listing.failed.connect(self.controls.tools.tell)
-        self._later = QTimer(self)
-        self._later.setSingleShot(True)
-        self._later.timeout.connect(self._show_state)
+        # Many slices change at once: look when there is time.
+        self._state_changed = qthrottled(self._show_state, timeout=0, leading=False, parent=self)
         fill_module(self, self.controls)
         self._connect()
         self._follow()
@@ -237,11 +237,6 @@ class CorrectWidget(Panel):
         if self._lungs is not None and self.controls.tools.where.value == "volume":
             self._list_labels()
         self.idle.emit(why)
-
-    def _state_changed(self, *_: Any) -> None:
-        # Many slices change at once: look when there is time.
-        if not self._later.isActive():
-            self._later.start(0)
 
     def _show_state(self) -> None:
         result, box, controls = self._result, self._displayed(), self.controls

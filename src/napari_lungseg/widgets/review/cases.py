@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
+from superqt.utils import qdebounced
 
 from napari_lungseg.formats import scans_in
 from napari_lungseg.widgets.lookup import result_of
@@ -51,17 +51,14 @@ class Cases(QWidget):
         for widget in (self._hint, self.list, self.choose):
             layout.addWidget(widget)
         self.list.setVisible(False)
-        self._later = QTimer(self)
-        self._later.setSingleShot(True)
-        self._later.setInterval(REFRESH_MS)
-        self._later.timeout.connect(self._read)
+        self._read_later = qdebounced(self._read, timeout=REFRESH_MS, parent=self)
         session.saved.connect(self._saved)
         self.choose.clicked.connect(self._choose)
         self.list.itemActivated.connect(lambda item: self.go(self.list.row(item)))
 
     def _saved(self) -> None:
         if self._paths:
-            self._later.start()
+            self._read_later()
 
     def _choose(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "A folder of scans")

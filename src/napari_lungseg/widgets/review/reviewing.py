@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
+from superqt.utils import qdebounced
 
 from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.review import next_slice
@@ -53,10 +54,7 @@ class Reviewing(QObject):
         self._task = Task(self, "Scoring the slices")
         self._task.returned.connect(self._scored)
         self._task.failed.connect(self._not_scored)
-        self._rescore = QTimer(self)
-        self._rescore.setSingleShot(True)
-        self._rescore.setInterval(RESCORE_MS)
-        self._rescore.timeout.connect(self._score)
+        self._rescore = qdebounced(self._score, timeout=RESCORE_MS, parent=self)
         self.document.changed.connect(self._mask_changed)
         self.slices.changed.connect(self.changed)
         self._score()
@@ -65,7 +63,7 @@ class Reviewing(QObject):
         """Hear of nothing any more."""
         self.document.changed.disconnect(self._mask_changed)
         self.slices.changed.disconnect(self.changed)
-        self._rescore.stop()
+        self._rescore.cancel()
 
     @property
     def states(self) -> dict[int, State]:
@@ -118,7 +116,7 @@ class Reviewing(QObject):
         indices = self.document.slices_in(box)
         # The measures of a slice look at its neighbours too.
         self._stale.update(range(max(0, indices.start - 1), min(self.document.slices, indices.stop + 1)))
-        self._rescore.start()
+        self._rescore()
 
     # ---- scores
 
@@ -135,7 +133,7 @@ class Reviewing(QObject):
         self.scores[self._indices] = scores
         self.changed.emit()
         if self._stale:
-            self._rescore.start()
+            self._rescore()
 
     def _not_scored(self, text: str) -> None:
         """Leave the scores as they were; the next change asks again."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
+from superqt.utils import qthrottled
 
 from napari_lungseg.annotation import MODEL_CAUSES
 from napari_lungseg.steps import Box
@@ -50,10 +51,8 @@ class SliceStates(QObject):
         # Where it fails it is asked again when the next slice is looked at or saved.
         self._reading = Task(self, "Reading the workspace")
         self._reading.returned.connect(self._arrived)
-        self._soon = QTimer(self)
-        self._soon.setSingleShot(True)
-        self._soon.setInterval(0)
-        self._soon.timeout.connect(self.changed)
+        # A stroke across many slices comes as many changes.
+        self._tell_soon = qthrottled(self._tell, timeout=0, leading=False, parent=self)
         self._document.changed.connect(self._mask_changed)
         self._document.said.connect(self._said)
         self.read()
@@ -63,7 +62,7 @@ class SliceStates(QObject):
         self._document.changed.disconnect(self._mask_changed)
         self._document.said.disconnect(self._said)
         self._reading.forget()
-        self._soon.stop()
+        self._tell_soon.cancel()
 
     def look_at(self, index: int) -> None:
         """The person looks at this slice now."""
@@ -100,9 +99,10 @@ class SliceStates(QObject):
         if cause == "restored":
             # What is said of it is in the workspace.
             self.spent_s, self._known = 0.0, False
-        # A stroke across many slices comes as many changes.
-        if not self._soon.isActive():
-            self._soon.start()
+        self._tell_soon()
+
+    def _tell(self) -> None:
+        self.changed.emit()
 
     # ---- what is known from before
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from napari.layers import Layer
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
+from superqt.utils import qthrottled
 
 from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.predicted import ModelLoaded, PredictedSlice
@@ -78,10 +79,7 @@ class SegmentRun(QObject):
         self._task.yielded.connect(self._arrived)
         self._task.returned.connect(self._finished)
         self._task.failed.connect(self._failed)
-        self._pause = 0
-        self._refresh = QTimer(self)
-        self._refresh.setSingleShot(True)
-        self._refresh.timeout.connect(self._show)
+        self._refresh = qthrottled(self._show, timeout=REFRESH_MS, parent=self)
 
     def start(self) -> None:
         """Begin."""
@@ -136,8 +134,8 @@ class SegmentRun(QObject):
         if now - self._told >= PROGRESS_S or item.done == item.total:
             self._told = now
             self.progressed.emit(item.done, item.total, (now - self._began) / item.done * (item.total - item.done))
-        if not self._refresh.isActive() and is_shown(self._viewer, self.job.layer, item.axis, item.index):
-            self._refresh.start(self._pause)
+        if is_shown(self._viewer, self.job.layer, item.axis, item.index):
+            self._refresh()
 
     def _show(self) -> None:
         if self.result is None or self.over:
@@ -145,7 +143,7 @@ class SegmentRun(QObject):
         began = time.perf_counter()
         self.result.refresh()
         # A slow canvas (3-D, large slices) gets fewer refreshes, not a slow window.
-        self._pause = max(REFRESH_MS, int(5000 * (time.perf_counter() - began)))
+        self._refresh.setTimeout(max(REFRESH_MS, int(5000 * (time.perf_counter() - began))))
 
     def _check_layers(self) -> None:
         if self.result is not None and not self.result.complete(self._viewer):
@@ -168,7 +166,7 @@ class SegmentRun(QObject):
 
     def _end(self, reason: str | Failure | None) -> None:
         self.over = True
-        self._refresh.stop()
+        self._refresh.cancel()
         self._viewer.layers.events.removed.disconnect(self._check_layers)
         if self.result is not None:
             self.result.stepped.disconnect(self._stepped)

@@ -9,7 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
+from superqt.utils import qdebounced
 
 from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.steps import Step
@@ -69,9 +70,7 @@ class SegmentWidget(Panel):
         self._looking = Task(self, "Reading the image")
         self._looking.returned.connect(self._looked)
         self._looking.failed.connect(self.controls.tell)
-        self._rest = QTimer(self)
-        self._rest.setSingleShot(True)
-        self._rest.timeout.connect(self._remask)
+        self._remask_later = qdebounced(self._remask, timeout=REST_MS, parent=self)
         fill_module(self, self.controls)
         # From now on all masks are saved, whatever module they are changed in.
         session_of(viewer, self).recognition.fresh.connect(self._segment_case)
@@ -88,7 +87,7 @@ class SegmentWidget(Panel):
         controls.threshold.changed.connect(self._threshold_changed)
         controls.axis.changed.connect(lambda: controls.show_look(self._look))
         for step in controls.steps.values():
-            step.changed.connect(lambda: self._rest.start(REST_MS))
+            step.changed.connect(self._remask_later)
         self.listen_to_layers(self._layers_changed, self._listen)
         self.listen(self.viewer.layers.selection.events.active, self._follow)
         self.listen(self.viewer.dims.events.current_step, self._time_changed)
@@ -208,7 +207,7 @@ class SegmentWidget(Panel):
             assert result is not None
             self._drag = ThresholdDrag(result, document, document.begin("threshold"))
         self._preview(self._drag, threshold)
-        self._rest.start(REST_MS)
+        self._remask_later()
 
     def _preview(self, drag: ThresholdDrag, threshold: float) -> None:
         where = displayed_slice(self.viewer, drag.result.image)
@@ -268,7 +267,7 @@ class SegmentWidget(Panel):
     def _stepped(self, step: Step, forward: bool) -> None:
         assert self._heard is not None
         if self._drag is not None and self._drag.step is step:
-            self._rest.stop()
+            self._remask_later.cancel()
             self._drag = None
             # The mask it was to lead to was never made whole.
             self._heard.corrections.forget_undone()

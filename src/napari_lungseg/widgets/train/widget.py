@@ -7,8 +7,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QShowEvent
+from superqt.utils import qdebounced
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.library import user_folder
@@ -61,10 +62,7 @@ class TrainWidget(Panel):
         self._finding = Task(self, "Looking for runs that were not finished")
         self._discarding = Task(self, "Discarding a run")
         self._settling = Task(self, "Settling what becomes of the model")
-        self._rest = QTimer(self)
-        self._rest.setSingleShot(True)
-        self._rest.setInterval(REST_MS)
-        self._rest.timeout.connect(self._count)
+        self._later = qdebounced(self._count, timeout=REST_MS, parent=self)
         self._base = ModelChoice(self.controls.base, self.controls.device, self, [NEW_CHOICE])
         fill_module(self, self.controls)
         self._connect()
@@ -111,16 +109,13 @@ class TrainWidget(Panel):
         self._later()
         self._find_unfinished()
 
-    def _later(self, _: Any = None) -> None:
-        self._rest.start()
-
     def _base_changed(self, _: str) -> None:
         self.controls.show_defaults(new=self.base is None)
         self._materials_changed()
 
     def _materials_changed(self) -> None:
         self.controls.preview.forget()
-        self._rest.start()
+        self._later()
 
     def _count(self) -> None:
         if self._run is not None or self.end is not None or not self.isVisibleTo(self.window()):
@@ -222,7 +217,7 @@ class TrainWidget(Panel):
             self.controls.show_verdict(self.end)
         else:
             self.controls.show_setup()
-            self._rest.start()
+            self._later()
         self.idle.emit(text)
 
     # ---- the new model or the old one
@@ -251,7 +246,7 @@ class TrainWidget(Panel):
         self.controls.show_setup()
         self.controls.tell(f"{name} is chosen in Segment now." if name else "The new model was removed; the one before stays in use.")
         LIBRARY.changed.emit(name)
-        self._rest.start()
+        self._later()
         self.idle.emit("")
 
     # ---- runs that were not finished
