@@ -261,7 +261,7 @@ def test_all_time_points_with_work_are_offered_and_restored_with_their_own_undo(
     later.image(data.copy())
     later.viewer.dims.set_current_step(0, 1)
     later.wait(lambda: len(later.session.offers) == 2)
-    assert [offer.step for offer in later.session.offers] == [(0,), (2,)]
+    assert [offer.time_index for offer in later.session.offers] == [(0,), (2,)]
     assert "time points 0, 2" in later.bar.offer_text.text()
     later.bar.restore.click()
     later.wait(lambda: not later.session.offers)

@@ -30,7 +30,7 @@ class Work:
     Attributes
     ----------
     volume : Volume
-        The labels of one time step, with their geometry.
+        The labels of one time point, with their geometry.
     where : tuple
         Index of the part to work on: of a slice, or empty for all of it.
     labels : array
@@ -139,7 +139,7 @@ class Change:
     after: Array
 
 
-def carry_out(tool: Tool, work: Work, step: tuple[int, ...]) -> Change | None:
+def carry_out(tool: Tool, work: Work, time_index: tuple[int, ...]) -> Change | None:
     """Run a tool on a copy of the labels; None where nothing would change.
 
     Parameters
@@ -148,7 +148,7 @@ def carry_out(tool: Tool, work: Work, step: tuple[int, ...]) -> Change | None:
         Which.
     work : Work
         On what; the labels may be painted meanwhile.
-    step : tuple of int
+    time_index : tuple of int
         Index of the volume along the layer's time axes.
 
     Raises
@@ -158,7 +158,7 @@ def carry_out(tool: Tool, work: Work, step: tuple[int, ...]) -> Change | None:
     """
     before = work.labels.copy()
     after = tool.call(replace(work, labels=before))
-    box = as_box((*step, *work.where), (*(index + 1 for index in step), *work.volume.shape))
+    box = as_box((*time_index, *work.where), (*(index + 1 for index in time_index), *work.volume.shape))
     shape = tuple(part.stop - part.start for part in box)
     before, after = before.reshape(shape), after.reshape(shape)
     tight = bounding_box(before != after)

@@ -16,7 +16,7 @@ from napari_lungseg.volume import Array
 REPORT_S = 0.1
 
 
-def apply_tool(control: Control, name: str, work: Work, step: tuple[int, ...]) -> Change | None:
+def apply_tool(control: Control, name: str, work: Work, time_index: tuple[int, ...]) -> Change | None:
     """Carry out a tool of :data:`~napari_lungseg.edit.tools.TOOLS`; reports steps done and steps in all."""
     reported = 0.0
 
@@ -27,7 +27,7 @@ def apply_tool(control: Control, name: str, work: Work, step: tuple[int, ...]) -
             reported = time.monotonic()
             control.report((done, total))
 
-    return carry_out(TOOLS[name], replace(work, progress=report), step)
+    return carry_out(TOOLS[name], replace(work, progress=report), time_index)
 
 
 def score_slices(

@@ -45,7 +45,7 @@ ROLE = "napari-lungseg role"
 _NEGLIGIBLE = 0.01
 
 
-def volume_from_layer(layer: Image | Labels, step: tuple[int, ...] = (), unit: Unit | None = None) -> Volume:
+def volume_from_layer(layer: Image | Labels, time_index: tuple[int, ...] = (), unit: Unit | None = None) -> Volume:
     """The image of a layer, with all of its transforms; lazy data stay lazy.
 
     Parameters
@@ -53,7 +53,7 @@ def volume_from_layer(layer: Image | Labels, step: tuple[int, ...] = (), unit: U
     layer : Image or Labels
         2-D, 3-D, or with more (time) axes before the last three. RGB is made grey; of a multiscale layer the full
         resolution is taken.
-    step : tuple of int
+    time_index : tuple of int
         Index along each axis before the last three; empty for the first.
     unit : {"HU", "arbitrary"}, optional
         What the numbers mean; None: as the file said, else guessed from some slices.
@@ -66,19 +66,19 @@ def volume_from_layer(layer: Image | Labels, step: tuple[int, ...] = (), unit: U
     Raises
     ------
     InputError
-        When there is no such step, or an axis of the volume is not measured in lengths.
+        When there is no such time point, or an axis of the volume is not measured in lengths.
     """
     data = layer.data[0] if layer.multiscale else layer.data
     if not isinstance(data, np.ndarray | da.Array):
         data = da.from_array(data)
     leading = max(0, layer.ndim - 3)
-    step = step or (0,) * leading
-    if len(step) != leading or any(not 0 <= index < length for index, length in zip(step, data.shape)):
-        raise InputError(f"The layer '{layer.name}' (shape {tuple(data.shape)}) has no volume at {step}.")
-    data = data[step] if step else data
+    time_index = time_index or (0,) * leading
+    if len(time_index) != leading or any(not 0 <= index < length for index, length in zip(time_index, data.shape)):
+        raise InputError(f"The layer '{layer.name}' (shape {tuple(data.shape)}) has no volume at {time_index}.")
+    data = data[time_index] if time_index else data
     if getattr(layer, "rgb", False):
         data = to_grey(data)
-    world = _data_to_world(layer, step)
+    world = _data_to_world(layer, time_index)
     millimetres = _millimetres(layer, world)
     if millimetres is not None:
         world[:-1] *= np.array(millimetres)[:, None]
@@ -97,9 +97,9 @@ def is_image(layer: Layer) -> bool:
     return isinstance(layer, Image) and ROLE not in layer.metadata
 
 
-def labels_now(layer: Labels, step: tuple[int, ...]) -> Volume:
+def labels_now(layer: Labels, time_index: tuple[int, ...]) -> Volume:
     """A copy of a mask as it is now, so that no stroke comes in between."""
-    volume = volume_from_layer(layer, step, "arbitrary")
+    volume = volume_from_layer(layer, time_index, "arbitrary")
     return replace(volume, array=np.array(volume.array))
 
 
@@ -112,27 +112,27 @@ def layer_geometry(layer: Image | Labels) -> dict[str, Any]:
     return geometry | ({"metadata": kept} if kept else {})
 
 
-def dicom_source(layer: Image | Labels, step: tuple[int, ...] = ()) -> tuple[Path | None, str | None]:
+def dicom_source(layer: Image | Labels, time_index: tuple[int, ...] = ()) -> tuple[Path | None, str | None]:
     """The DICOM file or folder that a layer comes from and the key of its series; None where it comes from elsewhere."""
     source = layer.metadata.get(SOURCE)
     if source is None:
         return None, None
-    return Path(source["path"]), source["series"][step[0] if step else 0]
+    return Path(source["path"]), source["series"][time_index[0] if time_index else 0]
 
 
-def world_from_lps(layer: Image | Labels, step: tuple[int, ...], volume: Volume) -> npt.NDArray[np.float64]:
+def world_from_lps(layer: Image | Labels, time_index: tuple[int, ...], volume: Volume) -> npt.NDArray[np.float64]:
     """Matrix (4, 4) from LPS (x, y, z, 1) to the layer's own world (z, y, x, 1), in its units.
 
     Parameters
     ----------
     layer : Image or Labels
         With three axes, or more (time) axes before these.
-    step : tuple of int
+    time_index : tuple of int
         Index along each axis before the last three.
     volume : Volume
-        Of :func:`volume_from_layer` for this layer and step.
+        Of :func:`volume_from_layer` for this layer and time point.
     """
-    return _data_to_world(layer, step or (0,) * (layer.ndim - 3)) @ np.linalg.inv(volume.affine)
+    return _data_to_world(layer, time_index or (0,) * (layer.ndim - 3)) @ np.linalg.inv(volume.affine)
 
 
 def volume_to_layer(volume: Volume) -> tuple[Array, dict[str, Any]]:
@@ -208,14 +208,14 @@ def _shown_order(volume: Volume) -> tuple[tuple[int, int, int], bool]:
     return order, False
 
 
-def _data_to_world(layer: Image | Labels, step: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Homogeneous matrix of all transforms of a layer's volume at a step, in its own axes and units."""
+def _data_to_world(layer: Image | Labels, time_index: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Homogeneous matrix of all transforms of a layer's volume at a time point, in its own axes and units."""
     origin = np.array(layer.data_to_world(np.zeros(layer.ndim)))
     matrix = np.eye(layer.ndim + 1)
     for axis, unit in enumerate(np.eye(layer.ndim)):
         matrix[:-1, axis] = np.array(layer.data_to_world(unit)) - origin
-    matrix[:-1, -1] = origin + matrix[:-1, : len(step)] @ np.array(step, dtype=float)
-    return np.delete(np.delete(matrix, range(len(step)), 0), range(len(step)), 1)
+    matrix[:-1, -1] = origin + matrix[:-1, : len(time_index)] @ np.array(time_index, dtype=float)
+    return np.delete(np.delete(matrix, range(len(time_index)), 0), range(len(time_index)), 1)
 
 
 def _millimetres(layer: Image | Labels, world: npt.NDArray[np.float64]) -> list[float] | None:

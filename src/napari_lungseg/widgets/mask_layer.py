@@ -23,13 +23,12 @@ from napari_lungseg.widgets.napari_compat import Strokes, replace_undo
 from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.remask import Remasker
 from napari_lungseg.widgets.stretches import Stretches
+from napari_lungseg.widgets.view import TimeIndex
 from napari_lungseg.widgets.worker import sentence
 from napari_lungseg.workspace import Saved
 
 if TYPE_CHECKING:
     import napari.viewer
-
-TimeIndex = tuple[int, ...]
 
 
 class MaskLayer:

@@ -10,6 +10,9 @@ from napari.layers import Layer
 if TYPE_CHECKING:
     import napari.viewer
 
+#: Which volume of a layer: an index for each of the (time) axes before its last three.
+TimeIndex = tuple[int, ...]
+
 
 def voxel_shape(layer: Layer) -> tuple[int, ...]:
     """Shape of an image layer at full resolution, time included, colours not."""
@@ -17,7 +20,7 @@ def voxel_shape(layer: Layer) -> tuple[int, ...]:
     return tuple(int(size) for size in (shape[:-1] if getattr(layer, "rgb", False) else shape))
 
 
-def displayed_step(viewer: napari.viewer.Viewer, layer: Layer) -> tuple[int, ...]:
+def displayed_time_index(viewer: napari.viewer.Viewer, layer: Layer) -> TimeIndex:
     """Displayed index along the (time) axes that a layer has before its last three; empty where there are none."""
     return _voxel(viewer, layer)[:-3]
 

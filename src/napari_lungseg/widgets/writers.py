@@ -36,19 +36,19 @@ def _saved(layer: Image | Labels, path: str) -> list[str]:
         raise NotSavedError(as_text(str(error))) from error
 
 
-def save_layer(layer: Image | Labels, path: Path, step: tuple[int, ...] = ()) -> Path:
-    """Write a layer, of an axis of time the point ``step``; a DICOM-SEG is made on the slices that the layer comes from.
+def save_layer(layer: Image | Labels, path: Path, time_index: tuple[int, ...] = ()) -> Path:
+    """Write a layer, of an axis of time the point ``time_index``; a DICOM-SEG is made on the slices that the layer comes from.
 
     Raises
     ------
     InputError
-        When it has colours, an axis of time and no step is given, or the format cannot hold it.
+        When it has colours, an axis of time and no time point is given, or the format cannot hold it.
     """
     if getattr(layer, "rgb", False):
         raise InputError(f"The layer '{layer.name}' has colours, which only napari's own writer keeps; choose that one.")
-    if layer.ndim - len(step) > 3:
+    if layer.ndim - len(time_index) > 3:
         raise InputError(f"The layer '{layer.name}' has an axis of time; export its mask from the dock, or save one volume of it.")
-    source, series = dicom_source(layer, step)
+    source, series = dicom_source(layer, time_index)
     names = None if isinstance(layer, Image) else names_on(layer)
-    volume = volume_from_layer(layer, step, None if isinstance(layer, Image) else "arbitrary")
+    volume = volume_from_layer(layer, time_index, None if isinstance(layer, Image) else "arbitrary")
     return write(volume, path, None if names is None else spelled_out(names), source=source, series=series)

@@ -102,15 +102,15 @@ class Applying(QObject):
         result, form = self._result, self._form
         assert result is not None
         try:
-            work, step = gather(self._viewer, result, tool, form.where.value, self._label.value, form.values(), at)
+            work, time_index = gather(self._viewer, result, tool, form.where.value, self._label.value, form.values(), at)
             if work.labels.ndim == 2:
-                change = carry_out(tool, work, step)
+                change = carry_out(tool, work, time_index)
                 self._made(tool, restricted(change, result.allowed) if change is not None and result.allowed is not None else change)
                 return
         except InputError as error:
             self._refuse(str(error))
             return
-        self._run = ToolRun(tool, work, step, result.allowed)
+        self._run = ToolRun(tool, work, time_index, result.allowed)
         self._run.progressed.connect(form.show_progress)
         self._run.ended.connect(self._computed)
         form.show_running(True)

@@ -17,7 +17,7 @@ from napari_lungseg.steps import Box
 from napari_lungseg.widgets.layers import ROLE, layer_geometry
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.stretches import Stretches
-from napari_lungseg.widgets.view import displayed_slice, displayed_step
+from napari_lungseg.widgets.view import displayed_slice, displayed_time_index
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -68,7 +68,7 @@ class Changes(QObject):
         """Compare everything, the displayed slice at once."""
         where = displayed_slice(self._viewer, self._layer)
         if where is not None:
-            self._update(as_box((*displayed_step(self._viewer, self._layer), *where), self._result.shape))
+            self._update(as_box((*displayed_time_index(self._viewer, self._layer), *where), self._result.shape))
         self._filling.start(self._compare(), self._show)
 
     def close(self) -> None:

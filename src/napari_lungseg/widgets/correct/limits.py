@@ -15,7 +15,7 @@ from napari_lungseg.steps import Box
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.mask_layer import MaskLayer
-from napari_lungseg.widgets.view import displayed_slice, displayed_step
+from napari_lungseg.widgets.view import displayed_slice, displayed_time_index
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -77,7 +77,7 @@ class EditableRange:
         where = displayed_slice(self._viewer, lungs)
         if where is None:
             return
-        box = as_box((*displayed_step(self._viewer, lungs), *where), lungs.data.shape)
+        box = as_box((*displayed_time_index(self._viewer, lungs), *where), lungs.data.shape)
         refused = ~self.allowed(box, self._result.seen(box))
         while True:
             # Not kept from the first move, as the model's mask may change meanwhile.

@@ -23,7 +23,7 @@ class ToolRun(QObject):
         Which.
     work : Work
         On what; the labels may be painted meanwhile.
-    step : tuple of int
+    time_index : tuple of int
         Index of the volume along the layer's time axes.
     allowed : callable or None
         Where edits may be.
@@ -34,10 +34,10 @@ class ToolRun(QObject):
     #: What the tool makes of the labels: a Change, None for nothing, or Failure. Not sent once it was cancelled.
     ended = Signal(object)
 
-    def __init__(self, tool: Tool, work: Work, step: tuple[int, ...], allowed: Allowed | None) -> None:
+    def __init__(self, tool: Tool, work: Work, time_index: tuple[int, ...], allowed: Allowed | None) -> None:
         super().__init__()
         self.tool = tool
-        self._work, self._step, self._allowed = work, step, allowed
+        self._work, self._time_index, self._allowed = work, time_index, allowed
         self._task, self._limiting = Task(self, tool.label), Task(self, tool.label)
         self._task.yielded.connect(lambda progress: self.progressed.emit(*progress))
         self._task.returned.connect(self._returned)
@@ -47,7 +47,7 @@ class ToolRun(QObject):
 
     def start(self) -> None:
         """Begin."""
-        self._task.run(_request, self.tool, self._work, self._step)
+        self._task.run(_request, self.tool, self._work, self._time_index)
 
     def cancel(self) -> None:
         """End now; what is still computed is dropped."""
@@ -61,10 +61,10 @@ class ToolRun(QObject):
             self._limiting.run(restricted, made, self._allowed)
 
 
-def _request(tool: Tool, work: Work, step: tuple[int, ...]) -> Request:
+def _request(tool: Tool, work: Work, time_index: tuple[int, ...]) -> Request:
     """Read what is lazy, and ask the engine."""
     name = next(name for name, known in TOOLS.items() if known is tool)
-    return Request("tool", (name, replace(work, image=_read(work.image), other=_read(work.other)), step))
+    return Request("tool", (name, replace(work, image=_read(work.image), other=_read(work.other)), time_index))
 
 
 def _read(array: Array | None) -> Array | None:

@@ -25,7 +25,7 @@ from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.tasks import Task
-from napari_lungseg.widgets.view import displayed_slice, displayed_step
+from napari_lungseg.widgets.view import displayed_slice, displayed_time_index
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -223,7 +223,7 @@ class CorrectWidget(Panel):
         if self._lungs is None or self._result is None or not self._result.has_lungs(self.viewer):
             return None
         where = displayed_slice(self.viewer, self._lungs)
-        return None if where is None else as_box((*displayed_step(self.viewer, self._lungs), *where), self._result.shape)
+        return None if where is None else as_box((*displayed_time_index(self.viewer, self._lungs), *where), self._result.shape)
 
     def _give_back(self) -> None:
         box = self._displayed()

@@ -15,7 +15,7 @@ from napari_lungseg.steps import Box
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.mask_layer import MaskLayer
-from napari_lungseg.widgets.view import displayed_slice, displayed_step, displayed_voxel, voxel_shape
+from napari_lungseg.widgets.view import TimeIndex, displayed_slice, displayed_time_index, displayed_voxel, voxel_shape
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -30,7 +30,7 @@ def gather(
     values: Mapping[str, Any],
     at: tuple[int, ...] | None,
 ) -> tuple[Work, tuple[int, ...]]:
-    """What a tool is given on the displayed slice or time step.
+    """What a tool is given on the displayed slice or time point.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ def gather(
     -------
     work : Work
         Views on the layers, not copies.
-    step : tuple of int
-        The displayed time step.
+    time_index : tuple of int
+        The displayed time point.
 
     Raises
     ------
@@ -65,10 +65,10 @@ def gather(
     assert lungs is not None
     if label == 0:
         raise InputError("Label 0 is the background; choose a label to work on.")
-    step, shown = displayed_step(viewer, lungs), displayed_slice(viewer, lungs)
+    time_index, shown = displayed_time_index(viewer, lungs), displayed_slice(viewer, lungs)
     if shown is None and (scope == "slice" or tool.picks):
         raise InputError("The canvas shows the volume in 3-D; show slices, so that it is clear which one is meant.")
-    volume = volume_from_layer(lungs, step, "arbitrary")
+    volume = volume_from_layer(lungs, time_index, "arbitrary")
     where = shown if scope == "slice" and shown is not None else ()
     axis = len(shown) - 1 if shown else volume.axial_axis
     work = Work(
@@ -79,24 +79,24 @@ def gather(
         index=displayed_voxel(viewer, lungs)[axis] if shown else None,
         label=label,
         values={name: value for name, value in values.items() if not isinstance(value, Layer)},
-        image=_image(result, lungs, step).array[where] if tool.needs_image else None,
-        other=_on_the_same_grid(lungs, volume, values["other"], step).array[where] if values.get("other") is not None else None,
+        image=_image(result, lungs, time_index).array[where] if tool.needs_image else None,
+        other=_on_the_same_grid(lungs, volume, values["other"], time_index).array[where] if values.get("other") is not None else None,
         at=None if at is None else visible(where, at[-volume.ndim :]),
         region=_rectangle(viewer, lungs, shown, values["shapes"], where) if values.get("shapes") is not None else None,
     )
-    return work, step
+    return work, time_index
 
 
-def _image(result: MaskLayer, lungs: Labels, step: tuple[int, ...]) -> Volume:
+def _image(result: MaskLayer, lungs: Labels, time_index: TimeIndex) -> Volume:
     if result.image is lungs:
         raise InputError(f"No image lies on the voxels of '{lungs.name}'; open the one that it belongs to first.")
-    return volume_from_layer(result.image, step, "arbitrary")
+    return volume_from_layer(result.image, time_index, "arbitrary")
 
 
-def _on_the_same_grid(lungs: Labels, volume: Volume, other: Layer, step: tuple[int, ...]) -> Volume:
+def _on_the_same_grid(lungs: Labels, volume: Volume, other: Layer, time_index: TimeIndex) -> Volume:
     theirs, difference = None, f"shape {voxel_shape(other)} against {lungs.data.shape}"
     if voxel_shape(other) == lungs.data.shape:
-        theirs = volume_from_layer(other, step, "arbitrary")
+        theirs = volume_from_layer(other, time_index, "arbitrary")
         difference = grid_difference(theirs, volume) or ""
     if theirs is None or difference:
         raise InputError(

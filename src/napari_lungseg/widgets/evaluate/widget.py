@@ -25,7 +25,7 @@ from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.saving.bar import MASK_FILES
 from napari_lungseg.widgets.tasks import Task, run_once
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
-from napari_lungseg.widgets.view import displayed_step, displayed_voxel, show_slice
+from napari_lungseg.widgets.view import displayed_time_index, displayed_voxel, show_slice
 from napari_lungseg.widgets.watch import MaskWatch
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class EvaluateWidget(Panel):
                 self.reference.value = self.viewer.add_labels(labels, **options, **layer_geometry(layer))
                 self.viewer.layers.selection.active = active
 
-        where = displayed_step(self.viewer, layer)
+        where = displayed_time_index(self.viewer, layer)
         run_once(self, f"Reading {path.name}", read_reference, path, layer, where, done=opened, failed=show_error)
 
     # ---- comparing
@@ -171,7 +171,7 @@ class EvaluateWidget(Panel):
         self._running = True
         self.run.setEnabled(False)
         self._tell("Comparing …")
-        pair = [(layer, displayed_step(self.viewer, layer)) for layer in (self.prediction.value, self.reference.value)]
+        pair = [(layer, displayed_time_index(self.viewer, layer)) for layer in (self.prediction.value, self.reference.value)]
         self._unwatch()
         self._task.run(compare, *pair, self.tolerance.value)
         self._watch()

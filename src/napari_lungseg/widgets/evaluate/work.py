@@ -15,10 +15,8 @@ from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.appearance import names_on
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.tasks import Request
-from napari_lungseg.widgets.view import voxel_shape
+from napari_lungseg.widgets.view import TimeIndex, voxel_shape
 from napari_lungseg.workspace import read_mask
-
-Step = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +34,7 @@ class Comparison:
     axis : int
         Axis of the reference's volume along which its slices are stacked.
     errors : array
-        On the voxels of the reference's layer, as from :func:`~napari_lungseg.metrics.disagreement`; 0 at its other steps.
+        On the voxels of the reference's layer, as from :func:`~napari_lungseg.metrics.disagreement`; 0 at its other time points.
     in_mm : bool
         Whether either layer said how large a voxel is; else one is taken as 1 mm.
     """
@@ -50,8 +48,10 @@ class Comparison:
     in_mm: bool
 
 
-def compare(prediction: tuple[Labels, Step], reference: tuple[Labels, Step], tolerance_mm: float) -> Generator[LayerPair, None, Request]:
-    """Ask the engine to compare the volumes of two layers, each at a step of its time axes."""
+def compare(
+    prediction: tuple[Labels, TimeIndex], reference: tuple[Labels, TimeIndex], tolerance_mm: float
+) -> Generator[LayerPair, None, Request]:
+    """Ask the engine to compare the volumes of two layers, each at a time point."""
     # napari takes it for the names of labels, and would halt the window to import it.
     import_module("pandas")
     found, known = _volume(*prediction), _volume(*reference)
@@ -61,31 +61,31 @@ def compare(prediction: tuple[Labels, Step], reference: tuple[Labels, Step], tol
 
 @dataclass(frozen=True, eq=False)
 class LayerPair:
-    """Two layers that are compared, each at a step of its time axes; otherwise as :class:`Comparison`."""
+    """Two layers that are compared, each at a time point; otherwise as :class:`Comparison`."""
 
     prediction: Labels
-    prediction_step: Step
+    prediction_time_index: TimeIndex
     reference: Labels
-    reference_step: Step
+    reference_time_index: TimeIndex
     axis: int
     in_mm: bool
 
     def comparison(self, scores: Mapping[str, Scores], slices: Mapping[str, tuple[Scores, ...]], errors: Array) -> Comparison:
         """What came out."""
         whole = np.zeros(voxel_shape(self.reference), np.uint8)
-        whole[self.reference_step] = errors
+        whole[self.reference_time_index] = errors
         return Comparison(self.prediction, self.reference, scores, slices, self.axis, whole, self.in_mm)
 
 
-def read_reference(path: Path, layer: Labels, step: Step) -> tuple[Array, Volume]:
-    """Read a mask onto the voxels of a layer, 0 at its other steps, and as it is (InputError where it lies on other voxels)."""
-    mask = read_mask(path, volume_from_layer(layer, step, "arbitrary"), exact=True)
+def read_reference(path: Path, layer: Labels, time_index: TimeIndex) -> tuple[Array, Volume]:
+    """Read a mask onto the voxels of a layer, 0 at its other times, and as it is (InputError where it lies on other voxels)."""
+    mask = read_mask(path, volume_from_layer(layer, time_index, "arbitrary"), exact=True)
     whole = np.zeros(voxel_shape(layer), mask.array.dtype)
-    whole[step] = mask.array
+    whole[time_index] = mask.array
     return whole, mask
 
 
-def _volume(layer: Labels, step: Step) -> Volume:
-    volume = volume_from_layer(layer, step, "arbitrary")
+def _volume(layer: Labels, time_index: TimeIndex) -> Volume:
+    volume = volume_from_layer(layer, time_index, "arbitrary")
     # As it is now: the person may paint meanwhile.
     return replace(volume, array=np.array(volume.array), names=names_on(layer))

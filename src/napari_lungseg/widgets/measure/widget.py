@@ -23,7 +23,7 @@ from napari_lungseg.widgets.notices import show_error, show_info
 from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.tasks import Request, Task
-from napari_lungseg.widgets.view import displayed_step
+from napari_lungseg.widgets.view import displayed_time_index
 from napari_lungseg.widgets.views.viewing import viewing_of
 from napari_lungseg.widgets.watch import MaskWatch
 
@@ -114,7 +114,9 @@ class MeasureWidget(Panel):
 
     def _chosen(self) -> Chosen:
         mask, image = self.controls.mask.value, self.controls.image.value
-        return Chosen(mask, image, displayed_step(self.viewer, mask), () if image is None else displayed_step(self.viewer, image))
+        return Chosen(
+            mask, image, displayed_time_index(self.viewer, mask), () if image is None else displayed_time_index(self.viewer, image)
+        )
 
     # ---- the buttons
 

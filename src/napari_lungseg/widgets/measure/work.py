@@ -25,24 +25,24 @@ class Chosen:
         The labels.
     image : Image or None
         For the densities.
-    step : tuple of int
+    time_index : tuple of int
         Index along the time axes of the mask; empty for a layer without.
-    image_step : tuple of int
+    image_time_index : tuple of int
         Of the image.
     """
 
     mask: Layer
     image: Layer | None
-    step: tuple[int, ...]
-    image_step: tuple[int, ...]
+    time_index: tuple[int, ...]
+    image_time_index: tuple[int, ...]
 
     def labels(self) -> Volume:
         """The labels as they are now."""
-        return replace(labels_now(self.mask, self.step), names=names_on(self.mask))
+        return replace(labels_now(self.mask, self.time_index), names=names_on(self.mask))
 
     def values(self) -> Volume | None:
         """The image."""
-        return None if self.image is None else read_volume(volume_from_layer(self.image, self.image_step))
+        return None if self.image is None else read_volume(volume_from_layer(self.image, self.image_time_index))
 
 
 def measuring(chosen: Chosen) -> Request:

@@ -12,10 +12,11 @@ from napari_lungseg.review import next_slice
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.layers import volume_from_layer
-from napari_lungseg.widgets.mask_layer import MaskLayer, TimeIndex
+from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.notices import show_warning
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.tasks import Request, Task
+from napari_lungseg.widgets.view import TimeIndex
 from napari_lungseg.workspace import State
 
 #: Milliseconds after a change before its slices are scored again.

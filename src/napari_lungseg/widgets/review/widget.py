@@ -24,7 +24,7 @@ from napari_lungseg.widgets.review.windows import FROM_DATA, WINDOWS, set_window
 from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.texts import plain_label
-from napari_lungseg.widgets.view import displayed_step, displayed_voxel, show_slice
+from napari_lungseg.widgets.view import displayed_time_index, displayed_voxel, show_slice
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -152,13 +152,13 @@ class ReviewWidget(Panel):
         result = self.mask.value
         self._been = []
         if result is not None:
-            self.reviewing = Reviewing(self.session, result, self._step(result))
+            self.reviewing = Reviewing(self.session, result, self._time_index(result))
             self.reviewing.changed.connect(self._show)
         self._show()
 
-    def _step(self, result: MaskLayer) -> tuple[int, ...]:
+    def _time_index(self, result: MaskLayer) -> tuple[int, ...]:
         assert result.lungs is not None
-        return displayed_step(self.viewer, result.lungs)
+        return displayed_time_index(self.viewer, result.lungs)
 
     # ---- what a person does
 
@@ -229,7 +229,7 @@ class ReviewWidget(Panel):
         reviewing = self.reviewing
         if reviewing is None:
             return
-        if displayed_step(self.viewer, reviewing.result.lungs) != reviewing.document.time_index:
+        if displayed_time_index(self.viewer, reviewing.result.lungs) != reviewing.document.time_index:
             self._mask_chosen()
             return
         self._show()

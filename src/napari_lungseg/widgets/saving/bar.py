@@ -23,7 +23,7 @@ from napari_lungseg.widgets.saving.target import SaveTarget
 from napari_lungseg.widgets.saving.waiting import Status
 from napari_lungseg.widgets.tasks import run_once
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
-from napari_lungseg.widgets.view import displayed_step, voxel_shape
+from napari_lungseg.widgets.view import TimeIndex, displayed_time_index, voxel_shape
 from napari_lungseg.widgets.writers import save_layer
 from napari_lungseg.workspace import Workspace, export_nnunet, export_record, read_mask
 
@@ -143,7 +143,7 @@ class WorkspaceBar(QWidget):
             return
         path, _ = QFileDialog.getSaveFileName(self, f"Export {lungs.name}", f"{lungs.name}.seg.nrrd", LABEL_FILES)
         if path:
-            self._do(_export, Path(path), lungs, displayed_step(self.session.viewer, lungs), what=f"Exporting {lungs.name}")
+            self._do(_export, Path(path), lungs, displayed_time_index(self.session.viewer, lungs), what=f"Exporting {lungs.name}")
 
     def _export_all(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "An empty folder for the data set")
@@ -173,23 +173,23 @@ class WorkspaceBar(QWidget):
 
     def start_from(self, path: Path, image: Layer) -> None:
         """Make the mask in a file the mask of an image."""
-        step = displayed_step(self.session.viewer, image)
-        self._do(_read_mask, path, image, step, what=f"Reading {path.name}", done=partial(self._imported, image, step))
+        time_index = displayed_time_index(self.session.viewer, image)
+        self._do(_read_mask, path, image, time_index, what=f"Reading {path.name}", done=partial(self._imported, image, time_index))
 
-    def _imported(self, image: Layer, step: tuple[int, ...], read: tuple[Volume, Volume, str]) -> None:
+    def _imported(self, image: Layer, time_index: TimeIndex, read: tuple[Volume, Volume, str]) -> None:
         volume, mask, name = read
         viewer = self.session.viewer
         if image not in viewer.layers:
             return
         result = result_of(image)
-        if voxel_shape(image)[len(step) :] != volume.shape:
+        if voxel_shape(image)[len(time_index) :] != volume.shape:
             show_warning(f"{image.name} has changed its shape meanwhile; choose the file again.")
             return
-        at = f" at time point {'/'.join(map(str, step))}" if step else ""
-        if result is not None and result.has_lungs(viewer) and (not step or result.holds(step)):
+        at = f" at time point {'/'.join(map(str, time_index))}" if time_index else ""
+        if result is not None and result.has_lungs(viewer) and (not time_index or result.holds(time_index)):
             show_warning(f"{image.name} has a mask already{at}; remove it first. The file was not taken.")
             return
-        result_for(viewer, image, voxel_shape(image)).start_from(viewer, step, volume, mask.array, name)
+        result_for(viewer, image, voxel_shape(image)).start_from(viewer, time_index, volume, mask.array, name)
         show_info(" ".join((f"{name} is the mask of {image.name}{at} now.", *mask.notes)))
 
     def _mask(self) -> Labels | None:
@@ -208,8 +208,8 @@ class WorkspaceBar(QWidget):
         run_once(self, what, function, *args, done=done or show_info, failed=show_error)
 
 
-def _export(path: Path, lungs: Labels, step: tuple[int, ...]) -> str:
-    return f"Saved {save_layer(lungs, path, step)}."
+def _export(path: Path, lungs: Labels, time_index: TimeIndex) -> str:
+    return f"Saved {save_layer(lungs, path, time_index)}."
 
 
 def _export_all(workspace: Workspace, folder: Path, targets: list[SaveTarget]) -> str:
@@ -226,6 +226,6 @@ def _export_record(workspace: Workspace, path: Path) -> str:
     return f"Saved {export_record(workspace, path)}."
 
 
-def _read_mask(path: Path, image: Layer, step: tuple[int, ...]) -> tuple[Volume, Volume, str]:
-    volume = volume_from_layer(image, step)
+def _read_mask(path: Path, image: Layer, time_index: TimeIndex) -> tuple[Volume, Volume, str]:
+    volume = volume_from_layer(image, time_index)
     return volume, read_mask(path, volume), path.name

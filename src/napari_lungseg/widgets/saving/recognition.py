@@ -11,7 +11,7 @@ from napari.layers import Layer
 from napari_lungseg.errors import InputError
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.layers import volume_from_layer
-from napari_lungseg.widgets.view import voxel_shape
+from napari_lungseg.widgets.view import TimeIndex, voxel_shape
 from napari_lungseg.widgets.worker import Failure, sentence
 from napari_lungseg.workspace import Case, CaseSummary, Workspace, WorkspaceError, content_hash
 
@@ -24,7 +24,7 @@ class Offer:
     ----------
     layer : Image
         The image.
-    step : tuple of int
+    time_index : tuple of int
         Which volume of it.
     volume : Volume
         Its geometry.
@@ -37,7 +37,7 @@ class Offer:
     """
 
     layer: Layer
-    step: tuple[int, ...]
+    time_index: TimeIndex
     volume: Volume
     case: Case
     summary: CaseSummary
@@ -49,8 +49,8 @@ def describe(offers: Sequence[Offer]) -> str:
     first = offers[0]
     changed = max(offer.summary.changed for offer in offers)
     corrected, reviewed = (sum(getattr(offer.summary, what) for offer in offers) for what in ("corrected", "reviewed"))
-    steps = ", ".join("/".join(map(str, offer.step)) for offer in offers if offer.step)
-    name = first.layer.name + (f" at time point{'s' if len(offers) > 1 else ''} {steps}" if steps else "")
+    points = ", ".join("/".join(map(str, offer.time_index)) for offer in offers if offer.time_index)
+    name = first.layer.name + (f" at time point{'s' if len(offers) > 1 else ''} {points}" if points else "")
     far = f"slices: {corrected} corrected, {reviewed} reviewed"
     text = f"The workspace has your work on {name} of {changed.astimezone():%d %b %Y, %H:%M} ({far})."
     if first.more:
@@ -64,7 +64,7 @@ class Found:
 
     Attributes
     ----------
-    step : tuple of int
+    time_index : tuple of int
         Which volume of the layer.
     volume : Volume
         Its geometry.
@@ -74,7 +74,7 @@ class Found:
         Cases of it with a saved mask, the oldest first.
     """
 
-    step: tuple[int, ...]
+    time_index: TimeIndex
     volume: Volume
     content: str
     known: list[CaseSummary]
@@ -125,14 +125,14 @@ class Search:
     def _find(self) -> list[Found]:
         saved = [summary for summary in self._workspace.cases() if summary.saved]
         found = []
-        for step in sorted(np.ndindex(voxel_shape(self.layer)[:-3]), key=lambda step: step != self._shown):
-            volume = volume_from_layer(self.layer, step, "arbitrary")
+        for time_index in sorted(np.ndindex(voxel_shape(self.layer)[:-3]), key=lambda time_index: time_index != self._shown):
+            volume = volume_from_layer(self.layer, time_index, "arbitrary")
             alike = [summary for summary in saved if _could_be(summary.case, volume)]
             if not (alike or volume.shape in self._shapes):
                 break
             content = content_hash(volume.array, self._check)
-            found.append(Found(step, volume, content, [summary for summary in alike if summary.case.image == content]))
-        return sorted(found, key=lambda one: one.step)
+            found.append(Found(time_index, volume, content, [summary for summary in alike if summary.case.image == content]))
+        return sorted(found, key=lambda one: one.time_index)
 
     def _check(self) -> None:
         if self.cancelled:

@@ -9,12 +9,11 @@ from napari.layers import Layer
 from qtpy.QtCore import QObject, Signal
 
 from napari_lungseg.widgets.lookup import is_image, result_for, result_of
-from napari_lungseg.widgets.mask_layer import TimeIndex
 from napari_lungseg.widgets.notices import show_error, show_warning
 from napari_lungseg.widgets.saving.recognition import Found, Offer, Search
 from napari_lungseg.widgets.saving.tracking import Tracking
 from napari_lungseg.widgets.tasks import run_once
-from napari_lungseg.widgets.view import displayed_step, voxel_shape
+from napari_lungseg.widgets.view import TimeIndex, displayed_time_index, voxel_shape
 from napari_lungseg.widgets.worker import Failure, sentence
 from napari_lungseg.workspace import Case, Saved, Workspace, damaged
 
@@ -78,7 +77,7 @@ class Recognition(QObject):
 
     def withdraw(self, layer: Layer, time_index: TimeIndex | None = None) -> None:
         """Offer nothing any more for an image, or for one time point of it."""
-        self._withdraw([offer for offer in self.offers if offer.layer == layer and time_index in (None, offer.step)])
+        self._withdraw([offer for offer in self.offers if offer.layer == layer and time_index in (None, offer.time_index)])
 
     def _removed(self, event: Any) -> None:
         self._stop_searches(event.value)
@@ -93,7 +92,7 @@ class Recognition(QObject):
         if workspace is None or not is_image(layer) or (layer.ndim <= 3 and result_of(layer) is not None):
             return
         orphans = {target.volume.shape for target in self._tracking.targets if target.layer not in self._viewer.layers}
-        search = Search(workspace, layer, displayed_step(self._viewer, layer), orphans, resume=self._resuming)
+        search = Search(workspace, layer, displayed_time_index(self._viewer, layer), orphans, resume=self._resuming)
         self.searches.append(search)
         run_once(self, f"Looking for saved work on {layer.name}", search.run, done=self._recognised, failed=show_warning)
 
@@ -128,7 +127,7 @@ class Recognition(QObject):
 
     def _give_back(self, layer: Layer, found: list[Found]) -> bool:
         """Give an image back to the mask that stayed here when it was removed; tells whether there is one."""
-        contents = {one.step: one.content for one in found}
+        contents = {one.time_index: one.content for one in found}
         for result in self._tracking.watched:
             targets = [target for at in result.documents if (target := self._tracking.known(result, at)) is not None]
             if (
@@ -143,12 +142,12 @@ class Recognition(QObject):
 
     def _offer(self, layer: Layer, found: Found) -> Offer | None:
         """What can be offered for a volume: a case that is in no other layer, where no work has begun."""
-        target = self._tracking.known(result_of(layer), found.step)
+        target = self._tracking.known(result_of(layer), found.time_index)
         if target is not None and (target.case is not None or self._tracking.pending(target)):
             return None
         shown = [target.case for target in self._tracking.targets] + [offer.case for offer in self.offers]
         free = [summary for summary in found.known if summary.case not in shown]
-        return Offer(layer, found.step, found.volume, free[0].case, free[0], len(free) - 1) if free else None
+        return Offer(layer, found.time_index, found.volume, free[0].case, free[0], len(free) - 1) if free else None
 
     def go_on(self, path: Path) -> None:
         """Open an image, with the work on it if there is any."""
@@ -191,11 +190,11 @@ class Recognition(QObject):
             show_error(saved.text)
             return
         result = result_for(self._viewer, offer.layer, voxel_shape(offer.layer))
-        self._tracking.restoring[result, offer.step] = offer.case
-        result.restore(self._viewer, offer.step, offer.volume, saved)
-        del self._tracking.restoring[result, offer.step]
+        self._tracking.restoring[result, offer.time_index] = offer.case
+        result.restore(self._viewer, offer.time_index, offer.volume, saved)
+        del self._tracking.restoring[result, offer.time_index]
         # Whoever shows the volume may have begun its target already.
-        target = self._tracking.target(result, offer.step)
+        target = self._tracking.target(result, offer.time_index)
         target.belong(offer.case)
         self._tracking.saved.emit(target, [])
         if saved.damage:

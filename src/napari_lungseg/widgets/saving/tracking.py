@@ -12,12 +12,12 @@ from qtpy.QtWidgets import QApplication
 from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.steps import Box
 from napari_lungseg.widgets.documents import documents_of
-from napari_lungseg.widgets.mask_layer import MaskLayer, TimeIndex
+from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.saving.autosave import Autosave
 from napari_lungseg.widgets.saving.states import SliceStates
 from napari_lungseg.widgets.saving.target import SaveTarget
 from napari_lungseg.widgets.saving.waiting import Note
-from napari_lungseg.widgets.view import voxel_shape
+from napari_lungseg.widgets.view import TimeIndex, voxel_shape
 from napari_lungseg.workspace import Case, Workspace
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ class SegmentJob:
     ----------
     layer : Image
         What to segment.
-    step : tuple of int
+    time_index : tuple of int
         Index along the layer's time axes; empty for a layer without.
     unit : {"HU", "arbitrary"} or None
         What its numbers mean; None to tell from the numbers.
@@ -45,7 +45,7 @@ class SegmentJob:
     """
 
     layer: Layer
-    step: tuple[int, ...]
+    time_index: tuple[int, ...]
     unit: Unit | None
     model: str
     device: str
@@ -70,9 +70,9 @@ class Look:
     shape: tuple[int, ...]
 
 
-def look(layer: Layer, step: tuple[int, ...]) -> Look:
+def look(layer: Layer, time_index: tuple[int, ...]) -> Look:
     """Tell unit, axial axis and shape of a layer."""
-    volume = volume_from_layer(layer, step)
+    volume = volume_from_layer(layer, time_index)
     return Look(volume.unit, volume.axial_axis, volume.shape)
 
 
@@ -85,7 +85,7 @@ def request_prediction(job: SegmentJob) -> Generator[Stage | Volume, None, Reque
     card = read_card(folder / CARD_FILE)
     if max(card.labels) > MODEL:
         raise InputError(f"The window takes labels up to {MODEL}, but the model {card.name!r} writes {max(card.labels)}.")
-    volume = volume_from_layer(job.layer, job.step, job.unit)
+    volume = volume_from_layer(job.layer, job.time_index, job.unit)
     axis = volume.axial_axis if job.axis is None else job.axis
     first = job.displayed[axis] if volume.ndim == 3 else 0
     start, stop = _range(job, volume, first)

@@ -115,7 +115,7 @@ class SegmentRun(QObject):
         self.new_layers = not self.result.complete(self._viewer)
         again = self.result.has_lungs(self._viewer)
         self.result.show(self._viewer, model.classes)
-        self.document = self.result.document(self.job.step)
+        self.document = self.result.document(self.job.time_index)
         self.document.place(self._volume)
         if again:
             self.step = self.document.begin("segment again")

@@ -27,7 +27,7 @@ from napari_lungseg.widgets.segment.controls import Controls
 from napari_lungseg.widgets.segment.reading import Look, SegmentJob, look
 from napari_lungseg.widgets.segment.run import SegmentRun, is_running
 from napari_lungseg.widgets.tasks import Task
-from napari_lungseg.widgets.view import displayed_slice, displayed_step, displayed_voxel
+from napari_lungseg.widgets.view import displayed_slice, displayed_time_index, displayed_voxel
 from napari_lungseg.widgets.worker import Failure
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class SegmentWidget(Panel):
             return
         self.controls.tell("")
         self._looking.what = f"Reading {layer.name}"
-        self._looking.run(look, layer, displayed_step(self.viewer, layer))
+        self._looking.run(look, layer, displayed_time_index(self.viewer, layer))
 
     def _looked(self, look: Look) -> None:
         self._look = look
@@ -150,7 +150,7 @@ class SegmentWidget(Panel):
             result.remasker.forget()
         job = SegmentJob(
             layer=layer,
-            step=displayed_step(self.viewer, layer),
+            time_index=displayed_time_index(self.viewer, layer),
             unit=controls.chosen_unit(),
             model=self._model.chosen,
             device=controls.device.value,
@@ -193,7 +193,7 @@ class SegmentWidget(Panel):
         result = result_of(layer) if layer is not None else None
         if layer is None or result is None or not result.complete(self.viewer):
             return None
-        return result.predicted(displayed_step(self.viewer, layer))
+        return result.predicted(displayed_time_index(self.viewer, layer))
 
     def _threshold_changed(self) -> None:
         threshold = self.controls.threshold.value / 100
@@ -255,7 +255,7 @@ class SegmentWidget(Panel):
         layer = self.controls.image.value
         if self._heard is None or layer is None:
             return
-        document = self._heard.documents.get(displayed_step(self.viewer, layer))
+        document = self._heard.documents.get(displayed_time_index(self.viewer, layer))
         if document is not None and (document.predicted or not document.time_index):
             self.controls.show_settings(document.making.settings)
 

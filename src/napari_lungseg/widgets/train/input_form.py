@@ -18,7 +18,7 @@ from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.texts import set_plain_tooltip
 from napari_lungseg.widgets.train.materials import FolderMaterials, LayerMaterials, Materials, WorkspaceMaterials
-from napari_lungseg.widgets.view import displayed_step
+from napari_lungseg.widgets.view import displayed_time_index
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -92,11 +92,11 @@ class ChooseForm(Panel):
         labels, image = self.labels.value, self.image.value
         if labels is None or image is None:
             raise InputError("Open an image, segment it and correct some slices, or open labels beside it.")
-        result, step = result_holding(self.viewer, labels), displayed_step(self.viewer, labels)
-        target = session.tracking.known(result, step)
+        result, time_index = result_holding(self.viewer, labels), displayed_time_index(self.viewer, labels)
+        target = session.tracking.known(result, time_index)
         case = None if target is None else target.case
         background = int(self.background.value) if self.scribbles.value else None
-        return LayerMaterials(image, labels, step, result, session.workspace, case, background)
+        return LayerMaterials(image, labels, time_index, result, session.workspace, case, background)
 
     def take_folder(self, folder: Path) -> None:
         """Learn from a data set folder."""

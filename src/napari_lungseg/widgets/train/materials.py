@@ -38,8 +38,8 @@ class LayerMaterials:
     ----------
     image, labels : layer
         On the same voxels.
-    step : tuple of int
-        Which volume, if they have time steps.
+    time_index : tuple of int
+        Which volume, if they have a time axis.
     result : MaskLayer or None
         To which the labels belong; None where they are not this plugin's.
     workspace, case : Workspace and Case, or None
@@ -50,7 +50,7 @@ class LayerMaterials:
 
     image: Image
     labels: Labels
-    step: tuple[int, ...]
+    time_index: tuple[int, ...]
     result: MaskLayer | None = None
     workspace: Workspace | None = None
     case: Case | None = None
@@ -58,8 +58,8 @@ class LayerMaterials:
 
     def read(self) -> materials.Materials:
         """Labels are copied slice by slice, so that a stroke that is being painted is in them or not."""
-        image = read_volume(volume_from_layer(self.image, self.step))
-        labels = volume_from_layer(self.labels, self.step, "arbitrary")
+        image = read_volume(volume_from_layer(self.image, self.time_index))
+        labels = volume_from_layer(self.labels, self.time_index, "arbitrary")
         if image.shape != labels.shape:
             raise InputError(
                 f"'{self.labels.name}' has the shape {labels.shape}, but '{self.image.name}' {image.shape}; choose labels of this image."
@@ -86,7 +86,7 @@ class LayerMaterials:
     @property
     def _is_foreign(self) -> bool:
         """Whether the labels came from elsewhere, rather than from a model here."""
-        source = None if self.result is None else self.result.document(self.step).source
+        source = None if self.result is None else self.result.document(self.time_index).source
         return source is None or source.kind == "imported"
 
     def _judged(self, planes: Sequence[Array], axis: int) -> list[int]:
@@ -96,7 +96,7 @@ class LayerMaterials:
             if reviewed:
                 return reviewed
         if self.result is not None:
-            origin = self.result.document(self.step).corrections.origin
+            origin = self.result.document(self.time_index).corrections.origin
             touched = np.moveaxis(origin, axis, 0) if origin.ndim == 3 else origin[None]
             changed = [index for index, plane in enumerate(touched) if (plane & PERSON).any()]
             if changed:
@@ -113,7 +113,7 @@ class WorkspaceMaterials:
     workspace : Workspace
         Where it is kept.
     open_images : mapping
-        Layer and time step of images that are open, by their content; those of the others are read from their files.
+        Layer and time point of images that are open, by their content; those of the others are read from their files.
     """
 
     workspace: Workspace

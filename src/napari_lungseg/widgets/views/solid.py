@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_lungseg.volume import Affine, Array
 from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.tasks import Task
-from napari_lungseg.widgets.view import displayed_step
+from napari_lungseg.widgets.view import displayed_time_index
 from napari_lungseg.widgets.views.compass import known_directions_in
 from napari_lungseg.widgets.views.surfaces import Shape, Surfaces, make_shape, shaping
 from napari_lungseg.widgets.watch import MaskWatch
@@ -46,7 +46,7 @@ class Solid(QObject):
         self.is_beside = False
         self._viewer = viewer
         self._surfaces = Surfaces()
-        #: Whose they are, at which step of time, and whether that has changed since they were begun.
+        #: Whose they are, at which time point, and whether that has changed since they were begun.
         self._of: tuple[Labels, tuple[int, ...]] | None = None
         self._watch: MaskWatch | None = None
         self._making: Labels | None = None
@@ -67,7 +67,7 @@ class Solid(QObject):
 
     def show(self, mask: Labels) -> None:
         """Show a mask, at once or when its surfaces are made; :attr:`made` tells."""
-        if self._watch is not None and self._making is None and self._of == (mask, displayed_step(self._viewer, mask)):
+        if self._watch is not None and self._making is None and self._of == (mask, displayed_time_index(self._viewer, mask)):
             self._stage()
             self.made.emit("")
             return
@@ -93,12 +93,12 @@ class Solid(QObject):
 
     def _make(self, mask: Labels) -> None:
         self._making = mask
-        step = displayed_step(self._viewer, mask)
+        time_index = displayed_time_index(self._viewer, mask)
         self._forget()
         # From now on, as the mask is copied some time later.
-        self._of, self._watch = (mask, step), MaskWatch(self._viewer, mask, self._mask_changed)
+        self._of, self._watch = (mask, time_index), MaskWatch(self._viewer, mask, self._mask_changed)
         self.making.emit(True)
-        self._task.run(shaping, mask, step)
+        self._task.run(shaping, mask, time_index)
 
     def _read(self, world: Affine) -> None:
         self._world = world

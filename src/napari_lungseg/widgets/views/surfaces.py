@@ -43,12 +43,12 @@ class Shape:
     light: npt.NDArray[np.float64]
 
 
-def shaping(mask: Layer, step: tuple[int, ...]) -> Generator[Affine, None, Request]:
-    """Ask the engine for the surfaces of all labels of a mask at a step of time; yields the matrix from LPS to the layer's world."""
-    labels = labels_now(mask, step)
+def shaping(mask: Layer, time_index: tuple[int, ...]) -> Generator[Affine, None, Request]:
+    """Ask the engine for the surfaces of all labels of a mask at a time point; yields the matrix from LPS to the layer's world."""
+    labels = labels_now(mask, time_index)
     if 1 in labels.shape or labels.ndim == 2:
         raise InputError(f"'{mask.name}' is a single slice, which has no surface; choose a mask of a volume.")
-    yield world_from_lps(mask, step, labels)
+    yield world_from_lps(mask, time_index, labels)
     return Request("surfaces", (labels,))
 
 
