@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import gc
+from weakref import WeakKeyDictionary
+
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.layers import Labels
 from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QWidget
 
 from napari_lungseg.widgets.documents import documents_of
-from napari_lungseg.widgets.napari_compat import Strokes, box_of_atoms, canvas_of, replace_undo, unwrapped
+from napari_lungseg.widgets.napari_compat import (
+    Strokes,
+    box_of_atoms,
+    canvas_of,
+    put_beside_canvas,
+    replace_undo,
+    settle_canvas,
+    unwrapped,
+)
 
 
 @pytest.fixture
@@ -23,13 +36,31 @@ def test_a_plugins_proxy_of_a_viewer_gives_the_viewer_itself(make_napari_viewer)
     assert documents_of(PublicOnlyProxy(viewer)) is documents_of(viewer)
 
 
-def test_the_canvas_of_a_window_is_found_and_views_can_be_put_beside_it(make_napari_viewer):
-    window = make_napari_viewer().window._qt_window
+def test_a_viewer_is_a_key_by_which_things_are_found_and_not_held(make_napari_viewer):
+    one, other = make_napari_viewer(), make_napari_viewer()
+    known = WeakKeyDictionary({one: 1, other: 2})
+    assert (known[one], known[other]) == (1, 2)
+    model = ViewerModel()
+    known[model] = 3
+    del model
+    gc.collect()
+    assert list(known.values()) == [1, 2]
+
+
+def test_views_are_added_below_the_canvas_of_a_window_and_beside_it(make_napari_viewer):
+    window = make_napari_viewer(show=True).window._qt_window
     canvas = canvas_of(window)
     assert canvas is window._qt_viewer
-    # A splitter, in a layout that takes another one beside it.
-    assert canvas.count() > 0
-    assert window.centralWidget().layout().indexOf(canvas) >= 0
+    before, below, beside = canvas.width(), QWidget(), QWidget()
+    count = canvas.count()
+    canvas.addWidget(below)  # as it is a splitter
+    assert canvas.count() == count + 1
+    put_beside_canvas(window, beside)
+    beside.show()
+    settle_canvas(window)
+    assert window.centralWidget().isAncestorOf(beside)
+    assert beside.x() >= canvas.x() + canvas.width()
+    assert abs(beside.width() - canvas.width()) < before / 20
 
 
 def test_the_keys_of_undo_and_redo_call_the_methods_of_the_layer(make_napari_viewer, qtbot):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import finalize
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Labels, Layer
@@ -62,16 +62,15 @@ class Documents:
         self.masks = [mask for mask in self.masks if mask.image in self._layers or mask.lungs in self._layers]
 
 
-_viewers: dict[int, Documents] = {}
+_viewers: WeakKeyDictionary[Any, Documents] = WeakKeyDictionary()
 
 
 def documents_of(viewer: napari.viewer.Viewer) -> Documents:
     """The masks of a viewer."""
     viewer = unwrapped(viewer)
-    if id(viewer) not in _viewers:
-        _viewers[id(viewer)] = Documents(viewer)
-        finalize(viewer, _viewers.pop, id(viewer), None)
-    return _viewers[id(viewer)]
+    if viewer not in _viewers:
+        _viewers[viewer] = Documents(viewer)
+    return _viewers[viewer]
 
 
 def all_documents() -> Iterator[Documents]:

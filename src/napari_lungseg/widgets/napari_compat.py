@@ -8,19 +8,32 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels
 from napari.qt import QtViewer
-from qtpy.QtWidgets import QMainWindow
+from qtpy.QtWidgets import QMainWindow, QWidget
 
 from napari_lungseg.steps import Box
 
 
 def unwrapped(thing: Any) -> Any:
-    """A viewer or layer itself: plugins get a proxy of it, and each its own."""
+    """A viewer or layer itself, which can be a key: plugins get a proxy of it, and each its own."""
     return getattr(thing, "__wrapped__", thing)
 
 
 def canvas_of(window: QMainWindow) -> QtViewer:
     """The canvas of a window, to which other views can be added: napari gives no public way to it."""
     return window.centralWidget().findChild(QtViewer)
+
+
+def put_beside_canvas(window: QMainWindow, widget: QWidget) -> None:
+    """Add a widget at the right of a window's canvas, as wide as it."""
+    layout = window.centralWidget().layout()
+    layout.addWidget(widget)
+    for index in (layout.indexOf(canvas_of(window)), layout.count() - 1):
+        layout.setStretch(index, 1)
+
+
+def settle_canvas(window: QMainWindow) -> None:
+    """Give a window's canvas at once the room that is left to it by what is beside it."""
+    window.centralWidget().layout().activate()
 
 
 def replace_undo(lungs: Labels, undo: Callable[[], object], redo: Callable[[], object]) -> None:

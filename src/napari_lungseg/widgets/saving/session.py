@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
-from weakref import ReferenceType, ref
+from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QWidget
@@ -31,7 +31,7 @@ SILENCE_S = 5.0
 #: Seconds that closing the window may take for what still waits to be saved.
 WAIT_S = 5.0
 
-_sessions: dict[int, Session] = {}
+_sessions: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()
 
 
 class Session(QObject):
@@ -108,7 +108,7 @@ class Session(QObject):
 
     def close(self) -> bool:
         """Save what waits and let go of the viewer; tells whether all is on disk."""
-        _sessions.pop(id(unwrapped(self.viewer)), None)
+        _sessions.pop(unwrapped(self.viewer), None)
         self._silence.stop()
         self.recognition.close()
         saved = self._autosave.close()
@@ -187,9 +187,9 @@ class Session(QObject):
 
 def session_of(viewer: napari.viewer.Viewer, widget: QWidget | None = None) -> Session:
     """The session of a viewer, begun if there is none; ``widget`` is one of its modules, by which it finds its window."""
-    session = _sessions.get(id(unwrapped(viewer)))
+    session = _sessions.get(unwrapped(viewer))
     if session is None:
-        session = _sessions[id(unwrapped(viewer))] = Session(viewer)
+        session = _sessions[unwrapped(viewer)] = Session(viewer)
     if widget is not None:
         # A widget is docked only after it was made.
         QTimer.singleShot(0, partial(session.follow, widget))

@@ -15,7 +15,7 @@ from napari.qt import QtViewer
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QPushButton, QSplitter, QVBoxLayout, QWidget
 
-from napari_lungseg.widgets.napari_compat import canvas_of
+from napari_lungseg.widgets.napari_compat import canvas_of, put_beside_canvas, settle_canvas
 from napari_lungseg.widgets.texts import plain_label
 from napari_lungseg.widgets.views.anatomy import world_axes
 from napari_lungseg.widgets.views.compass import Compass, directions_in, known_directions_in
@@ -145,17 +145,14 @@ class FourUp(QObject):
         for part in self._added:
             part.hide()
         self._own.addWidget(coronal)
-        beside = self._window.centralWidget().layout()
-        beside.addWidget(self._right)
-        for index in (0, 1):
-            beside.setStretch(index, 1)
+        put_beside_canvas(self._window, self._right)
         self._own.splitterMoved.connect(lambda: self._right.setSizes(self._own.sizes()))
         self._right.splitterMoved.connect(lambda: self._own.setSizes(self._right.sizes()))
         self.tell("")
 
     def _fit(self) -> None:
         """Fit each image into the room that it has now."""
-        self._window.centralWidget().layout().activate()
+        settle_canvas(self._window)
         for model in (self._viewer, *self._planes.values()):
             model.fit_to_view()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import ReferenceType, ref
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from napari.layers import Labels
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
@@ -29,7 +29,7 @@ MAKING = "Making the surfaces …"
 OPENING = "Opening the views …"
 CHANGED = "The mask has changed since."
 
-_viewings: dict[int, Viewing] = {}
+_viewings: WeakKeyDictionary[Any, Viewing] = WeakKeyDictionary()
 
 
 class View(StrEnum):
@@ -92,7 +92,7 @@ class Viewing(QObject):
 
     def close(self) -> None:
         """Let go of the viewer."""
-        if _viewings.pop(id(unwrapped(self.viewer)), None) is None:
+        if _viewings.pop(unwrapped(self.viewer), None) is None:
             return
         for event in self._events():
             event.disconnect(self._turned)
@@ -233,9 +233,9 @@ class Viewing(QObject):
 
 def viewing_of(viewer: napari.viewer.Viewer, widget: QWidget) -> Viewing:
     """How a viewer is looked at; ``widget`` is one of its modules, by which the window is found."""
-    viewing = _viewings.get(id(unwrapped(viewer)))
+    viewing = _viewings.get(unwrapped(viewer))
     if viewing is None:
-        viewing = _viewings[id(unwrapped(viewer))] = Viewing(viewer)
+        viewing = _viewings[unwrapped(viewer)] = Viewing(viewer)
     # A widget is docked only after it was made.
     QTimer.singleShot(0, partial(_follow, viewing, widget))
     return viewing
