@@ -12,7 +12,7 @@ from napari_lungseg.mask import MaskSettings
 from napari_lungseg.model import FOLDER_VARIABLE, Model, save_model
 from napari_lungseg.segmentation import segment
 from napari_lungseg.volume import Volume
-from napari_lungseg.widgets.library import FOLDER
+from napari_lungseg.widgets.model_choice import FOLDER
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.writers import save_layer
 

@@ -17,7 +17,7 @@ from waiting import settle
 
 from napari_lungseg.model import FOLDER_VARIABLE
 from napari_lungseg.volume import Volume, scaling
-from napari_lungseg.widgets.library import FOLDER
+from napari_lungseg.widgets.model_choice import FOLDER
 
 CT, LUNGS = chest()
 

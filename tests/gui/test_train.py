@@ -27,7 +27,7 @@ from napari_lungseg.training.train import train
 from napari_lungseg.unet import UNet, UNetConfig
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.lookup import result_of
-from napari_lungseg.widgets.train import run as running
+from napari_lungseg.widgets.train import train_run as running
 from napari_lungseg.widgets.train.widget import TrainWidget
 
 CT, LUNGS = chest()

@@ -19,11 +19,11 @@ from napari_lungseg.training.sources import TrainingCase
 from napari_lungseg.training.updates import BeforeAfter, Finished, Overview, PooledScores, SlicePicture, Verdict
 from napari_lungseg.widgets.layers import volume_to_layer
 from napari_lungseg.widgets.train.augment_form import AugmentForm
+from napari_lungseg.widgets.train.chosen_input import ChosenLayers
 from napari_lungseg.widgets.train.curves import Curves
-from napari_lungseg.widgets.train.materials import LayerMaterials
 from napari_lungseg.widgets.train.pictures import Picture, Pictures, coloured
-from napari_lungseg.widgets.train.run import free_name
 from napari_lungseg.widgets.train.settings_form import SettingsForm
+from napari_lungseg.widgets.train.train_run import free_name
 from napari_lungseg.widgets.train.verdict import VerdictBox
 from napari_lungseg.workspace import JOURNAL, Workspace
 from napari_lungseg.workspace.content import pack
@@ -38,8 +38,8 @@ def layers() -> tuple[Image, Labels]:
     return Image(data, name="ct", **keywords), Labels(LUNGS.astype(np.uint8), name="lungs", **keywords)
 
 
-def learnt(materials: LayerMaterials) -> np.ndarray:
-    (case,) = materials.read()
+def learnt(chosen: ChosenLayers) -> np.ndarray:
+    (case,) = chosen.read()
     assert isinstance(case, TrainingCase)
     return np.asarray(case.labels.array)
 
@@ -79,7 +79,7 @@ def test_each_part_of_the_augmentation_has_its_switch(qtbot):
 def test_of_labels_from_elsewhere_the_slices_that_hold_any_were_judged(layers):
     image, labels = layers
     labels.data[:4] = 0
-    found = learnt(LayerMaterials(image, labels, ()))
+    found = learnt(ChosenLayers(image, labels, ()))
     assert (found[:4] == IGNORE).all()
     np.testing.assert_array_equal(found[4:], LUNGS[4:])
 
@@ -88,7 +88,7 @@ def test_of_scribbles_only_what_was_painted_was_judged(layers):
     image, labels = layers
     labels.data[...] = 0
     labels.data[4, 30, 20:40], labels.data[4, 60, 20:40] = 1, 3
-    found = learnt(LayerMaterials(image, labels, (), background=3))
+    found = learnt(ChosenLayers(image, labels, (), background=3))
     assert (found[4, 30, 20:40] == 1).all()
     assert (found[4, 60, 20:40] == 0).all()
     assert np.count_nonzero(found != IGNORE) == 40
@@ -107,14 +107,14 @@ def test_what_stands_in_for_a_damaged_slice_was_judged_by_nobody(layers, tmp_pat
     path.write_bytes(data.replace(packed, packed[:-1] + bytes([packed[-1] ^ 1])))
     with Workspace(tmp_path) as workspace:
         assert workspace.load(case).older == {4}
-        found = learnt(LayerMaterials(image, labels, (), workspace=workspace, case=case))
+        found = learnt(ChosenLayers(image, labels, (), workspace=workspace, case=case))
     assert (found[4] == IGNORE).all()
     np.testing.assert_array_equal(found[5], LUNGS[5])
 
 
 def test_what_is_learnt_from_is_a_copy(layers):
     image, labels = layers
-    found = learnt(LayerMaterials(image, labels, ()))
+    found = learnt(ChosenLayers(image, labels, ()))
     labels.data[4] = 7
     np.testing.assert_array_equal(found[4], LUNGS[4])
 
@@ -122,7 +122,7 @@ def test_what_is_learnt_from_is_a_copy(layers):
 def test_labels_and_image_of_different_sizes_are_refused(layers):
     image, labels = layers
     with pytest.raises(InputError, match="choose labels of this image"):
-        LayerMaterials(image, Labels(labels.data[:5], name="five"), ()).read()
+        ChosenLayers(image, Labels(labels.data[:5], name="five"), ()).read()
 
 
 def test_names_of_new_models_are_free(tmp_path, monkeypatch):

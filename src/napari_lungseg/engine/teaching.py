@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from napari_lungseg.card import read_card
 from napari_lungseg.engine.control import Control
-from napari_lungseg.engine.materials import Materials, opened
+from napari_lungseg.engine.training_input import TrainingInput, opened
 from napari_lungseg.errors import InputError
 from napari_lungseg.library import CARD_FILE
 from napari_lungseg.preprocess import Preprocessing
@@ -39,12 +39,12 @@ def train(
     wait_s: float,
     folder: Path,
     device: str,
-    materials: Materials | None,
+    training_input: TrainingInput | None,
     base: str | None,
     preset: str,
     settings: TrainSettings | None,
 ) -> Iterator[Update]:
-    """Read what there is to learn, and train; without materials a run that was begun is gone on with.
+    """Read what there is to learn, and train; without an input it goes on with a run that was begun.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def train(
         How long to wait for the run before, which may have to end its batch.
     folder, device, base, preset, settings
         As for :func:`~napari_lungseg.training.prepare.prepare` and :func:`~napari_lungseg.training.run.run`.
-    materials : Materials or None
+    training_input : TrainingInput or None
         What to learn from.
     """
     # The window comes first. What this thread starts inherits it.
@@ -64,27 +64,27 @@ def train(
         os.nice(NICE)
     try:
         with FileLock(lock, timeout=wait_s), sentences(folder.parent):
-            if materials is not None:
-                with opened(materials) as source:
+            if training_input is not None:
+                with opened(training_input) as source:
                     yield from prepare(source, folder, base=base, preset=preset, settings=settings, command="Train in the window")
-            yield from run(folder, device=device, resume=materials is None, should_stop=control.stopped)
+            yield from run(folder, device=device, resume=training_input is None, should_stop=control.stopped)
     except Timeout as error:
         raise InputError("A model is being trained in another window; wait until that is done.") from error
 
 
 def count(
-    control: Control, materials: Materials, base: str | None, preset: str, settings: TrainSettings, device: str, timed: bool
+    control: Control, training_input: TrainingInput, base: str | None, preset: str, settings: TrainSettings, device: str, timed: bool
 ) -> Generator[Progress | Overview, None, float | None]:
     """Tell what there is to learn from; returns the longest time, in seconds, that a run takes here, if it is to be timed."""
-    with opened(materials) as source:
+    with opened(training_input) as source:
         yield from look_over(source, base=base, settings=settings)
     return estimate_seconds(settings, base, preset, device) if timed else None
 
 
-def find_example(control: Control, materials: Materials, base: Path | None) -> tuple[LabelledSlice, int | None]:
+def find_example(control: Control, training_input: TrainingInput, base: Path | None) -> tuple[LabelledSlice, int | None]:
     """The judged slice of the first case on which most is labelled, and which of its classes is lung."""
     card = None if base is None else read_card(base / CARD_FILE)
-    with opened(materials) as source:
+    with opened(training_input) as source:
         for case in source:
             control.check()
             if not isinstance(case, TrainingCase):

@@ -13,7 +13,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.steps import Step
 from napari_lungseg.widgets.correct.controls import CorrectControls
 from napari_lungseg.widgets.correct.pick import Picker
-from napari_lungseg.widgets.correct.run import ToolRun
+from napari_lungseg.widgets.correct.tool_run import ToolRun
 from napari_lungseg.widgets.correct.work import gather
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.notices import show_warning

@@ -16,16 +16,16 @@ from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.steps import Step
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.forms import fill_module
-from napari_lungseg.widgets.library import ModelChoice
 from napari_lungseg.widgets.lookup import is_image, result_of
 from napari_lungseg.widgets.mask_layer import MaskLayer
+from napari_lungseg.widgets.model_choice import ModelChoice
 from napari_lungseg.widgets.notices import show_error, show_warning
 from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.remask import MaskRequest
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.segment.controls import Controls
 from napari_lungseg.widgets.segment.reading import Look, SegmentJob, look
-from napari_lungseg.widgets.segment.run import SegmentRun, is_running
+from napari_lungseg.widgets.segment.segment_run import SegmentRun, is_running
 from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.view import displayed_slice, displayed_time_index, displayed_voxel
 from napari_lungseg.widgets.worker import Failure

@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_lungseg.library import find_model
 from napari_lungseg.widgets.tasks import Request, Task
-from napari_lungseg.widgets.train.materials import Materials
+from napari_lungseg.widgets.train.chosen_input import ChosenInput
 from napari_lungseg.widgets.worker import Failure
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Question:
     """What is to be told."""
 
-    materials: Materials
+    chosen: ChosenInput
     base: str | None
     preset: str
     settings: TrainSettings
@@ -75,4 +75,4 @@ class Counting(QObject):
 
 def _request(question: Question, timed: bool) -> Request:
     base = None if question.base is None else str(find_model(question.base))
-    return Request("count", (question.materials.read(), base, question.preset, question.settings, question.device, timed))
+    return Request("count", (question.chosen.read(), base, question.preset, question.settings, question.device, timed))

@@ -17,7 +17,7 @@ from napari_lungseg.widgets.lookup import is_image, is_mask, result_holding
 from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.texts import set_plain_tooltip
-from napari_lungseg.widgets.train.materials import FolderMaterials, LayerMaterials, Materials, WorkspaceMaterials
+from napari_lungseg.widgets.train.chosen_input import ChosenFolder, ChosenInput, ChosenLayers, ChosenWorkspace
 from napari_lungseg.widgets.view import displayed_time_index
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class ChooseForm(Panel):
         self._show()
         self._labels_chosen()
 
-    def materials(self) -> Materials:
+    def chosen(self) -> ChosenInput:
         """What is chosen.
 
         Raises
@@ -84,11 +84,11 @@ class ChooseForm(Panel):
                 raise InputError("There is no workspace: choose one below.")
             kept = [target for target in session.tracks if target.has_image]
             known = {target.case.image: (target.layer, target.document.time_index) for target in kept if target.case is not None}
-            return WorkspaceMaterials(session.workspace, known)
+            return ChosenWorkspace(session.workspace, known)
         if self.kind.value == "folder":
             if self._path is None:
                 raise InputError("Choose the folder of a data set.")
-            return FolderMaterials(self._path)
+            return ChosenFolder(self._path)
         labels, image = self.labels.value, self.image.value
         if labels is None or image is None:
             raise InputError("Open an image, segment it and correct some slices, or open labels beside it.")
@@ -96,7 +96,7 @@ class ChooseForm(Panel):
         target = session.tracking.known(result, time_index)
         case = None if target is None else target.case
         background = int(self.background.value) if self.scribbles.value else None
-        return LayerMaterials(image, labels, time_index, result, session.workspace, case, background)
+        return ChosenLayers(image, labels, time_index, result, session.workspace, case, background)
 
     def take_folder(self, folder: Path) -> None:
         """Learn from a data set folder."""

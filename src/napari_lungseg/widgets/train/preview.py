@@ -11,7 +11,7 @@ from napari_lungseg.library import find_model
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.forms import wrapped
 from napari_lungseg.widgets.tasks import Request, Task
-from napari_lungseg.widgets.train.materials import Materials
+from napari_lungseg.widgets.train.chosen_input import ChosenInput
 from napari_lungseg.widgets.train.pictures import Picture, Pictures
 
 if TYPE_CHECKING:
@@ -59,11 +59,11 @@ class Preview(QWidget):
         if self._seed >= 0:
             self.wanted.emit()
 
-    def show_views(self, materials: Materials, base: str | None, settings: AugmentSettings) -> None:
+    def show_views(self, chosen: ChosenInput, base: str | None, settings: AugmentSettings) -> None:
         """Show what the settings do to a slice."""
         self._settings = settings
         if self._example is None:
-            self._task.run(_request_example, materials, base)
+            self._task.run(_request_example, chosen, base)
         else:
             self._show()
 
@@ -91,5 +91,5 @@ class Preview(QWidget):
         self.pictures.show_pictures([Picture("", image, label) for image, label in views])
 
 
-def _request_example(materials: Materials, base: str | None) -> Request:
-    return Request("example", (materials.read(), None if base is None else find_model(base)))
+def _request_example(chosen: ChosenInput, base: str | None) -> Request:
+    return Request("example", (chosen.read(), None if base is None else find_model(base)))

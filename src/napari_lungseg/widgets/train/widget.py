@@ -16,7 +16,7 @@ from napari_lungseg.library import user_folder
 from napari_lungseg.predicted import Notice
 from napari_lungseg.training.updates import EpochDone, Finished, Overview, Progress, StepDone
 from napari_lungseg.widgets.forms import fill_module
-from napari_lungseg.widgets.library import LIBRARY, ModelChoice
+from napari_lungseg.widgets.model_choice import LIBRARY, ModelChoice
 from napari_lungseg.widgets.notices import show_error, show_warning
 from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.saving.session import session_of
@@ -25,7 +25,7 @@ from napari_lungseg.widgets.train.accepting import accept, roll_back
 from napari_lungseg.widgets.train.controls import NEW, NEW_CHOICE, TrainControls
 from napari_lungseg.widgets.train.counting import Counting, Estimate, Question
 from napari_lungseg.widgets.train.input_form import ChooseForm
-from napari_lungseg.widgets.train.run import TrainJob, TrainRun, discard, free_name, unfinished_runs
+from napari_lungseg.widgets.train.train_run import TrainJob, TrainRun, discard, free_name, unfinished_runs
 from napari_lungseg.widgets.worker import Failure
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class TrainWidget(Panel):
         self._discarding.failed.connect(self._not_discarded)
         self._settling.returned.connect(self._settled)
         self._settling.failed.connect(self._not_settled)
-        self.choose.changed.connect(self._materials_changed)
+        self.choose.changed.connect(self._input_changed)
         for control in (controls.preset, controls.device):
             control.changed.connect(self._later)
         controls.settings.changed.connect(self._later)
@@ -111,9 +111,9 @@ class TrainWidget(Panel):
 
     def _base_changed(self, _: str) -> None:
         self.controls.show_defaults(new=self.base is None)
-        self._materials_changed()
+        self._input_changed()
 
-    def _materials_changed(self) -> None:
+    def _input_changed(self) -> None:
         self.controls.preview.forget()
         self._later()
 
@@ -121,12 +121,12 @@ class TrainWidget(Panel):
         if self._run is not None or self.end is not None or not self.isVisibleTo(self.window()):
             return
         try:
-            materials, settings = self.choose.materials(), self.controls.train_settings()
+            chosen, settings = self.choose.chosen(), self.controls.train_settings()
         except InputError as error:
             self._counting.leave()
             self._told(Failure(str(error)))
             return
-        self._counting.ask(Question(materials, self.base, self.controls.preset.value, settings, self.controls.device.value))
+        self._counting.ask(Question(chosen, self.base, self.controls.preset.value, settings, self.controls.device.value))
 
     def _told(self, told: Any) -> None:
         controls = self.controls
@@ -147,11 +147,11 @@ class TrainWidget(Panel):
 
     def _preview(self) -> None:
         try:
-            materials, settings = self.choose.materials(), self.controls.augmentation.settings()
+            chosen, settings = self.choose.chosen(), self.controls.augmentation.settings()
         except InputError as error:
             self.controls.preview.tell(str(error))
         else:
-            self.controls.preview.show_views(materials, self.base, settings)
+            self.controls.preview.show_views(chosen, self.base, settings)
 
     # ---- running
 
@@ -161,12 +161,12 @@ class TrainWidget(Panel):
             return
         controls = self.controls
         try:
-            materials, settings = self.choose.materials(), controls.train_settings()
+            chosen, settings = self.choose.chosen(), controls.train_settings()
         except InputError as error:
             show_error(str(error))
             return
         folder = user_folder() / free_name(self.base)
-        self._start(TrainJob(folder, controls.device.value, materials, self.base, controls.preset.value, settings), settings.epochs)
+        self._start(TrainJob(folder, controls.device.value, chosen, self.base, controls.preset.value, settings), settings.epochs)
 
     def _start(self, job: TrainJob, epochs: int | None = None) -> None:
         self._counting.leave()

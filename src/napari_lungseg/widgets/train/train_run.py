@@ -17,7 +17,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.library import CARD_FILE, list_models, user_folder
 from napari_lungseg.run_files import PLAN, remove_files, remove_run, run_lock
 from napari_lungseg.widgets.tasks import Request, Task
-from napari_lungseg.widgets.train.materials import Materials
+from napari_lungseg.widgets.train.chosen_input import ChosenInput
 from napari_lungseg.widgets.worker import Failure
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class TrainJob:
         Of the model that is to come.
     device : str
         Where to train.
-    materials : Materials or None
+    chosen : ChosenInput or None
         What to learn from; None to go on with what was prepared in the folder.
     base : str or None
         Name or folder of the model to start from; None for new weights.
@@ -53,7 +53,7 @@ class TrainJob:
 
     folder: Path
     device: str
-    materials: Materials | None = None
+    chosen: ChosenInput | None = None
     base: str | None = None
     preset: str = "small"
     settings: TrainSettings | None = None
@@ -62,8 +62,8 @@ class TrainJob:
 def request_training(job: TrainJob) -> Request:
     """Read the layers to learn from, and ask the engine to train."""
     lock = user_folder_made() / LOCK
-    materials = None if job.materials is None else job.materials.read()
-    return Request("train", (lock, WAIT_S, job.folder, job.device, materials, job.base, job.preset, job.settings))
+    chosen = None if job.chosen is None else job.chosen.read()
+    return Request("train", (lock, WAIT_S, job.folder, job.device, chosen, job.base, job.preset, job.settings))
 
 
 class TrainRun(QObject):

@@ -12,7 +12,7 @@ from napari.layers import Image, Labels
 
 from napari_lungseg.classes import spelled_out
 from napari_lungseg.corrections import PERSON
-from napari_lungseg.engine import materials
+from napari_lungseg.engine.training_input import DatasetFolder, TrainingInput, WorkspaceFolder
 from napari_lungseg.errors import InputError
 from napari_lungseg.grid import grid_difference
 from napari_lungseg.training.samples import IGNORE
@@ -23,15 +23,15 @@ from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.workspace import Case, Workspace, case_key, content_hash
 
 
-class Materials(Protocol):
+class ChosenInput(Protocol):
     """Something to learn from."""
 
-    def read(self) -> materials.Materials:
+    def read(self) -> TrainingInput:
         """Read what lies in layers, and say where the rest lies; may take long (InputError where there is nothing)."""
 
 
 @dataclass(frozen=True, eq=False)
-class LayerMaterials:
+class ChosenLayers:
     """An image layer and its labels.
 
     Attributes
@@ -56,7 +56,7 @@ class LayerMaterials:
     case: Case | None = None
     background: int | None = None
 
-    def read(self) -> materials.Materials:
+    def read(self) -> TrainingInput:
         """Labels are copied slice by slice, so that a stroke that is being painted is in them or not."""
         image = read_volume(volume_from_layer(self.image, self.time_index))
         labels = volume_from_layer(self.labels, self.time_index, "arbitrary")
@@ -105,7 +105,7 @@ class LayerMaterials:
 
 
 @dataclass(frozen=True, eq=False)
-class WorkspaceMaterials:
+class ChosenWorkspace:
     """All that was reviewed in the workspace.
 
     Attributes
@@ -119,22 +119,22 @@ class WorkspaceMaterials:
     workspace: Workspace
     open_images: Mapping[str, tuple[Image, tuple[int, ...]]] = field(default_factory=dict)
 
-    def read(self) -> materials.Materials:
+    def read(self) -> TrainingInput:
         """Its folder, and those of its images that are open."""
         reviewed = {summary.case.image for summary in self.workspace.cases() if summary.reviewed}
         images = {content: read_volume(volume_from_layer(*where)) for content, where in self.open_images.items() if content in reviewed}
-        return materials.WorkspaceFolder(self.workspace.folder, images)
+        return WorkspaceFolder(self.workspace.folder, images)
 
 
 @dataclass(frozen=True)
-class FolderMaterials:
+class ChosenFolder:
     """A data set folder."""
 
     folder: Path
 
-    def read(self) -> materials.Materials:
+    def read(self) -> TrainingInput:
         """The folder."""
-        return materials.DatasetFolder(self.folder)
+        return DatasetFolder(self.folder)
 
 
 def _scribbled(labels: Array, background: int) -> Any:

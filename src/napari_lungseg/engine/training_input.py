@@ -36,16 +36,16 @@ class WorkspaceFolder:
 
 
 #: What a job can be given.
-Materials = CasesSource | DatasetFolder | WorkspaceFolder
+TrainingInput = CasesSource | DatasetFolder | WorkspaceFolder
 
 
 @contextmanager
-def opened(materials: Materials) -> Generator[TrainingSource]:
+def opened(training_input: TrainingInput) -> Generator[TrainingSource]:
     """Open what there is to learn from (InputError where there is nothing)."""
-    if isinstance(materials, DatasetFolder):
-        yield FolderSource(materials.folder)
-    elif isinstance(materials, WorkspaceFolder):
-        with Workspace(materials.folder) as workspace:
-            yield WorkspaceSource(workspace, materials.images)
+    if isinstance(training_input, DatasetFolder):
+        yield FolderSource(training_input.folder)
+    elif isinstance(training_input, WorkspaceFolder):
+        with Workspace(training_input.folder) as workspace:
+            yield WorkspaceSource(workspace, training_input.images)
     else:
-        yield materials
+        yield training_input
