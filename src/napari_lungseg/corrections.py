@@ -13,15 +13,13 @@ Edits are found by comparing the labels with how they were last seen, so that it
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.steps import LIMIT, Box, History, Labels, Patch, Step
+from napari_lungseg.steps import LIMIT, Box, History, Labels, Patch, Step, as_box, slabs, whole
 from napari_lungseg.volume import bounding_box
 
 #: Bit of :attr:`Corrections.origin` that says a person set the voxel; the others are the model's own label.
@@ -207,7 +205,7 @@ class Corrections:
             To what this belongs.
         """
         self.sync(labels, box, ended=False)
-        for part in _slabs(box, labels.ndim):
+        for part in slabs(box, labels.ndim):
             here = tuple(slice(one.start - all_.start, one.stop - all_.start) for one, all_ in zip(part, box, strict=True))
             now, old, new = labels[part], before[here], after[here]
             changed = (old != new) & (now == old)
@@ -224,7 +222,7 @@ class Corrections:
         """Make a person's voxels the model's again; tells whether there were any."""
         self.sync(labels, box)
         step = step or Step(cause)
-        for part in _slabs(box or _whole(labels), labels.ndim):
+        for part in slabs(box or whole(labels), labels.ndim):
             self._release(labels, part, (self.origin[part] & PERSON) != 0, step)
         return bool(step.patches)
 
@@ -268,7 +266,7 @@ class Corrections:
         step = step or Step("accept")
         # A stroke that goes on after this is another one.
         self._stroke = None
-        for part in _slabs(box, self.origin.ndim):
+        for part in slabs(box, self.origin.ndim):
             free = (self.origin[part] & PERSON) == 0
             if free.any():
                 seen = self._seen[part]
@@ -290,7 +288,7 @@ class Corrections:
         """
         self.sync(labels, box)
         step = step or Step("open again")
-        for part in _slabs(box, labels.ndim):
+        for part in slabs(box, labels.ndim):
             self._release(labels, part, (self._whose(part) & _ACCEPTED) != 0, step)
 
     def know_accepted(self, box: Box, which: npt.NDArray[np.bool_]) -> None:
@@ -437,33 +435,10 @@ class Corrections:
         return [array for array in (self.percent, self.likeliest) if array is not None]
 
     def _differing(self, labels: Labels, box: Box | None) -> Iterator[Box]:
-        for part in _slabs(box or _whole(labels), labels.ndim):
+        for part in slabs(box or whole(labels), labels.ndim):
             if not np.array_equal(labels[part], self._seen[part]):
                 yield part
 
     def _tell(self, box: Box, cause: str) -> None:
         if self.changed is not None:
             self.changed(box, cause)
-
-
-def as_box(index: tuple[Any, ...], shape: tuple[int, ...]) -> Box:
-    """Index of integers and slices as a box of slices, one for every axis."""
-    full = (*index, *(slice(None),) * (len(shape) - len(index)))
-    spans = (part if isinstance(part, slice) else slice(int(part), int(part) + 1) for part in full)
-    return tuple(slice(*span.indices(size)[:2]) for span, size in zip(spans, shape, strict=True))
-
-
-def _whole(labels: Labels) -> Box:
-    return tuple(slice(0, size) for size in labels.shape)
-
-
-def _slabs(box: Box, axes: int) -> Iterator[Box]:
-    """The box in slices along the third axis from the end, so that no large temporary array is made."""
-    if axes < 3:
-        yield box
-        return
-    *leading, rows, columns = box
-    ranges = [range(part.start, part.stop) for part in leading]
-    for number in range(math.prod(len(span) for span in ranges)):
-        index = np.unravel_index(number, [len(span) for span in ranges])
-        yield (*(slice(span[int(i)], span[int(i)] + 1) for span, i in zip(ranges, index, strict=True)), rows, columns)

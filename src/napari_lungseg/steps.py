@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -174,6 +174,30 @@ class History:
             step.patches, step.nbytes = kept, sum(patch.nbytes for patch in kept)
         self.done = deque(step for step in self.done if not step.dropped)
         self.undone = [step for step in self.undone if not step.dropped]
+
+
+def as_box(index: tuple[Any, ...], shape: tuple[int, ...]) -> Box:
+    """Index of integers and slices as a box of slices, one for every axis."""
+    full = (*index, *(slice(None),) * (len(shape) - len(index)))
+    spans = (part if isinstance(part, slice) else slice(int(part), int(part) + 1) for part in full)
+    return tuple(slice(*span.indices(size)[:2]) for span, size in zip(spans, shape, strict=True))
+
+
+def whole(labels: Labels) -> Box:
+    """Box of all of an array."""
+    return tuple(slice(0, size) for size in labels.shape)
+
+
+def slabs(box: Box, axes: int) -> Iterator[Box]:
+    """The box in slices along the third axis from the end, so that no large temporary array is made."""
+    if axes < 3:
+        yield box
+        return
+    *leading, rows, columns = box
+    ranges = [range(part.start, part.stop) for part in leading]
+    for number in range(math.prod(len(span) for span in ranges)):
+        index = np.unravel_index(number, [len(span) for span in ranges])
+        yield (*(slice(span[int(i)], span[int(i)] + 1) for span, i in zip(ranges, index, strict=True)), rows, columns)
 
 
 def _overlap(one: Box, other: Box) -> bool:

@@ -11,10 +11,10 @@ from psygnal import Signal
 
 from napari_lungseg.annotation.making import Making, label_if_above, told_by_mask
 from napari_lungseg.classes import ClassLabels
-from napari_lungseg.corrections import MODEL, PERSON, Allowed, Corrections, as_box
+from napari_lungseg.corrections import MODEL, PERSON, Allowed, Corrections
 from napari_lungseg.mask import MaskSettings, apply_threshold
 from napari_lungseg.predicted import PredictedSlice
-from napari_lungseg.steps import Box, History, Step
+from napari_lungseg.steps import Box, History, Step, as_box
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.workspace import Accepted, Saved, SliceState, Source, State
 

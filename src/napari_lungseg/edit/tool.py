@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg import edit
-from napari_lungseg.corrections import as_box
-from napari_lungseg.steps import Box
+from napari_lungseg.steps import Box, as_box
 from napari_lungseg.volume import Array, Volume, bounding_box
 
 Scope = Literal["slice", "volume"]

@@ -12,8 +12,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QObject, Signal
 from superqt.utils import qthrottled
 
-from napari_lungseg.corrections import as_box
-from napari_lungseg.steps import Box
+from napari_lungseg.steps import Box, as_box
 from napari_lungseg.widgets.layers import ROLE, layer_geometry
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.stretches import Stretches

@@ -10,8 +10,7 @@ import numpy.typing as npt
 from napari.layers import Labels
 
 from napari_lungseg import edit
-from napari_lungseg.corrections import as_box
-from napari_lungseg.steps import Box
+from napari_lungseg.steps import Box, as_box
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.mask_layer import MaskLayer

@@ -9,9 +9,8 @@ from napari.layers import Labels, Layer, Shapes
 from qtpy.QtCore import Signal
 from superqt.utils import qthrottled
 
-from napari_lungseg.corrections import as_box
 from napari_lungseg.errors import InputError
-from napari_lungseg.steps import Box
+from napari_lungseg.steps import Box, as_box
 from napari_lungseg.volume import labels_in
 from napari_lungseg.widgets.correct.applying import Applying
 from napari_lungseg.widgets.correct.brush import Brush
