@@ -15,6 +15,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_lungseg.annotation import MODEL_CAUSES
 from napari_lungseg.errors import InputError
+from napari_lungseg.widgets.saving.image_reader import ImageReader
 from napari_lungseg.widgets.saving.target import SaveTarget
 from napari_lungseg.widgets.saving.waiting import Note, Status, Waiting
 from napari_lungseg.widgets.worker import sentence
@@ -33,10 +34,6 @@ RETRY_S, LONGEST_RETRY_S = 2.0, 60.0
 PROBABILITY = frozenset({"segment", "segment again", "undo", "redo"})
 
 SAVED_BY_ITSELF = "Every change is saved by itself."
-
-
-class _EndedError(Exception):
-    """Nobody needs what is being read any more."""
 
 
 class Autosave(QObject):
@@ -70,10 +67,9 @@ class Autosave(QObject):
         self._folder, self._user = folder, user
         self._targets: list[SaveTarget] = []
         self._waiting: dict[SaveTarget, Waiting] = {}
-        #: Tracks whose images are being read, and since when.
-        self._reading: dict[SaveTarget, float] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self.images = ImageReader(self._fail, self._wake.set)
         self._closing = False
         self._idle = threading.Event()
         self._busy_since = 0.0
@@ -143,13 +139,6 @@ class Autosave(QObject):
         since = self._busy_since
         return time.monotonic() - since if since else 0.0
 
-    @property
-    def reading_s(self) -> tuple[str, float]:
-        """The image that is being read for the longest, and the seconds that it has taken; 0 if none is."""
-        with self._lock:
-            first = min(self._reading.items(), key=lambda item: item[1], default=None)
-        return ("", 0.0) if first is None else (first[0].name, time.monotonic() - first[1])
-
     def flush(self, timeout_s: float) -> bool:
         """Save all that waits, now; tells whether it is done."""
         if not self._thread.is_alive():
@@ -168,6 +157,7 @@ class Autosave(QObject):
         """Save all that waits and end; tells whether all is on disk."""
         done = self.flush(timeout_s)
         self._closing = True
+        self.images.close()
         self._wake.set()
         self._thread.join(timeout_s)
         return done
@@ -196,14 +186,14 @@ class Autosave(QObject):
 
     def _pause(self, look: float) -> float:
         with self._lock:
-            times = [look, *(waiting.when() for target, waiting in self._waiting.items() if not self._must_wait(target))]
+            times = [look, *(waiting.when() for target, waiting in self._waiting.items() if not self.images.is_busy_with(target))]
         return max(0.0, min(times) - time.monotonic())
 
     def _write_down(self) -> None:
         """Save all whose turn it is."""
         now = time.monotonic()
         with self._lock:
-            turn = [target for target, waiting in self._waiting.items() if waiting.when() <= now and not self._must_wait(target)]
+            turn = [target for target, waiting in self._waiting.items() if waiting.when() <= now and not self.images.is_busy_with(target)]
         wrote = [target for target in turn if self._write(target, now)]
         with self._lock:
             self._waiting = {target: waiting for target, waiting in self._waiting.items() if waiting}
@@ -212,18 +202,11 @@ class Autosave(QObject):
                 self._idle.set()
         self._report(tried=bool(turn), wrote=bool(wrote))
 
-    def _must_wait(self, target: SaveTarget) -> bool:
-        """Whether a target's image is being read, or will be after another volume of it."""
-        return any(target is other or (target.content is None and target.layer is other.layer) for other in self._reading)
-
     def _write(self, target: SaveTarget, now: float) -> bool:
         """Save what waits of a target; tells whether anything was written."""
         if target.content is None:
-            with self._lock:
-                if self._must_wait(target):
-                    return False
-                self._reading[target] = time.monotonic()
-            threading.Thread(target=self._read, args=(target,), name=f"napari-lungseg reads {target.name}", daemon=True).start()
+            if not self.images.is_busy_with(target):
+                self.images.start(target)
             return False
         assert self.workspace is not None
         self._busy_since = time.monotonic()
@@ -249,23 +232,6 @@ class Autosave(QObject):
             self._waiting[target].failure, self._waiting[target].tries = "", 0
         self._say(self.saved, target, indices)
         return True
-
-    def _read(self, target: SaveTarget) -> None:
-        """Read the image of a target; runs in a thread of its own."""
-
-        def check() -> None:
-            if self._closing:
-                raise _EndedError
-
-        try:
-            target.read_content(check)
-        except _EndedError:
-            pass
-        except Exception as error:
-            self._fail(target, error)
-        with self._lock:
-            del self._reading[target]
-        self._wake.set()
 
     def _claim(self, target: SaveTarget, workspace: Workspace) -> Case:
         """Find the case of a target, a free one; all of the mask is saved there if the case may hold another one."""

@@ -169,7 +169,7 @@ class Session(QObject):
         if self.workspace is not None and not self._autosave.alive:
             self._tell(Status(False, "Saving has stopped; your work is in memory. Choose the workspace again, and look into the log."))
             return
-        image, reading = self._autosave.reading_s
+        image, reading = self._autosave.images.longest
         if reading > SILENCE_S:
             self._tell(Status(False, f"{image} is still being read; what you change there is in memory until then."))
         silent = self._autosave.silent_s
