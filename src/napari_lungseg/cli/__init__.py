@@ -13,7 +13,7 @@ from napari_lungseg.cli.evaluate import evaluate
 from napari_lungseg.cli.measure import measure
 from napari_lungseg.cli.models import models
 from napari_lungseg.cli.segment import segment
-from napari_lungseg.cli.terminal import INTERRUPTED, complain, say
+from napari_lungseg.cli.terminal import INTERRUPTED, SOME_FAILED, complain, is_cut_off, say
 from napari_lungseg.cli.train import train
 from napari_lungseg.cli.workspace import workspace
 from napari_lungseg.errors import InputError, memory_sentence
@@ -43,7 +43,8 @@ def main(args: list[str] | None = None) -> NoReturn:
         status = INTERRUPTED
     except usage_error as error:
         status = complain(error.format_message())  # type: ignore[attr-defined]
-    sys.exit(status if isinstance(status, int) else 0)
+    status = status if isinstance(status, int) else 0
+    sys.exit(status or (SOME_FAILED if is_cut_off() else 0))
 
 
 def _show_version(wanted: bool) -> None:

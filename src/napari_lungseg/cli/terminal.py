@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
+import os
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -16,6 +18,9 @@ from napari_lungseg.setting import Setting
 #: Exit statuses; 0 is success.
 SOME_FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 
+
+#: Streams that could not be written, stderr as True.
+_cut_off: set[bool] = set()
 
 #: Option for where a network runs.
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
@@ -53,10 +58,27 @@ def _option(name: str, about: Setting) -> Any:
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print text as a line; what would command the terminal, and what it cannot show, is escaped: names come from files."""
+    """Print text as a line; what would command the terminal, and what it cannot show, is escaped: names come from files.
+
+    Where nobody reads it any more, or its disk is full, the work goes on without it: results go into files.
+    """
     stream = sys.stderr if err else sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    typer.echo(printable(text).encode(encoding, "backslashreplace").decode(encoding), err=err)
+    try:
+        typer.echo(printable(text).encode(encoding, "backslashreplace").decode(encoding), err=err)
+    except OSError as error:
+        _cut_off.add(err)
+        # What is left in the stream's buffer must not fail again.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        if not err and error.errno != errno.EPIPE:
+            complain(f"What is printed cannot be written: {error.strerror or error}.")
+
+
+def is_cut_off() -> bool:
+    """Whether not all could be printed."""
+    return bool(_cut_off)
 
 
 def printable(text: str) -> str:

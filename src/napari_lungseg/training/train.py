@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -83,8 +84,11 @@ def train(
     Raises
     ------
     InputError
-        When the data set or the base is not usable, or there is nothing to resume.
+        When the data set or the base is not usable, there is nothing to resume, or optuna is not installed for ``trials``.
     """
+    if trials and not resume:
+        # Before all cases are read.
+        _check_optuna()
     folder = Path(folder)
     source = source_of(dataset) if isinstance(dataset, str | os.PathLike) else dataset
     with process_group(choose_device(device)) as processes:
@@ -148,13 +152,15 @@ def sweep(
     InputError
         When optuna is not installed, or there are no slices to compare by.
     """
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise InputError("Searching for settings needs optuna; install it with: pip install 'napari-lungseg[sweep]'") from error
+    _check_optuna()
     folder = Path(folder)
     with run_lock(folder):
         return _sweep(folder, trials, choose_device(device), progress)
+
+
+def _check_optuna() -> None:
+    if find_spec("optuna") is None:
+        raise InputError("Searching for settings needs optuna; install it with: pip install 'napari-lungseg[sweep]'")
 
 
 def _sweep(folder: Path, trials: int, device: torch.device, progress: Callable[[Trial], None]) -> list[Trial]:
