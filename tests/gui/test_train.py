@@ -262,7 +262,7 @@ def test_a_run_that_was_not_finished_is_offered_by_the_next_window_and_can_be_di
     second.wait(lambda: "learner-tuned was not finished" in widget.controls.offer.text())
     press(second, widget.controls.discard)
     second.wait(lambda: widget.controls.offer.text() == "")
-    assert not (phantom_model.parent / "learner-tuned").exists()
+    second.wait(lambda: not (phantom_model.parent / "learner-tuned").exists())
 
 
 def test_a_pause_holds_the_run_and_costs_none_of_its_time(train_module, desk):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -227,10 +228,17 @@ def _millimetres(layer: Image | Labels, world: npt.NDArray[np.float64]) -> list[
         return None
     factors = []
     for unit, label in zip(units, layer.axis_labels[-axes:]):
-        if unit != pixel and not unit.is_compatible_with("mm"):
+        factor = 1.0 if unit == pixel else _millimetres_in(unit)
+        if factor is None:
             raise InputError(f"Axis {label} of the layer '{layer.name}' is measured in {unit}, not in a length; choose a layer in mm.")
-        factors.append(1.0 if unit == pixel else float((1 * unit).to("mm").magnitude))
+        factors.append(factor)
     return factors
+
+
+@lru_cache
+def _millimetres_in(unit: pint.Unit) -> float | None:
+    """Millimetres in a unit of length; None for another. Kept, as pint takes milliseconds to tell."""
+    return float((1 * unit).to("mm").magnitude) if unit.is_compatible_with("mm") else None
 
 
 def _lps(world: npt.NDArray[np.float64]) -> Affine:

@@ -96,9 +96,13 @@ class WorkspaceBar(QWidget):
     # ---- what is shown
 
     def _tell(self, status: Status) -> None:
-        self.status.setText(status.text)
-        set_plain_tooltip(self.status, status.text)
-        self.status.setStyleSheet("" if status.safe else UNSAVED)
+        style = "" if status.safe else UNSAVED
+        if status.text != self.status.text():
+            self.status.setText(status.text)
+            set_plain_tooltip(self.status, status.text)
+        # Even the same one would be laid out and drawn anew.
+        if style != self.status.styleSheet():
+            self.status.setStyleSheet(style)
 
     def _show_offer(self) -> None:
         offers, unfinished = self.session.offers, self.session.unfinished
