@@ -1,11 +1,12 @@
-"""Jobs of an engine: correction tools on whole volumes, and the scores by which slices are reviewed."""
+"""Jobs of an engine: correction tools on whole volumes, what strokes mean, and the scores by which slices are reviewed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from napari_lungseg.edit.stroke import Region, Stroke, regions
 from napari_lungseg.edit.tool import Change, Work, carry_out
 from napari_lungseg.edit.tools import TOOLS
 from napari_lungseg.engine.control import Control
@@ -28,6 +29,13 @@ def apply_tool(control: Control, name: str, work: Work, time_index: tuple[int, .
             control.report((done, total))
 
     return carry_out(TOOLS[name], replace(work, progress=report), time_index)
+
+
+def find_regions(control: Control, stroke: Stroke) -> Iterator[Region]:
+    """Find the region that a stroke means: on its slice, then in the volume."""
+    for region in regions(stroke):
+        control.check()
+        yield region
 
 
 def score_slices(

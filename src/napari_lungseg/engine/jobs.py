@@ -16,6 +16,7 @@ JOBS = {
     "example": ("teaching", "find_example"),
     "views": ("teaching", "show_views"),
     "tool": ("correcting", "apply_tool"),
+    "region": ("correcting", "find_regions"),
     "score": ("correcting", "score_slices"),
     "measure": ("measuring", "measure_mask"),
     "report": ("measuring", "report_mask"),

@@ -28,10 +28,21 @@ class Brush:
         In mm; in pixels where no size is known.
     sphere : CheckBox
         Whether the brush paints neighbouring slices too.
+    region : QPushButton
+        Checked while strokes find regions, for which napari has no mode of its own.
     """
 
-    def __init__(self, viewer: napari.viewer.Viewer, modes: dict[str, QPushButton], diameter: FloatSpinBox, sphere: CheckBox) -> None:
+    def __init__(
+        self,
+        viewer: napari.viewer.Viewer,
+        modes: dict[str, QPushButton],
+        diameter: FloatSpinBox,
+        sphere: CheckBox,
+        region: QPushButton,
+    ) -> None:
         self._viewer = viewer
+        self._region = region
+        region.toggled.connect(lambda _: self._show_mode())
         self._modes, self._diameter, self._sphere = modes, diameter, sphere
         self._layer: Labels | None = None
         for mode, button in modes.items():
@@ -102,7 +113,7 @@ class Brush:
 
     def _show_mode(self) -> None:
         for mode, button in self._modes.items():
-            button.setChecked(self._layer is not None and self._layer.mode == mode)
+            button.setChecked(self._layer is not None and self._layer.mode == mode and not self._region.isChecked())
 
     def _show_size(self) -> None:
         assert self._layer is not None

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QAbstractSpinBox, QFormLayout, QFrame, QHBoxLayout, Q
 
 from napari_lungseg.edit import Limits
 from napari_lungseg.volume import Unit
+from napari_lungseg.widgets.correct.region_form import RegionForm
 from napari_lungseg.widgets.correct.tool_form import ToolForm
 from napari_lungseg.widgets.forms import (
     LABEL_WIDTH,
@@ -63,6 +64,8 @@ class CorrectControls(QWidget):
         self.diameter = FloatSpinBox(
             value=8.0, min=0.1, max=500.0, step=0.5, tooltip="Diameter; the brush is round in the image's spacing."
         )
+        self.region = _mode_button("Region", "Draw a short stroke into what is missing or too much; the region round it is found.")
+        self.strokes = RegionForm()
         self.sphere = CheckBox(text="Sphere", tooltip="Paint the neighbouring slices too.")
         self.limited = CheckBox(text="Only from", tooltip="Brush and tools change only voxels with these intensities.")
         low, high = PRESETS_HU["lung"]
@@ -201,7 +204,8 @@ class CorrectControls(QWidget):
         layout.setContentsMargins(8, 4, 8, 4)
         layout.setSpacing(6)
         layout.addWidget(form(self.mask, self.label))
-        layout.addLayout(_row(*self.modes.values()))
+        layout.addLayout(_row(*self.modes.values(), self.region))
+        layout.addWidget(self.strokes)
         layout.addLayout(brush)
         for part in (self._range, _line(), self.tools, _line(), self.show_changes.native, self.numbers, self.give_back.native):
             layout.addWidget(part)

@@ -17,6 +17,7 @@ from napari_lungseg.widgets.correct.brush import Brush
 from napari_lungseg.widgets.correct.changes import Changes
 from napari_lungseg.widgets.correct.controls import NEW, CorrectControls
 from napari_lungseg.widgets.correct.limits import EditableRange
+from napari_lungseg.widgets.correct.region_strokes import RegionStrokes
 from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.layers import UNIT, volume_from_layer
 from napari_lungseg.widgets.lookup import is_mask, result_with
@@ -55,7 +56,8 @@ class CorrectWidget(Panel):
         self._labels = {1, 2}
         self._range: EditableRange | None = None
         self._changes: Changes | None = None
-        self._brush = Brush(viewer, self.controls.modes, self.controls.diameter, self.controls.sphere)
+        self._brush = Brush(viewer, self.controls.modes, self.controls.diameter, self.controls.sphere, self.controls.region)
+        self._region = RegionStrokes(viewer, self.controls.region, self.controls.strokes)
         self._applying = Applying(viewer, self.controls)
         self._listing = Task(self, "Looking for labels")
         self._listing.returned.connect(self._labels_listed)
@@ -70,6 +72,8 @@ class CorrectWidget(Panel):
     def _connect(self) -> None:
         controls, dims = self.controls, self.viewer.dims
         controls.mask.changed.connect(self._mask_changed)
+        for button in controls.modes.values():
+            button.clicked.connect(self._region.leave)
         controls.label.changed.connect(self._choose_label)
         for control in (controls.limited, controls.low, controls.high, controls.inside):
             control.changed.connect(self._limit)
@@ -125,6 +129,7 @@ class CorrectWidget(Panel):
         result.changed.connect(self._state_changed)
         lungs.events.selected_label.connect(self._show_labels)
         self._brush.hold(lungs)
+        self._region.hold(result)
         self._applying.hold(result)
         self.controls.tools.reset_layers()
         self._show_image(result)
@@ -134,6 +139,7 @@ class CorrectWidget(Panel):
 
     def _drop_mask(self) -> None:
         self._brush.hold(None)
+        self._region.hold(None)
         self._applying.hold(None)
         self._listing.forget()
         if self._result is None:
