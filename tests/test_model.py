@@ -17,6 +17,7 @@ from napari_lungseg.card import Ancestor, read_card
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import (
     FOLDER_VARIABLE,
+    SCHEMA,
     Card,
     Model,
     accept_model,
@@ -235,15 +236,22 @@ def test_labels_that_do_not_tell_the_classes_apart_are_refused(classes, labels, 
     ("classes", "labels", "sides"),
     [(("lung",), (1,), True), (("liver",), (1,), False), (("lung", "tumour"), (1, 2), False)],
 )
-def test_cards_of_the_layout_before_are_read(folder: Path, classes, labels, sides: bool):
+def test_cards_of_the_first_layout_are_read(folder: Path, classes, labels, sides: bool):
     architecture = json.loads((folder / "card.json").read_text(encoding="utf-8"))["architecture"]
     rewrite_card(folder, schema=1, classes=classes, architecture={**architecture, "classes": len(classes)})
     drop_from_card(folder, "labels", "sides", "accepted")
     card = read_card(folder / "card.json")
-    assert (card.classes, card.labels, card.sides, card.accepted, card.schema) == (classes, labels, sides, True, 2)
+    assert (card.classes, card.labels, card.sides, card.accepted, card.schema) == (classes, labels, sides, True, SCHEMA)
     drop_from_card(folder, "licence")
     with pytest.raises(InputError, match="licence is missing"):
         read_card(folder / "card.json")
+
+
+def test_cards_from_before_int8_are_read(folder: Path):
+    now = read_card(folder / "card.json")
+    rewrite_card(folder, schema=2)
+    drop_from_card(folder, "int8")
+    assert read_card(folder / "card.json") == now
 
 
 def test_a_weights_file_of_another_kind_is_refused(folder: Path):

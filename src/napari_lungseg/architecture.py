@@ -18,6 +18,9 @@ _WIDEST = 4096
 #: Channels per group of GroupNorm; eight is the smallest width used here.
 GROUP_CHANNELS = 8
 
+#: What norm layers add to the variance.
+EPSILON = 1e-5
+
 
 def group_count(channels: int) -> int:
     """Groups that GroupNorm makes of so many channels."""

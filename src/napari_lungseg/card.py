@@ -18,7 +18,7 @@ from napari_lungseg.files import read_whole
 from napari_lungseg.preprocess import Preprocessing
 
 #: Version of the card's layout; raised when a field is added, renamed or changes its meaning.
-SCHEMA = 2
+SCHEMA = 3
 #: No card is larger: scores and lineage of a model take some kB.
 MOST_BYTES = 1 << 24
 
@@ -39,6 +39,28 @@ class Ancestor:
 
     name: str
     weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Int8:
+    """What is known of the network in int8 beside the weights, which runs in their place on CPUs.
+
+    Attributes
+    ----------
+    sha256 : str
+        SHA-256 of ``int8.safetensors``.
+    calibration : str
+        How it was made, and of which images.
+    dice : dict
+        Dice against the float32 network: of the slices that it was calibrated with, and of others, all pixels of each together.
+    cases : dict
+        Dice against the float32 network of each other case, the lowest first; null where neither finds anything.
+    """
+
+    sha256: str
+    calibration: str
+    dice: dict[str, float]
+    cases: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -78,6 +100,8 @@ class Card:
         accepted.
     weights_sha256 : str
         SHA-256 of ``weights.safetensors``, filled in when the model is saved.
+    int8 : Int8 or None
+        Of the network in int8; None where there is none.
     schema : int
         Version of this layout.
 
@@ -104,6 +128,7 @@ class Card:
     code_version: str = ""
     accepted: bool = True
     weights_sha256: str = ""
+    int8: Int8 | None = None
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -129,7 +154,7 @@ def check_name(name: str) -> None:
 
 
 def read_card(path: Path) -> Card:
-    """Read and check a card, of this layout or the one before.
+    """Read and check a card, of this layout or those before.
 
     Raises
     ------
@@ -141,7 +166,9 @@ def read_card(path: Path) -> Card:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"The model card {path} cannot be read ({error}); copy the model's folder again.") from error
     if isinstance(given, dict) and given.get("schema") == 1:
-        given = _upgrade(given)
+        given = _with_labels(given)
+    if isinstance(given, dict) and given.get("schema") == 2:
+        given = {**given, "int8": None, "schema": 3}
     if isinstance(given, dict) and given.get("schema") != SCHEMA:
         raise InputError(
             f"The model card {path} has layout {given.get('schema')!r}, but this version reads layout {SCHEMA}; "
@@ -161,7 +188,7 @@ def read_card(path: Path) -> Card:
     return card
 
 
-def _upgrade(given: dict[str, Any]) -> dict[str, Any]:
+def _with_labels(given: dict[str, Any]) -> dict[str, Any]:
     """A card of layout 1, which had no labels: its classes were counted from 1, and all models of lung alone had their sides split."""
     classes = given.get("classes")
     count = len(classes) if isinstance(classes, list) else 0

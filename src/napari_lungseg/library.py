@@ -1,4 +1,4 @@
-"""The library of models: folders with ``card.json`` and ``weights.safetensors``, of this package and of the user.
+"""The library of models, of this package and of the user: folders with ``card.json``, ``weights.safetensors`` and perhaps an int8 file.
 
 Cards alone are read here, so that listing the library needs no torch; :mod:`~napari_lungseg.model` reads and writes weights.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from napari_lungseg.architecture import DEFAULT_MODEL
-from napari_lungseg.card import Card, check_name, read_card
+from napari_lungseg.card import Card, Int8, check_name, read_card
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import make_folder, read_whole, whole_folder, write_whole
 from napari_lungseg.home import user_data
@@ -20,6 +20,7 @@ from napari_lungseg.run_files import remove_run
 
 CARD_FILE = "card.json"
 WEIGHTS_FILE = "weights.safetensors"
+INT8_FILE = "int8.safetensors"
 
 #: No weights are larger: the widest network that a card may describe takes less.
 MOST_BYTES = 1 << 33
@@ -105,7 +106,7 @@ def accept_model(name: str) -> None:
 
 
 def copy_model(folder: Path, card: Card) -> Path:
-    """Copy the weights of a model into the per-user library, under the name in a card that is written beside them.
+    """Copy the weights of a model into the per-user library, under the name in a card that is written beside them, with its int8 network.
 
     Returns
     -------
@@ -121,17 +122,29 @@ def copy_model(folder: Path, card: Card) -> Path:
     target = user_folder() / card.name
     if target.exists() or bundled_folder(card.name).exists():
         raise InputError(f"There is a model {card.name!r} already; remove it first, or import under another name.")
-    place_model({WEIGHTS_FILE: read_weights(folder / WEIGHTS_FILE, card), CARD_FILE: card.to_json().encode()}, target)
+    files = {WEIGHTS_FILE: read_weights(folder / WEIGHTS_FILE, card)}
+    if card.int8 is not None:
+        files[INT8_FILE] = read_int8(folder / INT8_FILE, card.int8)
+    place_model({**files, CARD_FILE: card.to_json().encode()}, target)
     return target
 
 
 def read_weights(path: Path, card: Card, most: int = MOST_BYTES) -> bytes:
     """The bytes of a weights file, ``most`` or less (InputError when it cannot be read, or is not the one that the card names)."""
+    return _read_named(path, card.weights_sha256, most)
+
+
+def read_int8(path: Path, int8: Int8, most: int = MOST_BYTES) -> bytes:
+    """The bytes of a model's int8 file, as :func:`read_weights` reads weights."""
+    return _read_named(path, int8.sha256, most)
+
+
+def _read_named(path: Path, sha256: str, most: int) -> bytes:
     try:
         data = read_whole(path, most)
     except OSError as error:
         raise InputError(f"The weights {path} cannot be read ({error}); copy the model's folder again.") from error
-    if hashlib.sha256(data).hexdigest() != card.weights_sha256:
+    if hashlib.sha256(data).hexdigest() != sha256:
         raise InputError(f"The weights {path} are not those that the card names (SHA-256 differs); copy the model's folder again.")
     return data
 
@@ -147,7 +160,7 @@ def remove_model(name: str) -> None:
     folder = _own_folder(name, "removed")
     try:
         # The card first: without it the library knows no model here, also if the rest is interrupted.
-        for file in (CARD_FILE, WEIGHTS_FILE):
+        for file in (CARD_FILE, WEIGHTS_FILE, INT8_FILE):
             (folder / file).unlink(missing_ok=True)
         remove_run(folder)
     except OSError as error:

@@ -14,9 +14,11 @@ import numpy as np
 from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.card import SCHEMA, Ancestor, Card, read_card
 from napari_lungseg.errors import InputError
+from napari_lungseg.int8 import Int8Network, parse_int8
 from napari_lungseg.library import (
     CARD_FILE,
     FOLDER_VARIABLE,
+    INT8_FILE,
     WEIGHTS_FILE,
     ModelEntry,
     accept_model,
@@ -25,6 +27,7 @@ from napari_lungseg.library import (
     find_model,
     list_models,
     place_model,
+    read_int8,
     read_weights,
     remove_model,
     user_folder,
@@ -72,16 +75,17 @@ class Model:
     """
 
     _stored: Weights
+    _folder: Path | None = None
 
     def __init__(self, network: UNet, card: Card) -> None:
         self.card = card
         self.network = network
 
     @classmethod
-    def of_weights(cls, weights: Weights, card: Card) -> Model:
-        """A model whose network is made when it is first asked for."""
+    def of_weights(cls, weights: Weights, card: Card, folder: Path) -> Model:
+        """A model, read from a folder, whose network is made when it is first asked for."""
         model = cls.__new__(cls)
-        model.card, model._stored = card, weights
+        model.card, model._stored, model._folder = card, weights, folder
         return model
 
     @cached_property
@@ -109,6 +113,22 @@ class Model:
         tensors = {name: tensor.detach().cpu() for name, tensor in self.network.state_dict().items()}
         return {name: (tensor.float() if tensor.is_floating_point() else tensor).numpy() for name, tensor in tensors.items()}
 
+    def read_int8(self) -> Int8Network | None:
+        """Read the network in int8; None where there is none, or none of these weights, as where they were changed.
+
+        Raises
+        ------
+        InputError
+            When it is damaged or missing.
+        """
+        if self.card.int8 is None or self._folder is None:
+            return None
+        weights = self.weights
+        if weights is None or not all(np.array_equal(array, self._stored[name]) for name, array in weights.items()):
+            return None
+        data = read_int8(self._folder / INT8_FILE, self.card.int8, MOST_HEADER + 8 * self.card.architecture.parameters[1])
+        return parse_int8(data, self.card.architecture, self._folder)
+
 
 def save_model(model: Model, folder: str | os.PathLike[str], *, half: bool = False) -> Path:
     """Write a model to a folder.
@@ -119,7 +139,7 @@ def save_model(model: Model, folder: str | os.PathLike[str], *, half: bool = Fal
     Parameters
     ----------
     model : Model
-        What to save. The SHA-256 in the saved card is that of the saved weights.
+        What to save. The SHA-256 in the saved card is that of the saved weights; its network in int8 is not saved.
     folder : path
         Where to.
     half : bool
@@ -143,7 +163,7 @@ def save_model(model: Model, folder: str | os.PathLike[str], *, half: bool = Fal
         tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     check_finite({name: tensor.numpy() for name, tensor in tensors.items()}, f"The model {model.card.name!r}")
     weights = safetensors.torch.save(tensors)
-    card = replace(model.card, weights_sha256=hashlib.sha256(weights).hexdigest())
+    card = replace(model.card, weights_sha256=hashlib.sha256(weights).hexdigest(), int8=None)
     files = {WEIGHTS_FILE: weights, CARD_FILE: card.to_json().encode()}
     place_model(files, folder)
     return folder
@@ -166,7 +186,7 @@ def load_model(model: str | os.PathLike[str]) -> Model:
     folder = find_model(model)
     card = read_card(folder / CARD_FILE)
     data = read_weights(folder / WEIGHTS_FILE, card, MOST_HEADER + 8 * card.architecture.parameters[1])
-    return Model.of_weights(parse_weights(data, card.architecture, folder), card)
+    return Model.of_weights(parse_weights(data, card.architecture, folder), card, folder)
 
 
 def import_model(folder: str | os.PathLike[str], name: str | None = None) -> Path:

@@ -6,21 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from napari_lungseg.architecture import UNetConfig, group_count
+from napari_lungseg.architecture import EPSILON, UNetConfig, group_count
+from napari_lungseg.errors import InputError
+from napari_lungseg.int8 import Activation, Int8Network
 from napari_lungseg.openvino_quiet import openvino, ops
-from napari_lungseg.weights import Weights
+from napari_lungseg.weights import Weights, fold_batch_norm
 
-#: As in torch's norm layers.
-EPSILON = 1e-5
+#: Steps of 8 bits.
+LEVELS = 256
+#: Channels that the probe takes.
+PROBE_CHANNELS = 32
 
 
-def make_graph(weights: Weights, config: UNetConfig, height: int = -1, width: int = -1) -> openvino.Model:
+def make_graph(weights: Weights | Int8Network, config: UNetConfig, height: int = -1, width: int = -1) -> openvino.Model:
     """Build the network with its sigmoid or softmax.
 
     Parameters
     ----------
-    weights : dict
-        As :func:`~napari_lungseg.weights.parse_weights` gives them.
+    weights : dict or Int8Network
+        As :func:`~napari_lungseg.weights.parse_weights` gives them, or :func:`~napari_lungseg.int8.parse_int8`.
     config : UNetConfig
         Shape of the network.
     height, width : int
@@ -31,14 +35,56 @@ def make_graph(weights: Weights, config: UNetConfig, height: int = -1, width: in
     openvino.Model
         Takes (1, ``config.in_channels``, ``height``, ``width``), and gives probabilities (1, classes, ``height``, ``width``), both float32.
         Each node that has weights is named as they are.
+
+    Raises
+    ------
+    InputError
+        When the network has no nodes of the names by which activations are rounded.
     """
     image = ops.parameter([1, config.in_channels, height, width], np.float32, name="image")
-    return openvino.Model([_Builder(weights, config).build(image)], [image], "unet")
+    builder = _Builder(weights, config)
+    graph = openvino.Model([builder.build(image)], [image], "unet")
+    if isinstance(weights, Int8Network):
+        nodes = {node.get_friendly_name(): node for node in graph.get_ops()}
+        for activation in weights.activations:
+            _round(activation, nodes)
+    return graph
+
+
+def make_probe() -> openvino.Model:
+    """Build a convolution whose int8 products overflow sums of 16 bits, which some processors have: it takes (1, 32, 8, 8), all 255."""
+    image = ops.parameter([1, PROBE_CHANNELS, 8, 8], np.float32, name="image")
+    limits = [np.float32(0), np.float32(255)]
+    kernel = ops.constant(np.full((16, PROBE_CHANNELS, 1, 1), 127, np.int8))
+    kernel = ops.multiply(ops.convert(kernel, np.float32), ops.constant(np.ones((16, 1, 1, 1), np.float32)))
+    rounded = ops.fake_quantize(image, *limits, *limits, LEVELS)
+    return openvino.Model([ops.convolution(rounded, kernel, [1, 1], [0, 0], [0, 0], [1, 1])], [image], "probe")
+
+
+#: What it gives for each pixel.
+PROBE_SUM = 255.0 * 127.0 * PROBE_CHANNELS
+
+
+def _round(activation: Activation, nodes: dict[str, openvino.Node]) -> None:
+    """Round the values between nodes to 8 bits."""
+    source = nodes[activation.after].output(0) if activation.after in nodes else None
+    targets = [] if source is None else list(source.get_target_inputs())
+    chosen = [target for target in targets if target.get_node().get_friendly_name() in activation.before]
+    if source is None or len(chosen) != len(activation.before):
+        raise InputError(f"There is nothing between {activation.after} and {', '.join(activation.before)} in the network.")
+    limits = [np.float32(activation.low), np.float32(activation.high)]
+    rounded = ops.fake_quantize(source, *limits, *limits, LEVELS)
+    for target in chosen:
+        target.replace_source_output(rounded.output(0))
 
 
 class _Builder:
-    def __init__(self, weights: Weights, config: UNetConfig) -> None:
-        self._weights, self._config = weights, config
+    def __init__(self, weights: Weights | Int8Network, config: UNetConfig) -> None:
+        self._config = config
+        if isinstance(weights, Int8Network):
+            self._weights, self._scales = weights.weights, weights.scales
+        else:
+            self._weights, self._scales = fold_batch_norm(weights, config), {}
 
     def build(self, image: openvino.Node) -> openvino.Node:
         depth, patch = self._config.depth, self._config.patch
@@ -47,7 +93,7 @@ class _Builder:
         for level in range(depth):
             x = self._block(x, f"down.{level}")
             skips.append(x)
-            x = ops.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2], "floor").output(0)
+            x = _named(ops.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2], "floor"), f"down.{level}.pool").output(0)
         x = self._block(x, "middle", second_norm=False)
         for step in range(depth):
             x = self._up(x, f"up.{step}.up")
@@ -67,30 +113,29 @@ class _Builder:
         return _named(ops.relu(x), f"{name}.5")
 
     def _convolution(self, x: openvino.Node, name: str, pad: int) -> openvino.Node:
-        x = ops.convolution(x, self._constant(f"{name}.weight"), [1, 1], [pad, pad], [pad, pad], [1, 1])
+        x = ops.convolution(x, self._kernel(name), [1, 1], [pad, pad], [pad, pad], [1, 1])
         return self._biased(_named(x, name), name)
 
     def _up(self, x: openvino.Node, name: str) -> openvino.Node:
-        return self._biased(_named(ops.convolution_backprop_data(x, self._constant(f"{name}.weight"), [2, 2]), name), name)
+        return self._biased(_named(ops.convolution_backprop_data(x, self._kernel(name), [2, 2]), name), name)
 
     def _biased(self, x: openvino.Node, name: str) -> openvino.Node:
         return _named(ops.add(x, self._per_channel(f"{name}.bias")), f"{name}.bias")
 
     def _normed(self, x: openvino.Node, name: str) -> openvino.Node:
-        kind = self._config.norm
+        if self._config.norm == "batch":
+            return x
         scale, shift = (np.asarray(self._weights[f"{name}.{part}"], np.float32) for part in ("weight", "bias"))
-        if kind == "group":
+        if self._config.norm == "group":
             return _named(ops.group_normalization(x, scale, shift, group_count(len(scale)), EPSILON), name)
-        if kind == "instance":
-            x = ops.mvn(x, np.array([2, 3], np.int64), True, EPSILON, "inside_sqrt")
-            return ops.add(ops.multiply(x, _channels(scale)), _channels(shift))
-        mean, variance = (np.asarray(self._weights[f"{name}.running_{part}"], np.float32) for part in ("mean", "var"))
-        # OpenVINO merges both into the convolution before.
-        factor = scale / np.sqrt(variance + np.float32(EPSILON))
-        return ops.add(ops.multiply(x, _channels(factor)), _channels(shift - mean * factor))
+        x = ops.mvn(x, np.array([2, 3], np.int64), True, EPSILON, "inside_sqrt")
+        return ops.add(ops.multiply(x, _channels(scale)), _channels(shift))
 
-    def _constant(self, name: str) -> openvino.Node:
-        return ops.constant(np.ascontiguousarray(self._weights[name], dtype=np.float32))
+    def _kernel(self, name: str) -> openvino.Node:
+        values = np.ascontiguousarray(self._weights[f"{name}.weight"])
+        if name not in self._scales:
+            return ops.constant(values.astype(np.float32))
+        return ops.multiply(ops.convert(ops.constant(values), np.float32), ops.constant(self._scales[name]))
 
     def _per_channel(self, name: str) -> openvino.Node:
         return ops.constant(_channels(np.asarray(self._weights[name], np.float32)))

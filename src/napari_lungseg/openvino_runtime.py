@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.cores import allowed_threads
+from napari_lungseg.openvino_graph import PROBE_CHANNELS, PROBE_SUM, make_probe
 from napari_lungseg.openvino_quiet import openvino
 
 Image = npt.NDArray[np.float32]
@@ -100,6 +101,16 @@ def _finish(running: deque[tuple[openvino.InferRequest, Image]], free: list[open
     running.popleft()
     free.append(request)
     return result
+
+
+@cache
+def adds_int8_exactly() -> bool:
+    """Whether convolutions in int8 give what they should; processors without instructions for them may overflow, without a word."""
+    image = np.full((PROBE_CHANNELS, 8, 8), 255, np.float32)
+    try:
+        return bool(np.allclose(next(OpenVinoRuntime(make_probe(), "int8").run(iter([image]))), PROBE_SUM, rtol=1e-3))
+    except OpenVinoError:
+        return False
 
 
 @contextmanager

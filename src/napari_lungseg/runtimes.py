@@ -10,6 +10,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
+from napari_lungseg.errors import InputError
 from napari_lungseg.model import Model
 from napari_lungseg.places import check_device_name, may_have_gpu
 from napari_lungseg.predicted import Notice
@@ -109,27 +110,37 @@ def run(model: Model, device: str, images: Iterator[Image]) -> Generator[Probabi
 def _run_openvino(model: Model, weights: Weights, images: Iterator[Image]) -> Generator[Probabilities | Notice, None, Iterator[Image]]:
     """Run images with OpenVINO; returns those that are left for torch."""
     from napari_lungseg.openvino_graph import make_graph
-    from napari_lungseg.openvino_runtime import OpenVinoError, OpenVinoRuntime
+    from napari_lungseg.openvino_runtime import OpenVinoError, OpenVinoRuntime, adds_int8_exactly
 
     first = next(images, None)
     if first is None:
         return images
     images = chain([first], images)
     try:
-        runtime = OpenVinoRuntime(make_graph(weights, model.card.architecture, *first.shape[1:]), "float32")
-    except (OpenVinoError, RuntimeError) as error:  # the latter from building the graph
-        yield _failure("cannot load the network", error)
+        int8 = model.read_int8() if adds_int8_exactly() else None
+    except InputError as error:
+        yield Notice(f"{str(error).rstrip('.')}; the network runs in float32 instead of int8, which takes longer.")
+        int8 = None
+    for network, precision, instead in ((int8, "int8", "float32"), (weights, "float32", "torch")):
+        if network is None:
+            continue
+        try:
+            runtime = OpenVinoRuntime(make_graph(network, model.card.architecture, *first.shape[1:]), precision)
+            break
+        except (OpenVinoError, InputError, RuntimeError) as error:  # the latter two from building the graph
+            yield _failure(f"cannot load the network in {precision}", error, instead)
+    else:
         return images
     try:
         with closing(runtime.run(images)) as results:
             for result in results:
                 yield Probabilities(result, runtime.name)
     except OpenVinoError as error:
-        yield _failure("failed", error)
+        yield _failure("failed", error, "torch")
         return chain(runtime.unfinished, images)
     return images
 
 
-def _failure(what: str, error: Exception) -> Notice:
-    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return Notice(f"OpenVINO {what} ({lines[-1].strip()}): torch runs it instead, which takes longer.")
+def _failure(what: str, error: Exception, instead: str) -> Notice:
+    lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return Notice(f"OpenVINO {what} ({lines[-1]}): {instead} is used instead, which takes longer.")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 
-from napari_lungseg.architecture import UNetConfig
+from napari_lungseg.architecture import EPSILON, UNetConfig
 from napari_lungseg.errors import InputError
 
 #: Arrays by the names that torch has for them: float32, and int64 for counters.
@@ -21,8 +21,8 @@ _BFLOAT = "BF16"
 _COUNTER = "num_batches_tracked"
 
 
-def weight_shapes(config: UNetConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every array of a U-Net."""
+def weight_shapes(config: UNetConfig, *, folded: bool = False) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every array of a U-Net; ``folded``: with BatchNorm merged into the convolutions."""
     cells = config.patch**2
     widths = [config.base_width * 2**level for level in range(config.depth + 1)]
     inputs = [config.in_channels * cells, *widths]
@@ -32,6 +32,8 @@ def weight_shapes(config: UNetConfig) -> dict[str, tuple[int, ...]]:
         shapes.update({f"{name}.weight": shape, f"{name}.bias": (outputs,)})
 
     def norm(name: str, channels: int) -> None:
+        if folded and config.norm == "batch":
+            return
         shapes.update({f"{name}.weight": (channels,), f"{name}.bias": (channels,)})
         if config.norm == "batch":
             shapes.update({f"{name}.running_mean": (channels,), f"{name}.running_var": (channels,), f"{name}.{_COUNTER}": ()})
@@ -91,6 +93,18 @@ def parse_weights(data: bytes, config: UNetConfig, folder: object) -> Weights:
     weights = {name: _array(name, stored[name], folder) for name in wanted}
     check_finite(weights, f"The model in {folder}")
     return weights
+
+
+def fold_batch_norm(weights: Weights, config: UNetConfig) -> Weights:
+    """Merge the BatchNorm of a network, if it has such, into the convolutions before."""
+    folded = {name: weights[name] for name in weight_shapes(config, folded=True)}
+    for name in [name.removesuffix(".running_var") for name in weights if name.endswith(".running_var")]:
+        block, place = name.rsplit(".", 1)
+        convolution = f"{block}.{int(place) - 1}"
+        factor = weights[f"{name}.weight"] / np.sqrt(weights[f"{name}.running_var"] + np.float32(EPSILON))
+        folded[f"{convolution}.weight"] = folded[f"{convolution}.weight"] * factor[:, None, None, None]
+        folded[f"{convolution}.bias"] = (folded[f"{convolution}.bias"] - weights[f"{name}.running_mean"]) * factor + weights[f"{name}.bias"]
+    return folded
 
 
 def check_finite(weights: Weights, what: str) -> None:
