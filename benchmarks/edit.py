@@ -265,14 +265,14 @@ def tools(desk: Desk) -> None:
             source = {"grow_from_seeds": marks, "fill_between": drawn(volume.array)}.get(name, volume.array)
             work = functools.partial(work_on, desk.ct, source, values)
             if "slice" in tool.scopes:
-                row(f"{title}: slice", [seconds(functools.partial(carry_out, tool, work(index), ())) for index in indices])
+                row(f"{title}: slice", [seconds(functools.partial(carry_out, tool, work(index))) for index in indices])
             if "volume" in tool.scopes:
-                whole = functools.partial(carry_out, tool, work(None), ())
+                whole = functools.partial(carry_out, tool, work(None))
                 row(f"{title}: volume", [seconds(whole) for _ in range(VOLUMES)])
-    change = carry_out(TOOLS["grow"], work_on(desk.ct, volume.array, {"mm": 2.0}, indices[0]), ())
+    change = carry_out(TOOLS["grow"], work_on(desk.ct, volume.array, {"mm": 2.0}, indices[0]))
     assert change is not None
-    there = functools.partial(desk.result.edit_now, change.box, change.before, change.after, "grow")
-    back = functools.partial(desk.result.edit_now, change.box, change.after, change.before, "grow")
+    there = functools.partial(desk.result.edit_now, desk.result.document(()), change.box, change.before, change.after, "grow")
+    back = functools.partial(desk.result.edit_now, desk.result.document(()), change.box, change.after, change.before, "grow")
     desk.show(indices[0])
     row("writing what a tool made of a slice", [seconds(call) for _ in range(SLICES) for call in (there, back)])
     limits = edit.Limits(low=-950, high=-300, inside_label=1)

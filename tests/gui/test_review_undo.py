@@ -287,7 +287,7 @@ def test_whatever_is_said_and_done_in_whatever_order_undo_is_exact(open_desk):
                 desk.lungs.data_setitem(tuple(np.indices(CT.shape)[:, changed]), number)
                 oracle.person[changed], oracle.accepted[changed] = number, -1
             elif kind == "give back":
-                result_of(image).give_back(review.reviewing.document.box(index))
+                review.reviewing.document.give_back(review.reviewing.document.box(index))
                 oracle.person[index] = -1
                 if oracle.said[index] == "reviewed":
                     oracle.say(index, "")

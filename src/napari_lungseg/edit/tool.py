@@ -131,14 +131,14 @@ class Tool:
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What a tool makes of the labels: a box in the layer's own axes, and the labels in it before and after."""
+    """What a tool makes of the labels: a box of the volume, and the labels in it before and after."""
 
     box: Box
     before: Array
     after: Array
 
 
-def carry_out(tool: Tool, work: Work, time_index: tuple[int, ...]) -> Change | None:
+def carry_out(tool: Tool, work: Work) -> Change | None:
     """Run a tool on a copy of the labels; None where nothing would change.
 
     Parameters
@@ -147,8 +147,6 @@ def carry_out(tool: Tool, work: Work, time_index: tuple[int, ...]) -> Change | N
         Which.
     work : Work
         On what; the labels may be painted meanwhile.
-    time_index : tuple of int
-        Index of the volume along the layer's time axes.
 
     Raises
     ------
@@ -157,7 +155,7 @@ def carry_out(tool: Tool, work: Work, time_index: tuple[int, ...]) -> Change | N
     """
     before = work.labels.copy()
     after = tool.call(replace(work, labels=before))
-    box = as_box((*time_index, *work.where), (*(index + 1 for index in time_index), *work.volume.shape))
+    box = as_box(work.where, work.volume.shape)
     shape = tuple(part.stop - part.start for part in box)
     before, after = before.reshape(shape), after.reshape(shape)
     tight = bounding_box(before != after)

@@ -17,7 +17,7 @@ from napari_lungseg.volume import Array
 REPORT_S = 0.1
 
 
-def apply_tool(control: Control, name: str, work: Work, time_index: tuple[int, ...]) -> Change | None:
+def apply_tool(control: Control, name: str, work: Work) -> Change | None:
     """Carry out a tool of :data:`~napari_lungseg.edit.tools.TOOLS`; reports steps done and steps in all."""
     reported = 0.0
 
@@ -28,7 +28,7 @@ def apply_tool(control: Control, name: str, work: Work, time_index: tuple[int, .
             reported = time.monotonic()
             control.report((done, total))
 
-    return carry_out(TOOLS[name], replace(work, progress=report), time_index)
+    return carry_out(TOOLS[name], replace(work, progress=report))
 
 
 def find_regions(control: Control, stroke: Stroke) -> Iterator[Region]:

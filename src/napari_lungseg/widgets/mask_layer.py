@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class MaskLayer:
     """The mask of one image layer: its documents, the layer of labels, and that of the probability.
 
-    A stroke on the layer goes into the document of its time point; what a document changes is shown. Boxes are in the layer's own axes.
+    A stroke on the layer goes into the document of its time point; what a document changes is shown.
     All methods run on the GUI thread; none does more than copy slices.
 
     Parameters
@@ -45,7 +45,7 @@ class MaskLayer:
         Shape of its voxels, time axes included, colours not.
     """
 
-    #: Labels have changed: the box, why, and the document.
+    #: Labels have changed: a box of a document, why, and the document.
     changed = Signal(tuple, str, MaskDocument)
     #: A step was undone (False) or done again (True).
     stepped = Signal(Step, bool)
@@ -57,8 +57,8 @@ class MaskLayer:
         self.lungs: Labels | None = None
         self.probability: Layer | None = None
         self.documents: dict[TimeIndex, MaskDocument] = {}
-        #: Where brush, fill and polygon may change labels, given a box and the labels in it; None for everywhere.
-        self.allowed: Callable[[Box, Array], npt.NDArray[np.bool_]] | None = None
+        #: Where brush, fill and polygon may change labels, given a document, a box, and the labels in it; None for everywhere.
+        self.allowed: Callable[[MaskDocument, Box, Array], npt.NDArray[np.bool_]] | None = None
         self._percent = np.zeros(shape, np.uint8)
         self.remasker = Remasker()
         self.remasker.written.connect(self.refresh)
@@ -104,39 +104,16 @@ class MaskLayer:
         known.stepped.connect(self._stepped)
 
     def _changed(self, document: MaskDocument, box: Box, cause: str) -> None:
-        self.changed.emit(self.in_layer(document.time_index, box), cause, document)
-
-    def in_layer(self, time_index: TimeIndex, box: Box) -> Box:
-        """A box of one time point in the layer's axes."""
-        return (*(slice(index, index + 1) for index in time_index), *box)
+        self.changed.emit(box, cause, document)
 
     def parts(self, box: Box | None) -> Iterator[tuple[MaskDocument, Box | None]]:
-        """The documents that a box reaches, and where in each."""
+        """The documents that a box of the layer reaches, and where in each."""
         leading = max(0, len(self.shape) - 3)
         for time_index, document in self.documents.items():
             if box is None:
                 yield document, None
             elif all(part.start <= index < part.stop for part, index in zip(box, time_index)):
                 yield document, box[leading:]
-
-    def part(self, box: Box) -> tuple[MaskDocument, Box]:
-        """The document of the time point that a box lies in, and where in it."""
-        return self.document(tuple(part.start for part in box[: max(0, len(box) - 3)])), box[-3:]
-
-    def difference(self, box: Box) -> npt.NDArray[np.uint8]:
-        """What a person changed in a box of one time point, as :meth:`MaskDocument.difference`."""
-        document, here = self.part(box)
-        return document.difference(here).reshape([part.stop - part.start for part in box])
-
-    def is_touched(self, box: Box) -> bool:
-        """Whether a person set any voxel in a box of one time point."""
-        document, here = self.part(box)
-        return document.is_touched(here)
-
-    def seen(self, box: Box) -> Array:
-        """The labels in a box of one time point as they were last taken up."""
-        document, here = self.part(box)
-        return document.corrections.seen(here).reshape([part.stop - part.start for part in box])
 
     # ---- layers
 
@@ -257,21 +234,20 @@ class MaskLayer:
     # ---- a person's edits
 
     def sync(self, cause: str = "edit", box: Box | None = None) -> None:
-        """Take up what was changed in the labels, by whatever tool."""
+        """Take up what was changed in the labels, in a box of the layer or anywhere, by whatever tool."""
         if self._fits():
             step = Step(cause)
             for document, here in self.parts(box):
                 document.take_up(here, cause, step=step)
 
-    def edit_now(self, box: Box, before: Array, after: Array, cause: str) -> None:
+    def edit_now(self, document: MaskDocument, box: Box, before: Array, after: Array, cause: str) -> None:
         """As :meth:`edit`, at once: for a slice."""
-        document, here = self.part(box)
-        shape = [part.stop - part.start for part in here]
-        document.edit(here, before.reshape(shape), after.reshape(shape), Step(cause))
+        document.edit(box, before, after, Step(cause))
         self.refresh()
 
     def edit(
         self,
+        document: MaskDocument,
         box: Box,
         before: Array,
         after: Array,
@@ -279,14 +255,12 @@ class MaskLayer:
         done: Callable[[], None],
         failed: Callable[[Exception], None] | None = None,
     ) -> Step:
-        """Write what a tool made of the labels in a box of one time point, as a person's, without halting the window; one step to undo.
+        """Write what a tool made of the labels in a box, as a person's, without halting the window; one step to undo.
 
         ``done`` is called when all is written, or ``failed`` when only a part could be (by default the person is told); none of
         them if the step is undone before.
         """
         step = self._edit = Step(cause)
-        document, here = self.part(box)
-        shape = [part.stop - part.start for part in here]
 
         def written() -> None:
             self.refresh()
@@ -299,17 +273,8 @@ class MaskLayer:
             else:
                 show_error(f"{sentence(error, cause.capitalize())} Undo takes back what was written.")
 
-        self._editing.start(document.edit_by_slices(here, before.reshape(shape), after.reshape(shape), step), written, broken)
+        self._editing.start(document.edit_by_slices(box, before, after, step), written, broken)
         return step
-
-    def give_back(self, box: Box) -> bool:
-        """Make a person's voxels in a box of one time point the model's again; tells whether there were any."""
-        if not self._fits():
-            return False
-        document, here = self.part(box)
-        given = document.give_back(here)
-        self.refresh()
-        return given
 
     def finish_edits(self) -> None:
         """Take up all that was done, and write the rest of a tool's work, so that what comes now is a later step."""
@@ -340,21 +305,15 @@ class MaskLayer:
         assert self.lungs is not None
         found, step = False, Step("paint")
         for document, here in self.parts(box):
-            allowed = None if self.allowed is None else self._allowed_in(document)
+            allowed = None if self.allowed is None else partial(self._is_allowed, self.allowed, document)
             found |= bool(document.take_up(here, "paint", allowed=allowed, step=step))
         if self.allowed is not None:
             self.lungs.refresh(extent=False)
         return found
 
-    def _allowed_in(self, document: MaskDocument) -> Callable[[Box], npt.NDArray[np.bool_]]:
-        limit = self.allowed
-        assert limit is not None
-
-        def allowed(box: Box) -> npt.NDArray[np.bool_]:
-            whole = self.in_layer(document.time_index, box)
-            return limit(whole, self.seen(whole)).reshape([part.stop - part.start for part in box])
-
-        return allowed
+    @staticmethod
+    def _is_allowed(allowed: Callable[..., npt.NDArray[np.bool_]], document: MaskDocument, box: Box) -> npt.NDArray[np.bool_]:
+        return allowed(document, box, document.corrections.seen(box))
 
     # ---- the window
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
+from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.edit.tool import Change, Tool, carry_out, restricted
 from napari_lungseg.errors import InputError
 from napari_lungseg.steps import Step
@@ -102,26 +103,27 @@ class Applying(QObject):
         result, form = self._result, self._form
         assert result is not None
         try:
-            work, time_index = gather(self._viewer, result, tool, form.where.value, self._label.value, form.values(), at)
+            work, document = gather(self._viewer, result, tool, form.where.value, self._label.value, form.values(), at)
+            allowed = None if result.allowed is None else partial(result.allowed, document)
             if work.labels.ndim == 2:
-                change = carry_out(tool, work, time_index)
-                self._made(tool, restricted(change, result.allowed) if change is not None and result.allowed is not None else change)
+                change = carry_out(tool, work)
+                self._made(tool, document, restricted(change, allowed) if change is not None and allowed is not None else change)
                 return
         except InputError as error:
             self._refuse(str(error))
             return
-        self._run = ToolRun(tool, work, time_index, result.allowed)
+        self._run = ToolRun(tool, work, document, allowed)
         self._run.progressed.connect(form.show_progress)
         self._run.ended.connect(self._computed)
         form.show_running(True)
         form.tell(f"{tool.label} …")
         self._run.start()
 
-    def _made(self, tool: Tool, change: Change | None) -> None:
+    def _made(self, tool: Tool, document: MaskDocument, change: Change | None) -> None:
         """Write what was made of a slice."""
         assert self._result is not None
         if change is not None:
-            self._result.edit_now(change.box, change.before, change.after, tool.label)
+            self._result.edit_now(document, change.box, change.before, change.after, tool.label)
         self._end(_told(tool, change), "")
 
     def _computed(self, made: Change | Failure | None) -> None:
@@ -138,7 +140,7 @@ class Applying(QObject):
         else:
             self._form.show_progress(0, 0)
             done, failed = partial(self._all_written, run, made), partial(self._not_written, run)
-            self._written = result.edit(made.box, made.before, made.after, run.tool.label, done, failed)
+            self._written = result.edit(run.document, made.box, made.before, made.after, run.tool.label, done, failed)
 
     def _all_written(self, run: ToolRun, change: Change) -> None:
         if run is self._run:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QObject, Signal
 from superqt.utils import qthrottled
 
+from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.steps import Box, as_box
 from napari_lungseg.widgets.layers import ROLE, layer_geometry
 from napari_lungseg.widgets.mask_layer import MaskLayer
@@ -67,7 +67,8 @@ class Changes(QObject):
         """Compare everything, the displayed slice at once."""
         where = displayed_slice(self._viewer, self._layer)
         if where is not None:
-            self._update(as_box((*displayed_time_index(self._viewer, self._layer), *where), self._result.shape))
+            document = self._result.document(displayed_time_index(self._viewer, self._layer))
+            self._update(as_box(where, document.labels.shape), "", document)
         self._filling.start(self._compare(), self._show)
 
     def close(self) -> None:
@@ -81,16 +82,16 @@ class Changes(QObject):
         self.deleteLater()
 
     def _compare(self) -> Iterator[None]:
-        leading = self._result.shape[:-2]
-        for number in range(math.prod(leading)):
-            self._update(as_box(tuple(np.unravel_index(number, leading)) if leading else (), self._result.shape))
-            yield
+        for document in self._result.documents.values():
+            for index in range(document.slices):
+                self._update(document.box(index), "", document)
+                yield
 
-    def _update(self, box: Box, _: str = "") -> None:
+    def _update(self, box: Box, _: str, document: MaskDocument) -> None:
         lungs = self._result.lungs
         if lungs is None or lungs.data.shape != self._layer.data.shape:
             return
-        self._layer.data[box] = self._result.difference(box)
+        self._layer.data[document.time_index][box] = document.difference(box)
         self._refresh()
 
     def _show(self) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from napari.layers import Labels
 
 from napari_lungseg import edit
+from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.steps import Box, as_box
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.layers import volume_from_layer
@@ -52,17 +53,14 @@ class EditableRange:
         if self._while_dragging in self._lungs.mouse_drag_callbacks:
             self._lungs.mouse_drag_callbacks.remove(self._while_dragging)
 
-    def allowed(self, box: Box, labels: Array) -> npt.NDArray[np.bool_]:
-        """Where the limits allow edits, in a box of the layer that holds ``labels`` before the edit."""
-        return edit.allowed(self._limits, self._intensities(box), labels)
+    def allowed(self, document: MaskDocument, box: Box, labels: Array) -> npt.NDArray[np.bool_]:
+        """Where the limits allow edits, in a box that holds ``labels`` before the edit."""
+        return edit.allowed(self._limits, self._intensities(document, box), labels)
 
-    def _intensities(self, box: Box) -> Array | None:
+    def _intensities(self, document: MaskDocument, box: Box) -> Array | None:
         if self._result.image is self._lungs or (self._limits.low is None and self._limits.high is None):
             return None
-        step = tuple(part.start for part in box[:-3])
-        volume = volume_from_layer(self._result.image, step, "arbitrary")
-        part = np.asarray(volume.array[box[-3:]])
-        return part.reshape([one.stop - one.start for one in box])
+        return np.asarray(volume_from_layer(self._result.image, document.time_index, "arbitrary").array[box])
 
     def _come_last(self) -> None:
         """After napari's own brush, which is added anew with every change of the mode."""
@@ -76,11 +74,12 @@ class EditableRange:
         where = displayed_slice(self._viewer, lungs)
         if where is None:
             return
-        box = as_box((*displayed_time_index(self._viewer, lungs), *where), lungs.data.shape)
-        refused = ~self.allowed(box, self._result.seen(box))
+        document = self._result.document(displayed_time_index(self._viewer, lungs))
+        box = as_box(where, document.labels.shape)
+        refused = ~self.allowed(document, box, document.corrections.seen(box))
         while True:
             # Not kept from the first move, as the model's mask may change meanwhile.
-            before, now = self._result.seen(box), lungs.data[box]
+            before, now = document.corrections.seen(box), document.labels[box]
             wrong = refused & (now != before)
             if wrong.any():
                 now[wrong] = before[wrong]

@@ -174,7 +174,7 @@ def change(result: MaskLayer, time_index: tuple[int, ...], question: Question, r
     after = before.copy()
     after[chosen] = question.becomes
     inner = tuple(slice(whole.start + part.start, whole.start + part.stop) for whole, part in zip(box, tight, strict=True))
-    return Change(*in_layer(time_index, inner, before[tight]), in_layer(time_index, inner, after[tight])[1])
+    return Change(inner, before[tight], after[tight])
 
 
 def in_layer(time_index: tuple[int, ...], box: Box, values: np.ndarray) -> tuple[Box, np.ndarray]:

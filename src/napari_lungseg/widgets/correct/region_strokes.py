@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -211,10 +212,11 @@ class RegionStrokes(QObject):
         if drawn is None or question is None or region is None or result is None or not result.has_lungs(self._viewer):
             return
         made = change(result, drawn.time_index, question, region, size)
+        document = result.document(drawn.time_index)
         if made is not None and result.allowed is not None:
-            made = restricted(made, result.allowed)
+            made = restricted(made, partial(result.allowed, document))
         if made is not None:
-            result.edit(made.box, made.before, made.after, ADD if drawn.adding else REMOVE, lambda: None)
+            result.edit(document, made.box, made.before, made.after, ADD if drawn.adding else REMOVE, lambda: None)
 
     def drop(self) -> None:
         """Leave the mask as it is."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
+from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.edit.tool import Allowed, Change, Tool, Work, restricted
 from napari_lungseg.edit.tools import TOOLS
 from napari_lungseg.volume import Array
@@ -23,8 +24,8 @@ class ToolRun(QObject):
         Which.
     work : Work
         On what; the labels may be painted meanwhile.
-    time_index : tuple of int
-        Index of the volume along the layer's time axes.
+    document : MaskDocument
+        Of the mask.
     allowed : callable or None
         Where edits may be.
     """
@@ -34,10 +35,10 @@ class ToolRun(QObject):
     #: What the tool makes of the labels: a Change, None for nothing, or Failure. Not sent once it was cancelled.
     ended = Signal(object)
 
-    def __init__(self, tool: Tool, work: Work, time_index: tuple[int, ...], allowed: Allowed | None) -> None:
+    def __init__(self, tool: Tool, work: Work, document: MaskDocument, allowed: Allowed | None) -> None:
         super().__init__()
-        self.tool = tool
-        self._work, self._time_index, self._allowed = work, time_index, allowed
+        self.tool, self.document = tool, document
+        self._work, self._allowed = work, allowed
         self._task, self._limiting = Task(self, tool.label), Task(self, tool.label)
         self._task.yielded.connect(lambda progress: self.progressed.emit(*progress))
         self._task.returned.connect(self._returned)
@@ -47,7 +48,7 @@ class ToolRun(QObject):
 
     def start(self) -> None:
         """Begin."""
-        self._task.run(_request, self.tool, self._work, self._time_index)
+        self._task.run(_request, self.tool, self._work)
 
     def cancel(self) -> None:
         """End now; what is still computed is dropped."""
@@ -61,10 +62,10 @@ class ToolRun(QObject):
             self._limiting.run(restricted, made, self._allowed)
 
 
-def _request(tool: Tool, work: Work, time_index: tuple[int, ...]) -> Request:
+def _request(tool: Tool, work: Work) -> Request:
     """Read what is lazy, and ask the engine."""
     name = next(name for name, known in TOOLS.items() if known is tool)
-    return Request("tool", (name, replace(work, image=_read(work.image), other=_read(work.other)), time_index))
+    return Request("tool", (name, replace(work, image=_read(work.image), other=_read(work.other))))
 
 
 def _read(array: Array | None) -> Array | None:

@@ -9,6 +9,7 @@ from napari.layers import Labels, Layer, Shapes
 from qtpy.QtCore import Signal
 from superqt.utils import qthrottled
 
+from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.errors import InputError
 from napari_lungseg.steps import Box, as_box
 from napari_lungseg.volume import labels_in
@@ -223,16 +224,22 @@ class CorrectWidget(Panel):
             self._changes.close()
             self._changes = None
 
-    def _displayed(self) -> Box | None:
-        """The displayed slice as a box of the mask; None in 3-D, or without one."""
+    def _displayed(self) -> tuple[MaskDocument, Box] | None:
+        """The displayed slice as a box of a document; None in 3-D, or without one."""
         if self._lungs is None or self._result is None or not self._result.has_lungs(self.viewer):
             return None
         where = displayed_slice(self.viewer, self._lungs)
-        return None if where is None else as_box((*displayed_time_index(self.viewer, self._lungs), *where), self._result.shape)
+        document = self._result.document(displayed_time_index(self.viewer, self._lungs))
+        return None if where is None else (document, as_box(where, document.labels.shape))
 
     def _give_back(self) -> None:
-        box = self._displayed()
-        if self._result is not None and box is not None and self._result.give_back(box):
+        if (displayed := self._displayed()) is None:
+            return
+        document, box = displayed
+        given = document.give_back(box)
+        assert self._result is not None
+        self._result.refresh()
+        if given:
             self.controls.tools.tell("The slice is the model's again; Undo brings your changes back.")
 
     # ---- what is shown
@@ -244,20 +251,21 @@ class CorrectWidget(Panel):
         self.idle.emit(why)
 
     def _show_state(self) -> None:
-        result, box, controls = self._result, self._displayed(), self.controls
+        result, displayed, controls = self._result, self._displayed(), self.controls
         corrections = result.corrections if result else None
         controls.show_history(corrections.undo_cause if corrections else None, corrections.redo_cause if corrections else None)
-        if result is None or self._lungs is None or box is None:
+        if displayed is None:
             controls.show_numbers("", given=False)
             return
-        self._labels.update(labels_in(self._lungs.data[box]))
+        document, box = displayed
+        self._labels.update(labels_in(document.labels[box]))
         self._show_labels()
-        counts = np.bincount(result.difference(box).ravel(), minlength=4)
+        counts = np.bincount(document.difference(box).ravel(), minlength=4)
         volume = volume_from_layer(self._lungs, (), "arbitrary")
         amounts = [f"{count * volume.voxel_ml:.2f} mL" if volume.spacing_known else f"{count} voxels" for count in counts]
         parts = [f"{what} {amounts[number]}" for number, what in enumerate(WHAT, start=1) if counts[number]]
         controls.show_numbers(
-            f"This slice: {', '.join(parts)}." if parts else "This slice: as the model left it.", given=result.is_touched(box)
+            f"This slice: {', '.join(parts)}." if parts else "This slice: as the model left it.", given=document.is_touched(box)
         )
 
     def let_go(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels, Layer, Shapes
 
+from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.edit.tool import Scope, Tool, Work, visible
 from napari_lungseg.errors import InputError
 from napari_lungseg.grid import grid_difference
@@ -29,7 +30,7 @@ def gather(
     label: int,
     values: Mapping[str, Any],
     at: tuple[int, ...] | None,
-) -> tuple[Work, tuple[int, ...]]:
+) -> tuple[Work, MaskDocument]:
     """What a tool is given on the displayed slice or time point.
 
     Parameters
@@ -53,8 +54,8 @@ def gather(
     -------
     work : Work
         Views on the layers, not copies.
-    time_index : tuple of int
-        The displayed time point.
+    document : MaskDocument
+        Of the displayed time point.
 
     Raises
     ------
@@ -84,7 +85,7 @@ def gather(
         at=None if at is None else visible(where, at[-volume.ndim :]),
         region=_rectangle(viewer, lungs, shown, values["shapes"], where) if values.get("shapes") is not None else None,
     )
-    return work, time_index
+    return work, result.document(time_index)
 
 
 def _image(result: MaskLayer, lungs: Labels, time_index: TimeIndex) -> Volume:

@@ -98,4 +98,4 @@ class Past(QWidget):
             box = document.box(self._index)
             before = document.labels[box].copy()
             after = found.labels.astype(before.dtype).reshape(before.shape)
-            result.edit(result.in_layer(document.time_index, box), before, after, "brought back", lambda: None)
+            result.edit(document, box, before, after, "brought back", lambda: None)

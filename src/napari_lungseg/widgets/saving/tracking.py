@@ -163,7 +163,7 @@ class Tracking(QObject):
         # A mask that was begun empty is no work yet, so that a time series is kept only where there is some.
         if cause != "import" or document in self._targets or document.labels.any():
             target = self.target(result, document.time_index)
-            self._autosave.put(target, document.slices_in(box[-document.labels.ndim :]), cause)
+            self._autosave.put(target, document.slices_in(box), cause)
             self.begun.emit(target)
 
     def _image_replaced(self, result: MaskLayer, _: Any = None) -> None:
