@@ -12,7 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Layer
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
+from superqt.utils import qthrottled
 
 from napari_lungseg.steps import Box
 from napari_lungseg.widgets.documents import documents_of
@@ -71,10 +72,7 @@ class Mirror(QObject):
         self._pairs: list[_Pair] = []
         self._stale: list[_Pair] = []
         self._started = self._looking = False
-        self._soon = QTimer(self)
-        self._soon.setSingleShot(True)
-        self._soon.setInterval(_SOON_MS)
-        self._soon.timeout.connect(self._refresh)
+        self._refresh_soon = qthrottled(self._refresh, timeout=_SOON_MS, leading=False, parent=self)
 
     def start(self) -> None:
         """Have all layers, and follow them from now on; their voxels only while :meth:`look`ed at."""
@@ -97,7 +95,7 @@ class Mirror(QObject):
         for event, callback in self._events():
             event.disconnect(callback)
         documents_of(self._viewer).begun.disconnect(self._allow)
-        self._soon.stop()
+        self._refresh_soon.cancel()
         for pair in self._pairs:
             pair.close()
 
@@ -138,8 +136,8 @@ class Mirror(QObject):
     def _changed(self, pair: _Pair) -> None:
         if pair not in self._stale:
             self._stale.append(pair)
-        if self._looking and not self._soon.isActive():
-            self._soon.start()
+        if self._looking:
+            self._refresh_soon()
 
     def _refresh(self) -> None:
         stale, self._stale = self._stale, []
