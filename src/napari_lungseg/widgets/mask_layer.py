@@ -338,5 +338,6 @@ def _place(layer: Any, geometry: dict[str, Any]) -> None:
     for name, value in geometry.items():
         if name == "metadata":
             layer.metadata.update(value)
-        else:
+        # Whatever is set, napari slices the layer anew.
+        elif not np.array_equal(getattr(layer, name), value):
             setattr(layer, name, value)
