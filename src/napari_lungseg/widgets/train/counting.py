@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class CountRequest:
     """What is to be told."""
 
     chosen: ChosenInput
@@ -40,39 +40,39 @@ class Estimate:
 
 
 class Counting(QObject):
-    """Answers the last question that was asked; one that comes meanwhile takes the place of the one before."""
+    """Answers the last request; one that comes meanwhile takes the place of the one before."""
 
     #: A Progress, an Overview, an Estimate or Failure.
     told = Signal(object)
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self._question: Question | None = None
+        self._asked: CountRequest | None = None
         self._paces: dict[tuple[Any, ...], float] = {}
         self._task = Task(self, "Counting what there is to learn from")
         self._task.yielded.connect(self.told)
         self._task.returned.connect(self._timed)
         self._task.failed.connect(self._failed)
 
-    def ask(self, question: Question) -> None:
+    def ask(self, request: CountRequest) -> None:
         """Count anew."""
-        self._question = question
-        self._task.run(_request, question, question.pace not in self._paces)
+        self._asked = request
+        self._task.run(_request, request, request.pace not in self._paces)
 
     def leave(self) -> None:
         """No answer is wanted any more."""
         self._task.forget()
 
     def _timed(self, seconds: float | None) -> None:
-        assert self._question is not None
+        assert self._asked is not None
         if seconds is not None:
-            self._paces[self._question.pace] = seconds
-        self.told.emit(Estimate(self._paces[self._question.pace]))
+            self._paces[self._asked.pace] = seconds
+        self.told.emit(Estimate(self._paces[self._asked.pace]))
 
     def _failed(self, text: str) -> None:
         self.told.emit(Failure(text))
 
 
-def _request(question: Question, timed: bool) -> Request:
-    base = None if question.base is None else str(find_model(question.base))
-    return Request("count", (question.chosen.read(), base, question.preset, question.settings, question.device, timed))
+def _request(request: CountRequest, timed: bool) -> Request:
+    base = None if request.base is None else str(find_model(request.base))
+    return Request("count", (request.chosen.read(), base, request.preset, request.settings, request.device, timed))

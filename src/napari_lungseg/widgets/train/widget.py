@@ -23,7 +23,7 @@ from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.train.accepting import accept, roll_back
 from napari_lungseg.widgets.train.controls import NEW, NEW_CHOICE, TrainControls
-from napari_lungseg.widgets.train.counting import Counting, Estimate, Question
+from napari_lungseg.widgets.train.counting import Counting, CountRequest, Estimate
 from napari_lungseg.widgets.train.input_form import ChooseForm
 from napari_lungseg.widgets.train.train_run import TrainJob, TrainRun, discard, free_name, unfinished_runs
 from napari_lungseg.widgets.worker import Failure
@@ -126,7 +126,7 @@ class TrainWidget(Panel):
             self._counting.leave()
             self._told(Failure(str(error)))
             return
-        self._counting.ask(Question(chosen, self.base, self.controls.preset.value, settings, self.controls.device.value))
+        self._counting.ask(CountRequest(chosen, self.base, self.controls.preset.value, settings, self.controls.device.value))
 
     def _told(self, told: Any) -> None:
         controls = self.controls
