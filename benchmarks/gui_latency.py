@@ -185,11 +185,13 @@ def main(path: str, model: str) -> None:
         data, keywords = volume_to_layer(volume)
         viewer.add_image(np.asarray(data), name="ct", contrast_limits=(-1350, 150), **keywords)
         print(f"{machine()}; {volume.shape}\n\n| while | {' | '.join(COLUMNS)} |\n|{'---|' * (1 + len(COLUMNS))}", flush=True)
-        alone = viewer.add_labels(np.zeros(volume.shape, np.uint8), **keywords)
-        paint(viewer, alone, 2)  # what is drawn for the first time is compiled
+        # As many layers as with a mask and its probability.
+        alone = [viewer.add_labels(np.zeros(volume.shape, np.uint8), **keywords) for _ in range(2)]
+        paint(viewer, alone[-1], 2)  # what is drawn for the first time is compiled
         with listening("painting in napari alone, with a stroke every 0.1 s"):
-            paint(viewer, alone, STROKES)
-        viewer.layers.remove(alone)
+            paint(viewer, alone[-1], STROKES)
+        for layer in alone:
+            viewer.layers.remove(layer)
         _, dock = viewer.window.add_plugin_dock_widget("napari-lungseg", "Lung segmentation")
         segment = dock.open("Segment")
         wait(lambda: model in segment.controls.model.choices and "cpu" in segment.controls.device.choices)
