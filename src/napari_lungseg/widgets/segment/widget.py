@@ -188,7 +188,7 @@ class SegmentWidget(Panel):
     # ---- the mask
 
     def _document(self) -> MaskDocument | None:
-        """What has been predicted for the image and time step on the canvas, if its layers are there."""
+        """What has been predicted for the image and time point on the canvas, if its layers are there."""
         layer = self.controls.image.value
         result = result_of(layer) if layer is not None else None
         if layer is None or result is None or not result.complete(self.viewer):
