@@ -19,6 +19,7 @@ import numpy as np
 
 from napari_lungseg.sample import sample_lungs
 from napari_lungseg.widgets.demo import SIZE, virtual_display
+from napari_lungseg.widgets.napari_compat import canvas_of
 
 #: Slices of the sample that a person is taken to have corrected, for the training.
 EVERY = 3
@@ -91,6 +92,7 @@ def modules(studio: Studio) -> None:
     lungs = studio.segment()
     known = np.asarray(sample_lungs().array)
     _correct(studio, lungs)
+    _region(studio, lungs)
     _review(studio, lungs)
     _evaluate(studio, lungs, known)
     measure = studio.module("Measure")
@@ -121,6 +123,35 @@ def _correct(studio: Studio, lungs) -> None:
     correct.controls.show_changes.value = False
     lungs.undo()
     lungs.undo()
+
+
+def _region(studio: Studio, lungs) -> None:
+    """The stomach, which lung-ct takes for lung, and what one stroke finds of it."""
+    from qtpy.QtCore import QPoint, Qt
+    from qtpy.QtTest import QTest
+
+    viewer = studio.viewer
+    correct = studio.module("Correct")
+    viewer.dims.set_current_step(0, 7)
+    correct.controls.region.click()
+    studio.rest(1)
+    canvas = canvas_of(viewer.window._qt_window).canvas.native
+    camera = viewer.scene.camera
+
+    def spot(row: float, column: float) -> QPoint:
+        y, x = (np.array(lungs.data_to_world((7, row, column)))[1:] - camera.center[-2:]) * camera.zoom
+        return QPoint(round(canvas.width() / 2 + x), round(canvas.height() / 2 + y))
+
+    button, none = Qt.MouseButton.RightButton, Qt.KeyboardModifier.NoModifier
+    QTest.mousePress(canvas, button, none, spot(112, 172))
+    for column in range(173, 195, 3):
+        QTest.mouseMove(canvas, spot(113, column))
+        studio.rest(0.1)
+    QTest.mouseRelease(canvas, button, none, spot(113, 194))
+    studio.wait(lambda: bool(viewer.layers[f"{lungs.name} proposal"].data[6].any()))
+    studio.take("region")
+    correct.controls.strokes.drop.click()
+    correct.controls.modes["pan_zoom"].click()
 
 
 def _review(studio: Studio, lungs) -> None:

@@ -106,6 +106,13 @@ def test_a_region_holds_its_stroke_and_neither_other_labels_nor_what_a_person_se
         before = found
 
 
+def test_a_region_has_no_holes_of_its_own():
+    image = IMAGE.copy()
+    image[4, 46, 30] = 300
+    assert whole(find_region(image, LABELS, STROKE, SPACING))[4, 46, 30]
+    assert whole(find_region(image[4], LABELS[4], STROKE[4], SPACING[1:]), LUNGS.shape[1:])[46, 30]
+
+
 def test_arrays_of_other_shapes_are_refused():
     with pytest.raises(InputError, match="do not lie on one grid"):
         find_region(IMAGE[1:], LABELS, STROKE, SPACING)

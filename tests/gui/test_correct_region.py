@@ -224,3 +224,10 @@ def test_move_ends_the_mode_and_a_proposal_that_is_removed_ends_it_too(strokes):
     hand.turn_on()
     hand.bench.viewer.layers.remove("lungs")
     assert [layer.name for layer in hand.bench.viewer.layers] == ["ct"]
+
+
+def test_what_a_loop_encloses_is_in_the_region(strokes):
+    hand = strokes(lacking())
+    loop = [(42, 22), (42, 34), (47, 34), (47, 24), (42, 22)]
+    hand.draw(*((MIDDLE, *place) for place in loop))
+    assert (hand.proposed[MIDDLE, 42:48, 24:34] == 1).all()

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import fill_voids
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file
@@ -243,11 +244,20 @@ def _joined(levels: Numbers, stroke: Mask, domain: Mask) -> Numbers:
     joined = np.full(levels.shape, np.inf, np.float32)
     for size in np.linspace(LIMIT, -LIMIT, SIZES, endpoint=False):
         parts, _ = ndimage.label((levels <= size) & domain | stroke)
-        wanted = np.unique(parts[stroke])
-        joined[np.isin(parts, wanted)] = size
+        whole = np.isin(parts, np.unique(parts[stroke]))
+        joined[_filled(whole)] = size
+    joined[~domain] = np.inf
     joined[stroke] = -LIMIT
     # Between two sizes the levels themselves tell.
     return np.maximum(joined - 2 * LIMIT / SIZES, np.minimum(levels, joined))
+
+
+def _filled(whole: Mask) -> Mask:
+    """A region with what it encloses; a single slice has no inside along its third axis."""
+    # Without the frame, fill_voids 2.1 takes some background on the faces of an array for holes.
+    if len(whole) == 1:
+        return np.asarray(fill_voids.fill(np.pad(whole[0], 1))[None, 1:-1, 1:-1])
+    return np.asarray(fill_voids.fill(np.pad(whole, 1))[1:-1, 1:-1, 1:-1])
 
 
 def _refined(levels: Numbers, factors: tuple[int, ...], shape: tuple[int, ...]) -> Numbers:

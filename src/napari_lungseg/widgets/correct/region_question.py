@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
 from napari_lungseg.corrections import PERSON
 from napari_lungseg.edit.region import Mask, Spacing, reach, widen
@@ -72,10 +73,12 @@ class Drawn:
         return box, pixels
 
     def in_box(self, box: Box) -> Mask:
-        """The stroke in a box that holds it."""
+        """The stroke in a box that holds it, and what a loop of it encloses."""
         drawn = np.zeros([part.stop - part.start for part in box], bool)
         for where, met in self.parts:
             drawn[tuple(slice(part.start - own.start, part.stop - own.start) for part, own in zip(where, box, strict=True))] |= met
+        here = in_box(self.where, box)
+        drawn[here] = ndimage.binary_fill_holes(drawn[here])
         return drawn
 
 
@@ -142,7 +145,7 @@ def ask(result: MaskLayer, drawn: Drawn) -> Question:
         document.percent[box].copy() if document.predicted else None,
         drawn.spacing,
         label,
-        tuple(part if isinstance(part, slice) else part - box[axis].start for axis, part in enumerate(drawn.where)),
+        in_box(drawn.where, box),
     )
     becomes = (int(result.lungs.selected_label) or 1) if drawn.adding else 0
     return Question(stroke, volume_from_layer(result.image, drawn.time_index, "arbitrary"), box, becomes)
@@ -175,6 +178,11 @@ def change(result: MaskLayer, time_index: tuple[int, ...], question: Question, r
     after[chosen] = question.becomes
     inner = tuple(slice(whole.start + part.start, whole.start + part.stop) for whole, part in zip(box, tight, strict=True))
     return Change(inner, before[tight], after[tight])
+
+
+def in_box(where: tuple[slice | int, ...], box: Box) -> tuple[slice | int, ...]:
+    """The index of a slice of a volume, within a box of it."""
+    return tuple(part if isinstance(part, slice) else part - box[axis].start for axis, part in enumerate(where))
 
 
 def in_layer(time_index: tuple[int, ...], box: Box, values: np.ndarray) -> tuple[Box, np.ndarray]:
