@@ -32,7 +32,7 @@ WEIGHTS = Path(__file__).with_name("stroke.safetensors")
 
 
 @dataclass(frozen=True, eq=False)
-class Region:
+class FoundRegion:
     """What a stroke may mean, at every size.
 
     Attributes
@@ -81,7 +81,7 @@ class Stroke:
     where: tuple[slice | int, ...] = ()
 
 
-def regions(stroke: Stroke) -> Iterator[Region]:
+def regions(stroke: Stroke) -> Iterator[FoundRegion]:
     """Find what a stroke means on its slice, and then in the volume; each as :func:`find_region`."""
     where = stroke.where
     if where:
@@ -93,7 +93,7 @@ def regions(stroke: Stroke) -> Iterator[Region]:
         image, labels, drawn = stroke.image[where], stroke.labels[where], stroke.drawn[where]
         flat = find_region(image, labels, drawn, spacing, label=stroke.label, fixed=stroke.fixed[where], probability=percent)
         box = (*flat.box[:hidden], slice(index, index + 1), *flat.box[hidden:])
-        yield Region(box, np.expand_dims(flat.levels, hidden))
+        yield FoundRegion(box, np.expand_dims(flat.levels, hidden))
     yield find_region(
         stroke.image,
         stroke.labels,
@@ -114,7 +114,7 @@ def find_region(
     label: int = 0,
     fixed: Mask | None = None,
     probability: npt.NDArray[np.uint8] | None = None,
-) -> Region:
+) -> FoundRegion:
     """Find the region that a stroke means.
 
     Every voxel near the stroke is described by its likeness to the stroke, the cheapest ways to it, edges, the mask's border and the
@@ -140,7 +140,7 @@ def find_region(
 
     Returns
     -------
-    Region
+    FoundRegion
 
     Raises
     ------
@@ -199,7 +199,7 @@ def look_around(
     )
 
 
-def region_in(around: Around, weights: dict[str, Numbers]) -> Region:
+def region_in(around: Around, weights: dict[str, Numbers]) -> FoundRegion:
     """Tell what is meant by what is near."""
     levels = np.full(around.domain.shape, LIMIT, np.float32)
     levels[around.domain] = -_odds(features(around), weights)
@@ -207,7 +207,7 @@ def region_in(around: Around, weights: dict[str, Numbers]) -> Region:
     levels = _refined(_joined(levels, around.stroke, around.domain), around.factors, around.free.shape)
     levels[~around.free] = np.inf
     levels[around.seeds] = -LIMIT
-    return Region(around.box, levels)
+    return FoundRegion(around.box, levels)
 
 
 def _odds(described: Numbers, weights: dict[str, Numbers]) -> Numbers:

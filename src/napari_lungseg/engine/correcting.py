@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from napari_lungseg.edit.stroke import Region, Stroke, regions
+from napari_lungseg.edit.stroke import FoundRegion, Stroke, regions
 from napari_lungseg.edit.tool import Change, Work, carry_out
 from napari_lungseg.edit.tools import TOOLS
 from napari_lungseg.engine.control import Control
@@ -31,7 +31,7 @@ def apply_tool(control: Control, name: str, work: Work) -> Change | None:
     return carry_out(TOOLS[name], replace(work, progress=report))
 
 
-def find_regions(control: Control, stroke: Stroke) -> Iterator[Region]:
+def find_regions(control: Control, stroke: Stroke) -> Iterator[FoundRegion]:
     """Find the region that a stroke means: on its slice, then in the volume."""
     for region in regions(stroke):
         control.check()

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from napari_lungseg.corrections import PERSON
 from napari_lungseg.edit.region import Mask, Spacing, reach, widen
-from napari_lungseg.edit.stroke import REACH_MM, Region, Stroke
+from napari_lungseg.edit.stroke import REACH_MM, FoundRegion, Stroke
 from napari_lungseg.edit.tool import Change
 from napari_lungseg.errors import InputError
 from napari_lungseg.steps import Box
@@ -160,12 +160,12 @@ def anything() -> Stroke:
     return Stroke(nothing, nothing, drawn, nothing > 0, None, (1.0, 1.0, 1.0), 0)
 
 
-def place(question: Question, region: Region) -> Box:
+def place(question: Question, region: FoundRegion) -> Box:
     """Where a region lies in the volume."""
     return tuple(slice(part.start + whole.start, part.stop + whole.start) for part, whole in zip(region.box, question.box, strict=True))
 
 
-def change(result: MaskLayer, time_index: tuple[int, ...], question: Question, region: Region, size: float) -> Change | None:
+def change(result: MaskLayer, time_index: tuple[int, ...], question: Question, region: FoundRegion, size: float) -> Change | None:
     """What taking a region changes: no voxel that has another label by now, and none that a person has set; None for nothing."""
     result.finish_edits()
     box = place(question, region)

@@ -12,7 +12,7 @@ from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QPushButton
 
-from napari_lungseg.edit.stroke import Region
+from napari_lungseg.edit.stroke import FoundRegion
 from napari_lungseg.edit.tool import restricted
 from napari_lungseg.errors import InputError
 from napari_lungseg.widgets.correct.pen import Point
@@ -54,7 +54,7 @@ class RegionStrokes(QObject):
         self._proposal: Proposal | None = None
         self._drawn: Drawn | None = None
         self._question: Question | None = None
-        self._region: Region | None = None
+        self._region: FoundRegion | None = None
         self._task = Task(self, "Finding the region")
         self._task.yielded.connect(self._show)
         self._task.failed.connect(self._not_found)
@@ -185,7 +185,7 @@ class RegionStrokes(QObject):
         self._form.tell("Finding the region …")
         self._task.run(_request, self._question)
 
-    def _show(self, region: Region) -> None:
+    def _show(self, region: FoundRegion) -> None:
         if self._drawn is None:
             return
         if self._region is None:
