@@ -159,3 +159,10 @@ def test_places_where_no_patient_is_are_refused_before_memory_is_asked_for(tmp_p
         write_slice(tmp_path / f"{index}.dcm", np.zeros((4, 6)), position)
     with pytest.raises(InputError, match=tmp_path.name):
         read(tmp_path, fill_gaps=fill_gaps)
+
+
+def test_one_slice_that_lies_aside_is_no_tilt_of_all(tmp_path, write_slice):
+    for number in range(6):
+        write_slice(tmp_path / f"{number}.dcm", np.zeros((4, 6)), (0, 0.22 if number == 0 else 0, 8 * number), PixelSpacing=[0.75, 0.75])
+    with pytest.raises(InputError, match="shifted sideways"):
+        read(tmp_path)
