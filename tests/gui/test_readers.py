@@ -30,7 +30,7 @@ def test_a_file_becomes_a_layer_in_its_place(tmp_path, name):
     np.testing.assert_allclose(layer.translate, (9.0, 8.0, -7.0))
     assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
     assert layer.axis_labels == ("z", "y", "x")
-    assert tuple(layer.contrast_limits) == (-1250, 250)
+    assert tuple(layer.contrast_limits) == (-1350, 150)
     assert volume_from_layer(layer).unit == "HU"
 
 

@@ -10,7 +10,7 @@ from phantom import chest
 from qtpy.QtCore import QPoint, Qt
 
 from napari_lungseg.formats import write
-from napari_lungseg.widgets.review.windows import FROM_DATA
+from napari_lungseg.widgets.intensity_windows import FROM_DATA
 from napari_lungseg.widgets.saving import states as slice_states
 from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.session import session_of

@@ -25,12 +25,11 @@ from napari_lungseg.sample import SAMPLE_LICENCE, sample_ct, sample_lungs
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.appearance import LABEL_COLOURS, label_names
 from napari_lungseg.widgets.dialogs import ask_fill_gaps, ask_series
+from napari_lungseg.widgets.intensity_windows import window_limits
 from napari_lungseg.widgets.layers import SOURCE, volume_to_layer, volumes_to_layer
 from napari_lungseg.widgets.notices import as_text, show_info
 
 LayerData = tuple[Any, dict[str, Any], str]
-#: Window in which radiologists look at lungs: level -500, width 1500 HU.
-LUNG_WINDOW_HU = (-1250.0, 250.0)
 #: How napari is told that a reader has nothing to show.
 _NOTHING: list[Any] = [(None,)]
 
@@ -139,7 +138,7 @@ def image_layer(volume: Volume, name: str) -> LayerData:
 
 
 def _image(data: Any, keywords: dict[str, Any], volume: Volume, name: str) -> LayerData:
-    window = {"contrast_limits": LUNG_WINDOW_HU} if volume.unit == "HU" else {}
+    window = {"contrast_limits": window_limits("Lung")} if volume.unit == "HU" else {}
     return data, keywords | window | {"name": name}, "image"
 
 

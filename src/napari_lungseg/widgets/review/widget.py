@@ -12,6 +12,7 @@ from qtpy.QtGui import QHideEvent, QShortcut, QShowEvent
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, scrolled
+from napari_lungseg.widgets.intensity_windows import FROM_DATA, WINDOWS, set_window
 from napari_lungseg.widgets.keys import ModuleKeys
 from napari_lungseg.widgets.lookup import is_image, results_in
 from napari_lungseg.widgets.mask_layer import MaskLayer
@@ -20,7 +21,6 @@ from napari_lungseg.widgets.review.cases import Cases
 from napari_lungseg.widgets.review.past import Past
 from napari_lungseg.widgets.review.reviewing import Reviewing
 from napari_lungseg.widgets.review.strip import COLOURS, Strip
-from napari_lungseg.widgets.review.windows import FROM_DATA, WINDOWS, set_window
 from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.texts import plain_label

@@ -18,14 +18,16 @@ CUT = 0.005
 
 def set_window(image: Image, name: str) -> None:
     """Show an image in one of :data:`WINDOWS`, or as its own voxels suggest."""
-    low, high = _from_data(image) if name == FROM_DATA else _limits(*WINDOWS[name])
+    low, high = _from_data(image) if name == FROM_DATA else window_limits(name)
     bottom, top = image.contrast_limits_range
     # napari cuts limits off at the range of its sliders.
     image.contrast_limits_range = min(bottom, low), max(top, high)
     image.contrast_limits = low, high
 
 
-def _limits(level: float, width: float) -> tuple[float, float]:
+def window_limits(name: str) -> tuple[float, float]:
+    """What is black and what is white, in HU, in one of :data:`WINDOWS`."""
+    level, width = WINDOWS[name]
     return level - width / 2, level + width / 2
 
 
