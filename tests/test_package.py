@@ -25,6 +25,22 @@ def test_import_brings_in_nothing_heavy(module: str) -> None:
     assert loaded == ""
 
 
+def test_segmenting_a_nifti_file_on_a_cpu_brings_in_nothing_heavy(tmp_path: Path) -> None:
+    sample = resources.files("napari_lungseg").joinpath("samples", "ct.nii.gz")
+    code = f"""
+import sys
+from napari_lungseg.cli import main
+sys.argv = ["napari-lungseg", "segment", {str(sample)!r}, "-o", {str(tmp_path / "lungs.nii.gz")!r}, "--device", "cpu"]
+try:
+    main()
+finally:
+    print(*sorted(set({(*HEAVY, "scipy", "pydicom", "openvino_telemetry")!r}) & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (tmp_path / "lungs.nii.gz").exists(), done.stderr
+    assert done.stderr.strip() == ""
+
+
 def test_every_public_name_can_be_had_and_is_listed_by_dir() -> None:
     import napari_lungseg
 

@@ -10,8 +10,6 @@ import cc3d
 import edt
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from skimage.segmentation import expand_labels, watershed
 
 from napari_lungseg.classes import LEFT, RIGHT
 from napari_lungseg.volume import bounding_box
@@ -242,6 +240,10 @@ def _right_to_left(parts: npt.NDArray[np.unsignedinteger], one: int, other: int)
 
 def _flood(depth: Floats, markers: Labels, within: Mask, spacing: Spacing) -> Labels:
     """Grow markers from the depth outwards until they meet, at the narrowest place."""
+    # Imported where lungs touch, as it takes a while.
+    from scipy import ndimage
+    from skimage.segmentation import watershed
+
     # Smoothed, as the waters else meet in steps where the neck is thick and flat.
     smooth = ndimage.gaussian_filter(depth, [max(SMOOTH_MM / step, SMOOTH_VOXELS) for step in spacing])
     return np.asarray(watershed(-smooth, markers, mask=within).astype(np.uint8))
@@ -268,6 +270,9 @@ def _coarse(spacing: Spacing) -> tuple[tuple[int, ...], Spacing]:
 
 def _refine(lung: Mask, halves: Labels, steps: tuple[int, ...], spacing: Spacing, coarse_spacing: Spacing) -> Labels:
     """Bring halves found on the coarse grid to the image's own, with a cut as exact as that allows."""
+    from scipy import ndimage
+    from skimage.segmentation import expand_labels
+
     everywhere = expand_labels(halves, distance=1e6, spacing=coarse_spacing).astype(np.uint8)
     near_cut = ndimage.maximum_filter(everywhere, 3) != ndimage.minimum_filter(everywhere, 3)
     labels = _enlarge(everywhere, steps, lung.shape) * lung

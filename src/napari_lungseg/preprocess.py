@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cc3d
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from napari_lungseg.volume import Array, Unit, Volume
 
@@ -180,8 +180,9 @@ def body_box(volume: Volume) -> Box:
     tissue = stack.reshape(-1, *stack.shape[-2:]) > level
     body = np.zeros(tissue.shape[1:], dtype=bool)
     for plane in tissue:
-        parts, count = ndimage.label(plane)
-        if count:
+        # With a frame, as cc3d 4.1 fails on some single rows.
+        parts = cc3d.connected_components(np.pad(plane, 1), connectivity=4, binary_image=True)[1:-1, 1:-1]
+        if parts.any():
             sizes = np.bincount(parts.ravel())[1:]
             body |= np.isin(parts, 1 + np.flatnonzero(sizes > 0.2 * sizes.max()))
     if not body.any():

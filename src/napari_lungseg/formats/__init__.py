@@ -1,7 +1,7 @@
 """Images in and out: DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG and JPEG."""
 
-from napari_lungseg.formats.choice import SeriesChoiceError, SeriesInfo
-from napari_lungseg.formats.dicom import UnevenSlicesError, is_dicom_path
+from napari_lungseg.formats.choice import SeriesChoiceError, SeriesInfo, UnevenSlicesError
+from napari_lungseg.formats.dicom import is_dicom_path
 from napari_lungseg.formats.dispatch import (
     DICOM_SEG,
     READABLE,

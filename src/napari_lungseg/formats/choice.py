@@ -67,6 +67,10 @@ class SeriesChoiceError(InputError):
         self.choices = tuple(choices)
 
 
+class UnevenSlicesError(InputError):
+    """Slices are missing or unevenly spaced; they can be filled in by interpolation if a person wants it."""
+
+
 Image = TypeVar("Image")
 
 

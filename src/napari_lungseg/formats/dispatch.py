@@ -10,7 +10,7 @@ from pathlib import Path
 from napari_lungseg.classes import spelled_out
 from napari_lungseg.errors import InputError, reading
 from napari_lungseg.files import given_path, new_path, whole_file, whole_folder
-from napari_lungseg.formats import dicom, dicomseg, meta, nifti, nrrd, picture, segnrrd, tiff
+from napari_lungseg.formats import dicom, meta, nifti, nrrd, picture, segnrrd, tiff
 from napari_lungseg.volume import Volume
 
 #: Files with one image, and with one or several.
@@ -119,6 +119,8 @@ def read(path: str | Path, *, series: str | None = None, fill_gaps: bool = False
         if ending in _READERS:
             return _READERS[ending](path)
         if dicom.is_dicom(path):
+            from napari_lungseg.formats import dicomseg
+
             if dicomseg.is_dicom_seg(path):
                 return _named(*dicomseg.read_dicom_seg(path))
             return dicom.read_dicom(path, series, fill_gaps=fill_gaps)
@@ -170,8 +172,11 @@ def read_segments(path: str | Path) -> tuple[Volume, dict[int, str]] | None:
         if path.is_file() and path.stat().st_size:
             if _ending(path, READABLE) == ".seg.nrrd":
                 return segnrrd.read_segmentation(path)
-            if dicom.is_dicom(path) and dicomseg.is_dicom_seg(path):
-                return dicomseg.read_dicom_seg(path)
+            if dicom.is_dicom(path):
+                from napari_lungseg.formats import dicomseg
+
+                if dicomseg.is_dicom_seg(path):
+                    return dicomseg.read_dicom_seg(path)
         return None
 
 
@@ -221,6 +226,8 @@ def write(
         return _write_numbered(volume, path.with_suffix(""))
     with whole_file(path, ending) as temporary:
         if ending == DICOM_SEG:
+            from napari_lungseg.formats import dicomseg
+
             dicomseg.write_dicom_seg(volume, temporary, source, series, names)
         elif ending == ".seg.nrrd":
             segnrrd.write_segmentation(volume, temporary, names)
@@ -246,6 +253,8 @@ def check_target(path: Path, shape: tuple[int, ...], source: Path | None = None)
     if _is_numbered_target(ending, shape) and path.with_suffix("").exists():
         raise InputError(f"{path.with_suffix('')} is there already; slices go into a new folder, so choose another name.")
     if ending == DICOM_SEG:
+        from napari_lungseg.formats import dicomseg
+
         dicomseg.check_source(source)
     return ending
 

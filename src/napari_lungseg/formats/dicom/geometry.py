@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.formats.choice import UnevenSlicesError
 from napari_lungseg.formats.dicom.headers import Frame
 from napari_lungseg.formats.dicom.pixels import read_pixels
 from napari_lungseg.preprocess import UnitGuess, judge_unit
@@ -35,10 +35,6 @@ _NAMED = 3
 _LONGEST_MM, _STEEPEST = 5000.0, 2.0
 #: A volume may have so many times the slices, and so many times the rows or columns, that were scanned.
 _MOST_FILLED = 10
-
-
-class UnevenSlicesError(InputError):
-    """Slices are missing or unevenly spaced; they can be filled in by interpolation if a person wants it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +166,8 @@ def _upright(array: Array, shifts: npt.NDArray[np.float64], beyond: float) -> Ar
     """Slices shifted within their planes, linearly interpolated, on planes that hold them all."""
     if not shifts.any():
         return array
+    from scipy import ndimage
+
     moves = shifts - shifts.min(axis=0)
     room = np.ceil(moves.max(axis=0) - 1e-6).astype(int)
     result = np.empty((len(array), *(array.shape[1:] + room)), dtype=array.dtype)

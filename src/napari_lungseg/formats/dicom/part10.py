@@ -23,8 +23,6 @@ _DEFLATED = b"\x02\x00\x10\x00UI\x16\x001.2.840.10008.1.2.1.99"
 _PLAIN = b"\x02\x00\x10\x00UI\x16\x001.2.840.10008.1.2.1\0\0\0"
 #: Meta information lies within so many bytes, and a header, which lists all frames, within so many.
 _META, HEAD = 4096, 1 << 26
-#: Groups with which a dataset may begin: file meta information, or identification.
-_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 _PIXELS = (0x7FE0, 0x0010)
 #: Value representations with four bytes for the length (PS3.5 7.1.2) that pixels may have.
 _LONG = (b"OB", b"OW", b"UN")
@@ -68,28 +66,6 @@ class Stored:
     def frame_bytes(self) -> int:
         """Size of a frame that is not packed."""
         return -(-self.shape[0] * self.shape[1] * self.allocated // 8)
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its mark or its first element, or says so by its ending."""
-    if not path.is_file():
-        return False
-    if path.suffix.lower() in (".dcm", ".ima"):
-        return True
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(132)
-    except OSError:
-        return False
-    return head[128:] == b"DICM" or _is_bare(head)
-
-
-def _is_bare(head: bytes) -> bool:
-    """Whether bytes begin with an element of group 2 or 8, explicit or implicit, of a length that such elements have."""
-    if len(head) < 132 or head[:2] not in _FIRST_GROUPS or head[3] != 0:
-        return False
-    kind, short, long = head[4:6], struct.unpack("<H", head[6:8])[0], struct.unpack("<I", head[4:8])[0]
-    return (kind in (b"UI", b"CS", b"UL", b"DA", b"TM", b"DT") and short <= 64) or (0 < long <= 64 and long % 2 == 0 and head[2] <= 0x18)
 
 
 class _Bounded(io.BufferedReader):

@@ -5,68 +5,18 @@ Headers are judged before a pixel is read. What cannot be laid out on one straig
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats.choice import Candidate, choose
-from napari_lungseg.formats.dicom.geometry import UnevenSlicesError, stack_volume
+from napari_lungseg.formats.choice import Candidate, UnevenSlicesError, choose
+from napari_lungseg.formats.dicom.finding import DIRECTORY, dicom_files
+from napari_lungseg.formats.dicom.geometry import stack_volume
 from napari_lungseg.formats.dicom.headers import Header, read_header
-from napari_lungseg.formats.dicom.part10 import is_dicom
 from napari_lungseg.formats.dicom.pixels import read_radiograph
 from napari_lungseg.formats.dicom.series import LeftOut, Stack, find_stacks, join_series, reason
 from napari_lungseg.volume import Volume, scaling
-
-#: Name of the file that lists what is on a medium (PS3.10 8).
-DIRECTORY = "DICOMDIR"
-#: How many folders below the one that is given are looked into: patient, study, series, and two more.
-MOST_NESTED = 5
-
-
-def holds_dicom(folder: Path) -> bool:
-    """Whether any file directly in the folder is DICOM, and not only the directory of a medium."""
-    return next(_files_in(folder), None) is not None
-
-
-def is_dicom_path(path: Path) -> bool:
-    """Whether a path is a DICOM file, or a folder with any in it or below."""
-    return next(_files_below(path), None) is not None if path.is_dir() else is_dicom(path)
-
-
-def dicom_files(folder: Path) -> list[Path]:
-    """The DICOM files directly in a folder, or, where there are none, in the folders below it, sorted by name."""
-    return sorted(_files_in(folder)) or sorted(_files_below(folder))
-
-
-def dicom_folders(folder: Path) -> list[Path]:
-    """The folders, this one or below it, that hold DICOM files.
-
-    Those that cannot be looked into are among them, so that reading them tells why.
-    """
-    try:
-        if holds_dicom(folder):
-            return [folder]
-        return [found for path in _folders_in(folder) for found in dicom_folders(path)]
-    except OSError:
-        return [folder]
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink() and not path.name.startswith("."))
-
-
-def _files_in(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if not path.name.startswith(".") and path.name.upper() != DIRECTORY and is_dicom(path))
-
-
-def _files_below(folder: Path, depth: int = MOST_NESTED) -> Iterator[Path]:
-    yield from _files_in(folder)
-    if depth:
-        for path in _folders_in(folder):
-            with suppress(PermissionError):
-                yield from _files_below(path, depth - 1)
 
 
 def single_slices(folder: Path) -> list[Path]:
