@@ -8,10 +8,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from dicom_files import write_ct_slice
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import given_path, make_folder, new_path, whole_file, whole_folder, write_whole
+from napari_lungseg.formats import WRITABLE
 
 
 def fail_in(context: AbstractContextManager[Path], action: Callable[[Path], object], number: int) -> None:
@@ -94,32 +97,46 @@ def test_text_with_the_name_of_a_file_that_is_no_text_is_written(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit for the size of files")
 def test_a_full_disk_is_told_by_every_writer_and_keeps_the_older_file(tmp_path):
     """A limit on the size of files in a process of its own stands for the full disk: writing fails with an error of the system."""
+    for index in range(20):
+        write_ct_slice(tmp_path / f"{index}.dcm", np.zeros((192, 192)), (0, 0, index), InstanceNumber=index)
     script = """
 import resource, sys
 from pathlib import Path
 import numpy as np
 import napari_lungseg as lungseg
-from napari_lungseg.formats import WRITABLE
-folder = Path(sys.argv[1])
-noise = np.random.default_rng(0).integers(0, 2000, (20, 128, 128)).astype(np.uint16)
+from napari_lungseg.formats import DICOM_SEG, WRITABLE
+source = Path(sys.argv[1])
+folder = source / "written"
+folder.mkdir()
+dice = np.random.default_rng(0)
+noise = dice.integers(0, 2000, (20, 128, 128)).astype(np.uint16)
 volume = lungseg.Volume(noise, np.eye(4)[:, [2, 1, 0, 3]])
+ct = lungseg.read(source)
+lungs = ct.with_array(dice.integers(0, 3, ct.shape).astype(np.uint8))
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 for ending in WRITABLE:
-    if ending == ".dcm":
-        continue
     path = folder / f"a{ending}"
     path.write_bytes(b"older")
     if ending == ".png":
         volume = lungseg.Volume(noise.reshape(1, 512, 640), volume.affine)
     try:
-        lungseg.write(volume, path)
+        if ending == DICOM_SEG:
+            lungseg.write(lungs, path, source=source)
+        else:
+            lungseg.write(volume, path)
         print(ending, "told as written")
     except lungseg.InputError as error:
         print(ending, "older kept" if path.read_bytes() == b"older" else "older lost", "File too large" in str(error))
+pictures = lungseg.Volume(np.concatenate([noise.reshape(1, 512, 640)] * 2), volume.affine)
+try:
+    lungseg.write(pictures, folder / "many.png")
+    print("numbered .png told as written")
+except lungseg.InputError as error:
+    print("numbered .png", "folder left" if (folder / "many").exists() else "older kept", "File too large" in str(error))
 """
     ran = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
     lines = ran.stdout.splitlines()
-    assert len(lines) == 8
+    assert len(lines) == len(WRITABLE) + 1
     assert [line for line in lines if not line.endswith(" older kept True")] == []
     assert ran.stderr == ""
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert not [path for path in (tmp_path / "written").iterdir() if path.name.startswith(".")]

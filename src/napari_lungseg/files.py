@@ -157,8 +157,14 @@ def _explained(path: Path) -> Iterator[None]:
         raise InputError(f"{shortened(path)} could not be written: {_reason(error)}.") from error
 
 
-def _reason(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else "the disk may be full or read-only"
+def _reason(error: BaseException) -> str:
+    """What the system said; a library may have raised an error of its own while it handled the system's."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+        found = found.__cause__ or found.__context__
+    return "the disk may be full or read-only"
 
 
 def _flush(path: Path, flags: int) -> None:
