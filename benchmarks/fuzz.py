@@ -3,7 +3,7 @@
     python benchmarks/fuzz.py [FORMAT ...] [--mutants 1000] [--seed 0] [--keep FOLDER]
 
 Each mutant is read in a process of its own with limits of memory and time. Right is one InputError, or the voxels that an independent
-reader gives. Prints a table; mutants that end otherwise stay in --keep. Linux only.
+reader gives, without those files that are told as left out. Prints a table; mutants that end otherwise stay in --keep. Linux only.
 """
 
 from __future__ import annotations
@@ -29,14 +29,27 @@ from fuzz_files import REVISIONS, copy, make_seeds, reference, small_ct
 
 import napari_lungseg as lungseg
 from napari_lungseg.errors import InputError
+from napari_lungseg.volume import Volume
 from napari_lungseg.workspace import Workspace
 
 MEMORY_GIB, SECONDS = 4, 10
-OUTCOMES = ("refused", "equal", "read, no reference", "reference refuses", "differs", "uncaught", "no memory", "crash", "hang", "prints")
+OUTCOMES = (
+    "refused",
+    "equal",
+    "told",
+    "read, no reference",
+    "reference refuses",
+    "differs",
+    "uncaught",
+    "no memory",
+    "crash",
+    "hang",
+    "prints",
+)
 #: What takes long to be imported, by format.
 PRELOADED = {"model": "napari_lungseg.model", "dicom-seg": "highdicom.seg"}
 #: What may stay after a run: anything else is a fault.
-RIGHT = {"refused", "equal", "read, no reference", "reference refuses"}
+RIGHT = {"refused", "equal", "told", "read, no reference", "reference refuses"}
 #: A file beside the mutant that says that it was read, so that what ends the process then is the independent reader.
 REACHED = "read"
 NUMBERS = (b"0", b"-1", b"1", b"255", b"65535", b"2147483647", b"4294967296", b"1e300", b"nan", b"inf", b"%s%n", b"A" * 5000, b"")
@@ -81,8 +94,8 @@ def damage(path: Path, dice: random.Random) -> None:
     path.write_bytes(mutate(bytearray(path.read_bytes()), dice))
 
 
-def open_as_user(kind: str, path: Path) -> np.ndarray | None:
-    """Read a mutant as the product does; the voxels, where there are any."""
+def open_as_user(kind: str, path: Path) -> Volume | None:
+    """Read a mutant as the product does; the image, where there is one."""
     if kind == "model":
         from napari_lungseg.model import load_model
 
@@ -99,7 +112,7 @@ def open_as_user(kind: str, path: Path) -> np.ndarray | None:
                 check_saved(np.asarray(saved.labels), told=bool(workspace.told or saved.damage))
         workspace.close()
         return None
-    return np.asarray(lungseg.read(path / "ct.hdr" if kind == "pair" else path).array)
+    return lungseg.read(path / "ct.hdr" if kind == "pair" else path)
 
 
 class OtherVoxelsError(Exception):
@@ -117,7 +130,8 @@ def check_saved(labels: np.ndarray, *, told: bool) -> None:
 def outcome(kind: str, path: Path) -> str:
     """Read a mutant here, and judge what came of it."""
     try:
-        found = open_as_user(kind, path)
+        volume = open_as_user(kind, path)
+        found = None if volume is None else np.asarray(volume.array)
     except InputError:
         return "refused"
     except OtherVoxelsError:
@@ -128,8 +142,11 @@ def outcome(kind: str, path: Path) -> str:
         print(f"{path}: {type(error).__name__}: {error}", file=sys.__stdout__)
         return "uncaught"
     reader = reference(kind)
-    if found is None or reader is None:
+    if volume is None or found is None or reader is None:
         return "read, no reference"
+    left_out = [part for part in path.rglob("*") if any(note.startswith(f"{part.name} was left out: ") for note in volume.notes)]
+    for part in left_out:
+        part.unlink()
     (path.parent / REACHED).touch()
     try:
         with warnings.catch_warnings():
@@ -138,7 +155,9 @@ def outcome(kind: str, path: Path) -> str:
     except BaseException:
         return "reference refuses"
     same = found.size == wanted.size and np.allclose(found.ravel(), wanted.ravel(), rtol=1e-4, atol=1e-2, equal_nan=True)
-    return "equal" if same else "differs"
+    if not same:
+        return "differs"
+    return "told" if left_out else "equal"
 
 
 def judge(kind: str, path: Path) -> str:
