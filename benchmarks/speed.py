@@ -1,10 +1,11 @@
 """Time and memory of a whole segmentation, beside the network of the usual alternative.
 
-    python benchmarks/speed.py [CT ...] [--device auto]
+    python benchmarks/speed.py [CT ...] [--device auto] [--rounds N]
     python benchmarks/speed.py --shared [ROUNDS]
 
-Without arguments the bundled sample is segmented. The alternative is what lungmask runs (a U-Net with 31 million parameters on
-256 x 256 slices; here with random weights, as only its time counts), called slice by slice in plain eager mode.
+Without arguments the bundled sample is segmented, with each runtime in turn, N times (1): OpenVINO in int8 and in float32, and torch.
+CPU time a slice depends less on what else the machine does than slices/s do. The alternative is what lungmask runs (a U-Net with 31
+million parameters on 256 x 256 slices; here with random weights, as only its time counts), called slice by slice in plain eager mode.
 
 With --shared, the sample is segmented by ``napari-lungseg segment`` on all cores, then with one of them taken by another program (Linux
 only), each as the package sets OpenMP's threads to wait and as they wait by default. The best of ROUNDS (3) is shown.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import resource
@@ -23,37 +25,74 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
 ALTERNATIVE_SLICES = 4
+RUNTIMES = ("OpenVINO int8", "OpenVINO float32", "torch")
 
 
-def measure(path: str | None, device: str) -> None:
-    """Print one line; meant for a process of its own, so that its peak memory is its own."""
+def measure(path: str | None, device: str, runtime: str) -> None:
+    """Print one line; meant for a process of its own, so that its start and its peak memory are its own."""
+    started = time.perf_counter()
+    hide(runtime)
     from napari_lungseg.formats import read
     from napari_lungseg.model import load_model
     from napari_lungseg.sample import sample_ct
     from napari_lungseg.segmentation import segment
 
+    importing = time.perf_counter() - started
     started = time.perf_counter()
     volume = sample_ct() if path is None else read(path)
     reading = time.perf_counter() - started
     model = load_model("lung-ct")
-    started = time.perf_counter()
+    if runtime == "OpenVINO float32":
+        model.card = replace(model.card, int8=None)
+    started, busy = time.perf_counter(), time.process_time()
     moments: list[float] = []
     result = segment(volume, model, device=device, progress=lambda done, total: moments.append(time.perf_counter() - started))
-    seconds = time.perf_counter() - started
+    seconds, busy = time.perf_counter() - started, time.process_time() - busy
     slices = len(moments)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
-    voxels = " x ".join(str(n) for n in volume.shape)
-    print(
-        f"| {Path(path).name if path else 'sample'} | {voxels} | {result.device} | {reading:.1f} | {moments[0]:.2f} | {moments[-1]:.1f} | "
-        f"{seconds - moments[-1]:.1f} | {slices / moments[-1]:.1f} | {peak:.0f} | {np.count_nonzero(result.labels.array)} |",
-        flush=True,
+    cells = (
+        Path(path).name if path else "sample",
+        " x ".join(str(n) for n in volume.shape),
+        result.runtime,
+        f"{command(path, device, runtime):.1f}",
+        f"{importing:.1f}",
+        f"{reading:.1f}",
+        f"{moments[0]:.2f}",
+        f"{moments[-1]:.1f}",
+        f"{seconds - moments[-1]:.1f}",
+        f"{slices / moments[-1]:.1f}",
+        f"{1000 * busy / slices:.0f}",
+        f"{peak:.0f}",
+        f"{np.count_nonzero(result.labels.array)}",
     )
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def hide(runtime: str) -> None:
+    """Make torch do the work where it is to be measured."""
+    if runtime == "torch":
+        sys.modules["openvino"] = None
+
+
+def command(path: str | None, device: str, runtime: str) -> float:
+    """Seconds of the whole command ``napari-lungseg segment``; NaN where it cannot be told to use the runtime."""
+    if runtime == "OpenVINO float32":
+        return math.nan
+    source = path or str(resources.files("napari_lungseg") / "samples" / "ct.nii.gz")
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = ["napari-lungseg", "segment", source, "-o", str(Path(scratch, "lungs.nii.gz")), "--device", device]
+        hidden = "sys.modules['openvino'] = None; " if runtime == "torch" else ""
+        code = f"import sys; {hidden}sys.argv = {arguments!r}; from napari_lungseg.cli import main; main()"
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+        return time.perf_counter() - started
 
 
 def alternative(device: str) -> float:
@@ -119,18 +158,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ct", nargs="*")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--shared", nargs="?", type=int, const=3, metavar="ROUNDS")
     options = parser.parse_args()
     if options.shared:
         shared(options.shared)
         return
-    print("| image | voxels | device | read (s) | first slice (s) | network (s) | mask (s) | slices/s | peak memory (MiB) | lung voxels |")
-    print("|" + "---|" * 10, flush=True)
-    for path in options.ct or [None]:
-        process = multiprocessing.get_context("spawn").Process(target=measure, args=(path, options.device))
-        process.start()
-        process.join()
-    print(f"\narticle U-Net, 256 x 256, eager: {alternative(options.device):.2f} slices/s")
+    columns = ("image", "voxels", "runtime", "command (s)", "start (s)", "read (s)", "first slice (s)", "network (s)", "mask (s)")
+    columns += ("slices/s", "CPU ms a slice", "peak memory (MiB)", "lung voxels")
+    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns), flush=True)
+    for _ in range(options.rounds):
+        for path in options.ct or [None]:
+            for runtime in RUNTIMES:
+                process = multiprocessing.get_context("spawn").Process(target=measure, args=(path, options.device, runtime))
+                process.start()
+                process.join()
+    print(f"\narticle U-Net, 256 x 256, eager, torch: {alternative(options.device):.2f} slices/s")
+    print(f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":
