@@ -59,6 +59,13 @@ def test_a_damaged_file_beside_the_ct_is_left_out_by_name(tmp_path, write_series
     assert volume.notes == ("report.dcm was left out: it is damaged or not a DICOM file.",)
 
 
+def test_a_slice_whose_series_is_damaged_too_is_not_left_out(tmp_path, write_series, write_slice):
+    write_series(tmp_path, EVEN)
+    write_slice(tmp_path / "IM099.dcm", np.zeros((4, 6)), (-20, -10, 300), SeriesInstanceUID="1.2.\x18.4", PixelSpacing=None)
+    with pytest.raises(InputError, match=r"IM099\.dcm does not say where its slices lie"):
+        read(tmp_path)
+
+
 def test_many_that_are_left_out_are_counted(tmp_path, write_series, write_slice):
     write_series(tmp_path, EVEN)
     for number in range(6):

@@ -241,3 +241,20 @@ def test_an_element_that_promises_more_than_the_file_holds_takes_no_memory(tmp_p
     path.write_bytes(data[: start + 4] + b"UT\0\0\xf0\xff\xff\xff" + data[start + 8 :])
     with pytest.raises(InputError, match=r"a\.dcm"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "why"),
+    [
+        ({"PixelRepresentation": 257}, r"impossible PixelRepresentation \(257\)"),
+        ({"PixelRepresentation": None}, "PixelRepresentation.*as other slices do"),
+        ({"RescaleIntercept": None}, "RescaleIntercept.*as other slices do"),
+        ({"RescaleIntercept": None, "RescaleSlope": None}, "RescaleIntercept.*as other slices do"),
+    ],
+)
+def test_a_slice_that_does_not_say_what_its_numbers_are_is_refused_beside_others_that_do(tmp_path, write_slice, attributes, why):
+    for index in range(4):
+        about = {"intercept": 0.0, "PixelRepresentation": 1, **(attributes if index == 2 else {})}
+        write_slice(tmp_path / f"{index}.dcm", np.full((4, 6), -500), (0, 0, index), **about)
+    with pytest.raises(InputError, match=rf"2\.dcm .*{why}"):
+        read(tmp_path)

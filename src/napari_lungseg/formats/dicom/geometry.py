@@ -64,6 +64,7 @@ def stack_volume(frames: list[Frame], name: str, *, fill_gaps: bool = False) -> 
     layout = lay_out(frames, name, fill_gaps=fill_gaps)
     first = frames[0]
     _check_room(layout, first, name)
+    _check_numbers(frames)
     array = read_pixels(frames)
     told = _unit(frames, array)
     array = _upright(array, layout.shifts, AIR_HU if told.unit == "HU" else array.min())
@@ -89,6 +90,17 @@ def _unit(frames: list[Frame], array: Array) -> UnitGuess:
     if "arbitrary" in meant:
         return UnitGuess("arbitrary", "The file says by RescaleType that its numbers are not HU.")
     return UnitGuess("HU", "The file gives RescaleSlope and RescaleIntercept to HU.") if meant == {"HU"} else judge_unit(array)
+
+
+def _check_numbers(frames: list[Frame]) -> None:
+    """Refuse a slice that does not say what its numbers are, where others of its stack do: theirs may not be its own."""
+    signed = any(frame.stored.signed for frame in frames)
+    measured = any(frame.measured == "HU" for frame in frames)
+    for frame in frames:
+        lacks = "PixelRepresentation" if signed and frame.stored.signed is None else ""
+        lacks = "RescaleIntercept" if measured and frame.measured == "unsaid" else lacks
+        if lacks:
+            raise InputError(f"{frame.path} does not say what its numbers are ({lacks}), as other slices do; copy or export it again.")
 
 
 def _check_room(layout: StackLayout, first: Frame, name: str) -> None:

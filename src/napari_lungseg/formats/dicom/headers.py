@@ -203,6 +203,9 @@ def read_header(path: Path) -> Header | None:
         texts = [_text(data.get(keyword) or "") for keyword in _ABOUT]
         if not (has_pixels or texts[_ABOUT.index("Modality")]):
             raise ValueError("the header ends too early")
+        if not texts[0].isprintable():
+            # A damaged number of the series would set a slice off from its stack.
+            texts[0] = ""
         int(data.get("SeriesNumber") or 0)
         return Header(path, data, place if has_pixels else -1, *texts)
 
@@ -254,9 +257,12 @@ def _stored(header: Header) -> Stored:
     frames = int(data.get("NumberOfFrames") or 1)
     if allocated not in _ALLOCATED or not 0 < bits <= allocated or min(shape) < 1 or frames < 1:
         raise InputError(f"{path} has an impossible size: {frames} x {shape[0]} x {shape[1]} pixels of {bits} in {allocated} bits.")
+    sign = data.get("PixelRepresentation")
+    if sign not in (None, 0, 1):
+        raise InputError(f"{path} has an impossible PixelRepresentation ({sign}); copy or export it again.")
     high = data.get("HighBit")
     shift = int(high) + 1 - bits if high is not None and bits <= int(high) + 1 <= allocated else 0
-    return Stored(path, transfer_syntax(data), header.place, allocated, bits, data.get("PixelRepresentation") == 1, shift, frames, shape)
+    return Stored(path, transfer_syntax(data), header.place, allocated, bits, sign if sign is None else sign == 1, shift, frames, shape)
 
 
 def _frame(stored: Stored, index: int, data: pydicom.Dataset, groups: list[pydicom.Dataset]) -> Frame:

@@ -42,8 +42,8 @@ class Stored:
         Where the element with the pixels begins.
     allocated, bits : int
         Bits that each number takes, and those of them that count.
-    signed : bool
-        Whether numbers are in two's complement.
+    signed : bool or None
+        Whether numbers are in two's complement; None where the file does not say.
     shift : int
         How far the bits that count lie above the lowest, by HighBit.
     frames : int
@@ -57,7 +57,7 @@ class Stored:
     place: int
     allocated: int
     bits: int
-    signed: bool
+    signed: bool | None
     shift: int
     frames: int
     shape: tuple[int, int]
