@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_lungseg.batch_paths import BatchItem
+from napari_lungseg.batch_paths import LABELS_SUFFIX, BatchItem, stem_of
 from napari_lungseg.classes import spelled_out
 from napari_lungseg.cores import available_cores
 from napari_lungseg.errors import InputError, memory_sentence
@@ -30,6 +30,7 @@ from napari_lungseg.runtimes import find_device
 from napari_lungseg.volume import Unit
 
 if TYPE_CHECKING:
+    from napari_lungseg.cases import Entry
     from napari_lungseg.model import Model
 
 
@@ -53,6 +54,8 @@ class CohortSettings:
         Interpolate where DICOM slices are missing or unevenly spaced.
     unit : {"HU", "arbitrary"} or None
         What the numbers mean; None to tell it from the file and the numbers.
+    summary : bool
+        Measure and draw each case for :func:`write_summary`.
     """
 
     model: str = DEFAULT_MODEL
@@ -62,6 +65,7 @@ class CohortSettings:
     series: str | None = None
     fill_gaps: bool = False
     unit: Unit | None = None
+    summary: bool = False
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
@@ -80,11 +84,14 @@ class Outcome:
         For a report: output, model, device, runtime, seconds, voxels, volumes, notices. Empty after a failure.
     error : str
         Why it failed, in one sentence; else empty.
+    entry : Entry or None
+        The case for :func:`write_summary`, where that is wanted; None after a failure.
     """
 
     source: Path
     record: dict[str, Any]
     error: str = ""
+    entry: Entry | None = None
 
 
 def segment_files(
@@ -128,7 +135,7 @@ def _in_processes(tasks: Sequence[BatchItem], settings: CohortSettings) -> Itera
             future = pool.submit(segment_file, task, settings)
         working[future] = pool, task
 
-    working: dict[Future[dict[str, Any]], tuple[ProcessPoolExecutor, BatchItem]] = {}
+    working: dict[Future[Outcome], tuple[ProcessPoolExecutor, BatchItem]] = {}
     waiting = iter(tasks)
     try:
         for task in islice(waiting, settings.jobs):
@@ -148,16 +155,8 @@ def _in_processes(tasks: Sequence[BatchItem], settings: CohortSettings) -> Itera
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def segment_file(
-    task: BatchItem, settings: CohortSettings, progress: Callable[[BatchItem, int, int], None] | None = None
-) -> dict[str, Any]:
-    """Segment one scan and write its results.
-
-    Returns
-    -------
-    dict
-        The record for the report, as in :class:`Outcome`.
-    """
+def segment_file(task: BatchItem, settings: CohortSettings, progress: Callable[[BatchItem, int, int], None] | None = None) -> Outcome:
+    """Segment one scan and write its results (InputError where that is not possible)."""
     from napari_lungseg.segmentation import segment
 
     volume = read(task.source, series=settings.series, fill_gaps=settings.fill_gaps)
@@ -182,7 +181,7 @@ def segment_file(
         raise
     counts = np.bincount(np.asarray(result.labels.array).ravel(), minlength=max(result.names) + 1)
     voxels = {name: int(counts[label]) for label, name in result.names.items()}
-    return {
+    record = {
         "input": str(task.source),
         "output": str(labels),
         "probability": str(probability) if probability else None,
@@ -197,12 +196,27 @@ def segment_file(
         "volume_ml": {name: round(count * volume.voxel_ml, 3) for name, count in voxels.items()} if volume.spacing_known else None,
         "notices": [*volume.notes, *result.notices],
     }
+    entry = None
+    if settings.summary:
+        from napari_lungseg.cases import Entry, coronal_picture, measure_case
+
+        measures, picture = measure_case(result.labels, result.probability), coronal_picture(volume, result.labels)
+        entry = Entry(stem_of(task.labels).removesuffix(LABELS_SUFFIX), str(task.source), str(labels), measures, picture)
+    return Outcome(task.source, record, entry=entry)
 
 
 def write_report(path: Path, version: str, outcomes: Sequence[Outcome]) -> None:
     """Write what became of each scan as JSON (InputError where that is not possible)."""
     runs = [outcome.record or {"input": str(outcome.source), "error": outcome.error} for outcome in outcomes]
     write_whole(path, json.dumps({"version": version, "runs": runs}, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_summary(folder: Path, outcomes: Sequence[Outcome]) -> tuple[Path, Path]:
+    """Write a table and a contact sheet of all cases into a folder (InputError where that is not possible)."""
+    from napari_lungseg.cases import Entry, write_cases
+
+    failed = [Entry(stem_of(one.source), str(one.source), error=one.error) for one in outcomes if one.error]
+    return write_cases(folder, [*failed, *(one.entry for one in outcomes if one.entry is not None)])
 
 
 def _remove(written: Path) -> None:
@@ -214,9 +228,9 @@ def _remove(written: Path) -> None:
             written.unlink(missing_ok=True)
 
 
-def _outcome(task: BatchItem, work: Callable[[], dict[str, Any]], *, alone: bool) -> Outcome:
+def _outcome(task: BatchItem, work: Callable[[], Outcome], *, alone: bool) -> Outcome:
     try:
-        return Outcome(task.source, work())
+        return work()
     except InputError as error:
         message = str(error)
     except MemoryError as error:

@@ -30,17 +30,18 @@ def segment(
     series: Annotated[str | None, typer.Option(help="Which series (number or description) or point of time, if several.")] = None,
     fill_gaps: Annotated[bool, typer.Option("--fill-gaps", help="Interpolate where DICOM slices are missing or uneven.")] = False,
     unit: Annotated[Literal["HU", "arbitrary"] | None, typer.Option(help="What the numbers mean, where it is told wrongly.")] = None,
+    summary: Annotated[bool, typer.Option("--summary", help="Write a table and a page of all cases beside the masks.")] = False,
 ) -> int:
     """Segment the lungs: label 1 is the right lung, 2 the left. Other models have the labels of their cards."""
     from tqdm import tqdm
 
     from napari_lungseg.batch_paths import BatchItem, plan_batch
-    from napari_lungseg.cohort import CohortSettings, Outcome, segment_files, write_report
+    from napari_lungseg.cohort import CohortSettings, Outcome, segment_files, write_report, write_summary
     from napari_lungseg.files import new_path
     from napari_lungseg.mask import MaskSettings
 
     mask = MaskSettings.without_postprocessing(threshold) if no_postprocess else MaskSettings(threshold=threshold)
-    settings = CohortSettings(model, device, mask, jobs, series, fill_gaps, unit)
+    settings = CohortSettings(model, device, mask, jobs, series, fill_gaps, unit, summary)
     if report is not None:
         new_path(report)
     tasks, unusable = plan_batch(inputs, output, save_probability=save_probability)
@@ -71,6 +72,9 @@ def segment(
         return UNUSABLE
     if report is not None:
         write_report(report, __version__, outcomes)
+    if summary:
+        table, page = write_summary(tasks[0].labels.parent, outcomes)
+        say(f"{table} and {page}: the cases that need a look first.")
     if failed and several:
         say(f"{len(failed)} of {len(outcomes)} scans failed.", err=True)
     return SOME_FAILED if failed else 0

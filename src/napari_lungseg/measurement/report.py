@@ -11,7 +11,7 @@ import numpy as np
 from napari_lungseg import __version__
 from napari_lungseg.files import given_path, write_whole
 from napari_lungseg.grid import on_same_grid, upright, with_geometry
-from napari_lungseg.measurement.report_pictures import WINDOW_HU, chart_svg, slice_png
+from napari_lungseg.measurement.report_pictures import chart_svg, slice_png, window_of
 from napari_lungseg.measurement.summary import HINTS, summary
 from napari_lungseg.measurement.values import Measurements, Region
 from napari_lungseg.mesh import COLOURS, OTHER_COLOUR
@@ -20,8 +20,6 @@ from napari_lungseg.volume import Array, Volume
 #: What the three pictures show, by the axis that they are cut across, and which of their axes must be turned over: the head
 #: is up, the front is up in an axial slice, and the patient's right is on the left of the page.
 _VIEWS = {"axial": (0, ()), "coronal": (1, (0,)), "sagittal": (2, (0,))}
-#: Part of the voxels that may be darker, and brighter, than a picture of other numbers than HU shows.
-_CUT = 0.005
 _STYLE = """
 body { font: 14px/1.4 sans-serif; max-width: 1100px; margin: 24px auto; padding: 0 16px; color: #222; }
 h1 { font-size: 22px; margin: 0 0 2px; } .note { color: #666; margin: 2px 0 12px; }
@@ -92,7 +90,7 @@ def _pictures(measured: Measurements, labels: Volume, image: Volume | None) -> s
         turned, of_image = on_same_grid(labels, image, ("labels", "image"), "give the image that the mask was made on.")
         shown = np.asarray(of_image.array)
     mask = np.asarray(turned.array)
-    window = (0.0, 1.0) if shown is None else _window(shown, image)
+    window = (0.0, 1.0) if shown is None or image is None else window_of(shown, image.unit)
     figures = []
     for name, (axis, over) in _VIEWS.items():
         if mask.shape[axis] > 1 and 1 in mask.shape:
@@ -104,14 +102,6 @@ def _pictures(measured: Measurements, labels: Volume, image: Volume | None) -> s
         code = base64.b64encode(png).decode()
         figures.append(f'<figure><img alt="{name}" src="data:image/png;base64,{code}"><figcaption>{name}</figcaption></figure>')
     return "".join(figures)
-
-
-def _window(shown: Array, image: Volume | None) -> tuple[float, float]:
-    if image is not None and image.unit == "HU":
-        return WINDOW_HU
-    thin = tuple(slice(None, None, max(1, size // 64)) for size in shown.shape)
-    low, high = np.nanquantile(shown[thin], [_CUT, 1.0 - _CUT])
-    return float(low), float(max(high, low + 1e-6))
 
 
 def _charts(measured: Measurements) -> str:

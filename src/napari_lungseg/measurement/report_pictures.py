@@ -11,13 +11,15 @@ import numpy.typing as npt
 from PIL import Image, ImageColor
 
 from napari_lungseg.mesh import COLOURS, OTHER_COLOUR
-from napari_lungseg.volume import Array
+from napari_lungseg.volume import Array, Unit
 
 #: The lung window, level -600 and width 1500 HU.
 WINDOW_HU = (-1350.0, 150.0)
 #: Longer edge of a picture, in pixels, and how much of the mask's colour covers the image.
 _LONGEST = 420
 _OPACITY = 0.4
+#: Part of the voxels that may be darker, and brighter, than a picture of other numbers than HU shows.
+_CUT = 0.005
 _CHART = (520, 260)
 _MARGIN = (52, 16, 12, 40)  # left, right, top, bottom
 
@@ -36,17 +38,62 @@ def slice_png(image: Array | None, labels: Array, pixel: tuple[float, float], wi
     window : (float, float)
         What is black and what white.
     """
-    grey = np.zeros(labels.shape) if image is None else np.clip((image - window[0]) / (window[1] - window[0]), 0.0, 1.0)
-    colours = np.repeat(np.nan_to_num(grey)[..., None], 3, axis=-1) * 255.0
+    colours = np.repeat(_grey(image, labels.shape, window)[..., None], 3, axis=-1)
     for label in np.unique(labels[labels > 0]):
         colour = np.array(ImageColor.getrgb(COLOURS.get(int(label), OTHER_COLOUR)), dtype=float)
         where = labels == label
         colours[where] = (1.0 - _OPACITY) * colours[where] + _OPACITY * colour
-    height, width = labels.shape[0] * pixel[0], labels.shape[1] * pixel[1]
+    return _png(Image.fromarray(colours.astype(np.uint8)).resize(_size(labels.shape, pixel), Image.Resampling.BILINEAR))
+
+
+def outline_png(image: Array, labels: Array, pixel: tuple[float, float], window: tuple[float, float]) -> bytes:
+    """A slice in grey with a line of two pixels along the inner side of each label's border, in the label's colour.
+
+    Parameters
+    ----------
+    image, labels, pixel, window
+        As for :func:`slice_png`.
+    """
+    size = _size(labels.shape, pixel)
+    grey = Image.fromarray(_grey(image, labels.shape, window).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    colours = np.array(grey.convert("RGB"))
+    for label in np.unique(labels[labels > 0]):
+        # Smooth between thick slices, as the image is.
+        whole = Image.fromarray((labels == label).astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
+        mask = np.pad(np.asarray(whole) >= 128, 1)
+        inner = mask
+        for _ in range(2):
+            inner = inner & np.roll(inner, 1, 0) & np.roll(inner, -1, 0) & np.roll(inner, 1, 1) & np.roll(inner, -1, 1)
+        colours[(mask & ~inner)[1:-1, 1:-1]] = ImageColor.getrgb(COLOURS.get(int(label), OTHER_COLOUR))
+    return _png(Image.fromarray(colours))
+
+
+def window_of(shown: Array, unit: Unit) -> tuple[float, float]:
+    """What is black and what white: the lung window for HU, else nearly all numbers."""
+    if unit == "HU":
+        return WINDOW_HU
+    thin = tuple(slice(None, None, max(1, size // 64)) for size in shown.shape)
+    low, high = np.nanquantile(shown[thin], [_CUT, 1.0 - _CUT])
+    return float(low), float(max(high, low + 1e-6))
+
+
+def _grey(image: Array | None, shape: tuple[int, ...], window: tuple[float, float]) -> npt.NDArray[np.float64]:
+    """Brightness from 0 to 255; black without an image, and where it has no number."""
+    if image is None:
+        return np.zeros(shape)
+    return np.nan_to_num(np.clip((image - window[0]) / (window[1] - window[0]), 0.0, 1.0)) * 255.0
+
+
+def _size(shape: tuple[int, ...], pixel: tuple[float, float]) -> tuple[int, int]:
+    """Width and height of a picture with square pixels."""
+    height, width = shape[0] * pixel[0], shape[1] * pixel[1]
     scale = _LONGEST / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _png(picture: Image.Image) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(colours.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR).save(stream, "PNG")
+    picture.save(stream, "PNG")
     return stream.getvalue()
 
 
