@@ -185,7 +185,7 @@ def _expected_error(turned: Volume, probability: Volume | None) -> tuple[float |
     array, axis = np.asarray(turned.array), turned.axial_axis
     pixel_mm2 = float(np.prod([step for other, step in enumerate(turned.spacing) if other != axis]))
     pixels = float(measure_slices(array, turned.spacing, percent, axis=axis).expected_error_mm2().sum()) / pixel_mm2
-    voxels = np.count_nonzero(array)
+    voxels = int(np.count_nonzero(array))
     return pixels * turned.voxel_ml if turned.spacing_known else None, 100.0 * pixels / voxels if voxels else None
 
 
