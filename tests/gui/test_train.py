@@ -139,7 +139,7 @@ def test_on_a_real_scan_the_model_comes_nearer_to_the_corrections(open_desk):
     for name, value in quick.items():
         widget.controls.settings.controls[name].value = value
     widget._count()
-    counted(desk, widget, "8 slices judged")
+    counted(desk, widget, "8 slices annotated")
     assert finish(desk, widget, widget.controls.run) == ""
     # Whether it is recommended is told by two slices here; a person may take it all the same.
     assert finish(desk, widget, widget.controls.verdict.accept) == ""
@@ -176,9 +176,9 @@ def segmented(desk) -> np.ndarray:
 
 def test_it_tells_at_once_how_much_there_is_to_learn_from(desk):
     widget = opened(desk)
-    counted(desk, widget, "nobody has judged")
+    counted(desk, widget, "nobody has annotated")
     correct(desk, [2, 3, 4, 5])
-    counted(desk, widget, "1 case, 4 slices judged")
+    counted(desk, widget, "1 case, 4 slices annotated")
     counted(desk, widget, "of training here at most")
     assert widget.overview.classes == {"lung": 4}
     review = desk.dock.open("Review")
@@ -186,7 +186,7 @@ def test_it_tells_at_once_how_much_there_is_to_learn_from(desk):
         review.go(index)
         review.accept_slice()
     desk.dock.open("Train")
-    counted(desk, widget, "2 slices judged")
+    counted(desk, widget, "2 slices annotated")
 
 
 def test_curves_and_pictures_follow_the_run(train_module, desk):
@@ -316,7 +316,7 @@ def test_strokes_while_it_trains_are_kept_and_do_not_reach_it(train_module, desk
 def test_nothing_to_learn_from_says_what_to_do(desk, messages):
     widget = opened(desk)
     problem = finish(desk, widget, widget.controls.run)
-    assert "nobody has judged" in problem
+    assert "nobody has annotated" in problem
     assert "Review or correct some slices first" in problem
     assert problem in messages
     assert widget.controls.run.text() == "Train"
@@ -369,7 +369,7 @@ def test_the_workspace_gives_what_was_reviewed(desk):
     widget = opened(desk)
     desk.wait(lambda: "Saved" in desk.dock.workspace.status.text())
     widget.choose.kind.value = "workspace"
-    counted(desk, widget, "1 case, 3 slices judged")
+    counted(desk, widget, "1 case, 3 slices annotated")
 
 
 def test_a_folder_gives_its_cases(desk, tmp_path):
@@ -379,7 +379,7 @@ def test_a_folder_gives_its_cases(desk, tmp_path):
             write(volume, tmp_path / "set" / kind / f"{name}.nii.gz")
     widget = opened(desk)
     widget.choose.take_folder(tmp_path / "set")
-    counted(desk, widget, "2 cases, 18 slices judged")
+    counted(desk, widget, "2 cases, 18 slices annotated")
     assert widget.choose.folder.text() == "set"
 
 

@@ -116,7 +116,7 @@ def test_without_slices_to_watch_it_is_a_candidate_that_says_so(chests, blank, t
     overview, finished, _ = go(CasesSource([one]), tmp_path / "one", blank, quick(epochs=1))
     assert overview.validation == 0
     assert not finished.verdict.accepted
-    assert "only 1 judged slice" in finished.verdict.why
+    assert "only 1 annotated slice" in finished.verdict.why
 
 
 def test_retraining_keeps_the_split(chests, blank, tmp_path) -> None:
@@ -167,7 +167,11 @@ def test_what_cannot_be_learnt_from_is_told_and_nothing_is_left_behind(chests, b
     elif what == "nothing labelled":
         known = np.zeros_like(known)
     other = Volume(known[:1], image.affine) if what == "sizes differ" else image.with_array(known)
-    told = {"nothing judged": "nobody has judged", "nothing labelled": "no judged slice holds a label", "sizes differ": "different grids"}
+    told = {
+        "nothing judged": "nobody has annotated",
+        "nothing labelled": "no annotated slice holds a label",
+        "sizes differ": "different grids",
+    }
     with pytest.raises(InputError, match=told[what]):
         list(prepare(CasesSource([TrainingCase("b", "b", image, other)]), tmp_path / "new", base=str(blank), settings=quick()))
     assert not (tmp_path / "new").exists()

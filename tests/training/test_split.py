@@ -38,7 +38,7 @@ def test_of_one_case_a_block_of_neighbours_is_put_aside_with_a_gap() -> None:
     assert watched == list(range(watched[0], watched[-1] + 1, 4)), "neighbours, not scattered"
     nearest = min(abs(one.height_mm - other.height_mm) for one in found["train"] for other in found["validation"])
     assert nearest > GAP_MM
-    assert "5 to watch" in split.why
+    assert "5 for validation" in split.why
 
 
 def test_a_case_that_would_take_most_slices_away_is_split_within() -> None:
@@ -55,7 +55,7 @@ def test_where_no_split_is_possible_it_says_why_and_learns_from_all(indices: lis
     split = make_split(places, 0.2, 0)
     assert sides(split, places)["train"] == places
     assert split.why.startswith("No slices can be put aside, as ")
-    assert split.why.endswith((" Judge more slices.", " Judge some slices farther away."))
+    assert split.why.endswith((" Annotate more slices.", " Annotate some slices farther away."))
 
 
 def test_slices_far_apart_are_watched_all_over_the_case() -> None:

@@ -116,7 +116,7 @@ class _Bar:
 
         match update:
             case updates.Overview():
-                self._say(f"{update.slices} judged slices of {update.cases} cases. {update.split}")
+                self._say(f"{update.slices} annotated slices of {update.cases} cases. {update.split}")
                 for problem in update.problems:
                     self._say(f"Left out: {problem}")
                 for note in update.notes:

@@ -95,7 +95,7 @@ def find_example(control: Control, training_input: TrainingInput, base: Path | N
                 item = max(judged, key=lambda one: int(((one.label > 0) & (one.label != IGNORE)).sum()))
                 classes = choose_classes({label: source.names.get(label, "") for label in item.classes}, card, keep_old=True)
                 return replace(item, label=classes.index(item.label)), 1 if classes.sides else None
-    raise InputError("There is no judged slice with a label yet: correct or review one first.")
+    raise InputError("There is no annotated slice with a label yet: correct or review one first.")
 
 
 def show_views(

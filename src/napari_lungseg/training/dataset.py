@@ -220,7 +220,7 @@ def _whole_numbers(labels: Array, ignore: int | None, path: Path, *, named: bool
             beside = f" beside {others}" if others else ""
             raise InputError(
                 f"{path} holds {WHITE}, a mask's usual white{beside}, and nothing says what it means; use labels from 1 to {IGNORE - 1}, "
-                f'or name {WHITE} "ignore" in dataset.json where nobody has judged those voxels.'
+                f'or name {WHITE} "ignore" in dataset.json where nobody has annotated those voxels.'
             )
         return (whole > 0).astype(np.uint8)
     found = whole.astype(np.uint8)

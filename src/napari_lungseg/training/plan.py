@@ -94,7 +94,7 @@ def choose_classes(found: Mapping[int, str], base: Card | None, *, keep_old: boo
         When no label occurs, or one means another thing in the base.
     """
     if not found:
-        raise InputError("There is nothing to learn: no judged slice holds a label. Paint what is to be found on some of them.")
+        raise InputError("There is nothing to learn: no annotated slice holds a label. Paint what is to be found on some of them.")
     names: list[str] = []
     labels: list[int] = []
     from_base: list[int | None] = []
@@ -124,7 +124,7 @@ def choose_classes(found: Mapping[int, str], base: Card | None, *, keep_old: boo
             whose = names[labels.index(label)] if label in labels else "the left lung"
             raise InputError(
                 f"Label {label} is {found[label] or 'something else'} here but {whose} in the model to start from; give it another number, "
-                "or train something else (do not keep what the base knows)."
+                "or train something else (do not keep what the starting model knows)."
             )
         names.append(found[label] or f"label {label}")
         labels.append(label)

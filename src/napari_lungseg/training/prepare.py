@@ -21,7 +21,7 @@ from napari_lungseg.training.sources import LeftOut, TrainingSource
 from napari_lungseg.training.split import Part, SliceRef, Split, hidden_key, make_split, without_names
 from napari_lungseg.training.updates import Overview, Progress
 
-#: Slices of one case that nobody has judged, from which is learnt what the base knows; more bring nothing new.
+#: Slices of one case that nobody has judged, from which is learnt what the starting model knows; more bring nothing new.
 MOST_UNJUDGED = 12
 #: Of cases with the same note so many are named.
 MOST_NAMED = 3
@@ -114,7 +114,7 @@ def prepare(
     if settings.pixel_mm is not None and card is not None and settings.keep_old and settings.pixel_mm != card.preprocessing.spacing_mm:
         raise InputError(
             f"A model that keeps what {card.name} knows keeps its pixel size of {card.preprocessing.spacing_mm:g} mm too; "
-            "leave the pixel size, or train something else (do not keep what the base knows)."
+            "leave the pixel size, or train something else (do not keep what the starting model knows)."
         )
     made = [path for path in (folder / SAMPLES, folder / FOLDER, folder, *folder.parents) if not path.exists()]
     try:
@@ -198,7 +198,7 @@ def _read(
             found.problems.append(f"{case.name}: {error}")
             continue
         if len(found.refs) == before:
-            found.problems.append(f"{case.name}: nobody has judged any slice of it.")
+            found.problems.append(f"{case.name}: nobody has annotated any slice of it.")
             continue
         found.cases.add(key)
         found.patients[key] = patient
@@ -215,7 +215,7 @@ def _decide(source: TrainingSource, found: _Found, card: Card | None, settings: 
     aside = {hidden_key(key) for key in source.watched}
     people: dict[str, Part] = {ref.patient: "validation" if ref.case in aside else "train" for ref in found.refs}
     watched = sum(side == "validation" for side in people.values())
-    split = Split(people, why=f"The data set's own split: {len(people) - watched} to learn from, {watched} to watch.")
+    split = Split(people, why=f"The data set's own split: {len(people) - watched} to learn from, {watched} for validation.")
     return classes, split
 
 

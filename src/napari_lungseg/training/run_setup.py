@@ -76,7 +76,7 @@ def read_setup(folder: Path) -> RunSetup:
     plan = read_plan(folder)
     slices = read_samples(folder / SAMPLES)
     if not slices["train"]:
-        raise InputError("No slice is left to learn from once some are put aside to watch; judge more slices, or put fewer aside.")
+        raise InputError("No slice is left to learn from once some are put aside for validation; annotate more slices, or put fewer aside.")
     base = load_model(plan.base) if plan.base is not None else None
     model = _model(plan, base)
     old = base_cases(base.card) if base is not None and plan.settings.keep_old else None
@@ -142,7 +142,7 @@ def _trust(setup: RunSetup, cases: Iterable[str]) -> Generator[Progress, None, d
     for case in sorted(cases):
         judged = spread([item for item in setup.slices["train"] if item.case == case and item.classes], TRIED)
         scoring = judge.score(setup.base.network, judged, only=len(judge.names))
-        scores = yield from driven(scoring, lambda: Progress("Trying the base"))
+        scores = yield from driven(scoring, lambda: Progress("Trying the starting model"))
         dice = scores.mean_dice if judged else 0.0
         trust[case] = max(0.0, (dice - BELIEVED) / (1.0 - BELIEVED)) if dice == dice else 0.0
     return trust

@@ -73,12 +73,20 @@ class TrainSettings:
     validation_share: float = _share(
         0.2, "Share put aside", "Part of the patients, or of one's slices, that is only watched.", at_most=0.5, step=0.05
     )
-    pixel_mm: float | None = setting(None, "Pixel (mm)", "Pixel size of the new model, in mm.", above=0, step=0.05, none="the base's")
-    keep_old: bool = setting(True, "Keep what it knows", "Accept only what is no worse on the base's own cases.", opposite="something-else")
-    replay: float = _share(0.0, "Replay", "Share of views of the base's own cases, against forgetting.", step=0.05, fine_tuning=0.25)
+    pixel_mm: float | None = setting(None, "Pixel (mm)", "Pixel size of the new model, in mm.", above=0, step=0.05, none="the model's")
+    keep_old: bool = setting(
+        True, "Keep what it knows", "Accept only what is no worse on the starting model's own cases.", opposite="something-else"
+    )
+    replay: float = _share(
+        0.0, "Replay", "Share of views of the starting model's own cases, against forgetting.", step=0.05, fine_tuning=0.25
+    )
     #: As far as the base was right on judged slices of the same case (Li and Hoiem 2016, arXiv 1606.09282).
     distillation: float = _share(
-        0.0, "Distillation", "Share of views of unjudged slices, in which the base teaches.", step=0.005, fine_tuning=0.125
+        0.0,
+        "Distillation",
+        "Share of views of slices that nobody has annotated, in which the starting model teaches.",
+        step=0.005,
+        fine_tuning=0.125,
     )
     seed: int = setting(0, "Seed", "The same seed gives the same run on the CPU.", at_least=0, folded=True)
     augmentation: AugmentSettings = field(default_factory=AugmentSettings)

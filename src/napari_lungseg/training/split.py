@@ -150,7 +150,9 @@ def make_split(refs: Sequence[SliceRef], share: float, seed: int, earlier: Split
         watched += sorted(put_aside)
         if watched:
             learnt = len(patients) - len(watched)
-            return replace(split, patients=sides, why=f"{_count(learnt, 'case')} to learn from, {_count(len(watched), 'other')} to watch.")
+            return replace(
+                split, patients=sides, why=f"{_count(learnt, 'case')} to learn from, {_count(len(watched), 'other')} for validation."
+            )
     sides |= dict.fromkeys(fresh, "train")
     split = replace(split, patients=sides)
     if any(split.part(ref) == "validation" for ref in refs):
@@ -164,21 +166,27 @@ def _split_case(refs: Sequence[SliceRef], share: float, split: Split) -> Split:
     case = cases[0]
     own = sorted(ref.index for ref in refs if ref.case == case)
     if len(own) < FEWEST:
-        return _without(split, f"there {'is' if len(own) == 1 else 'are'} only {_count(len(own), 'judged slice')}", "Judge more slices.")
+        return _without(
+            split, f"there {'is' if len(own) == 1 else 'are'} only {_count(len(own), 'annotated slice')}", "Annotate more slices."
+        )
     gap = _gap([ref for ref in refs if ref.case == case])
     size = max(1, min(round(share * len(refs)), len(own) // 2))
     ways = [blocks for number in range(size, 0, -1) if (blocks := _spread(own, size, number, gap, split.learnt.get(case, ())))]
     if not ways:
-        return _without(split, "the base has learnt from these slices or their neighbours already", "Judge slices of another case.")
+        return _without(
+            split, "the starting model has learnt from these slices or their neighbours already", "Annotate slices of another case."
+        )
 
     def kept(blocks: tuple[Block, ...]) -> int:
         return sum(not _touches(index, blocks, gap) for index in own)
 
     best = next((blocks for blocks in ways if len(own) - size - kept(blocks) <= LOST * len(own)), max(ways, key=kept))
     if kept(best) < max(2, len(own) // 3):
-        return _without(split, "the judged slices lie too near together", "Judge some slices farther away.")
+        return _without(split, "the annotated slices lie too near together", "Annotate some slices farther away.")
     left_out = len(own) - kept(best) - size
-    why = f"{_count(kept(best), 'slice')} to learn from, {size} to watch" + (f", {left_out} between them left out." if left_out else ".")
+    why = f"{_count(kept(best), 'slice')} to learn from, {size} for validation" + (
+        f", {left_out} between them left out." if left_out else "."
+    )
     known = split.blocks.get(case, ())
     return replace(split, blocks=split.blocks | {case: (*known, *best)}, gaps=split.gaps | {case: gap}, why=why)
 

@@ -121,9 +121,9 @@ class TrainControls(QWidget):
     def show_overview(self, told: Overview, seconds: float | None) -> None:
         """Show what there is to learn from, and how long it will take."""
         seen = ", ".join(f"{escape(name, quote=False)} on {count}" for name, count in told.classes.items())
-        text = f"<b>{_count(told.cases, 'case')}, {_count(told.slices, 'slice')} judged</b> ({seen})"
+        text = f"<b>{_count(told.cases, 'case')}, {_count(told.slices, 'slice')} annotated</b> ({seen})"
         if told.unjudged:
-            text += f", {told.unjudged} not judged"
+            text += f", {told.unjudged} not annotated"
         text += f".<br>{escape(told.split, quote=False)}"
         if seconds is not None:
             text += f"<br>{_long(seconds)} of training here at most."

@@ -53,7 +53,7 @@ class ChooseForm(Panel):
         self.image = ComboBox(label="Image", choices=self._images, tooltip="The image that the labels belong to.")
         self.folder = QPushButton("Choose a folder …")
         self.folder.setToolTip("An nnU-Net data set, or images and masks of the same names in two folders.")
-        self.scribbles = CheckBox(text="Unpainted is not judged", tooltip="Learn only from voxels that have a label, as from scribbles.")
+        self.scribbles = CheckBox(text="Unpainted is unknown", tooltip="Learn only from voxels that have a label, as from scribbles.")
         self.background = SpinBox(
             label="Background label", value=3, min=1, max=254, tooltip="The label with which you have painted what is no structure."
         )
