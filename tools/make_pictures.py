@@ -19,7 +19,6 @@ import numpy as np
 
 from napari_lungseg.sample import sample_lungs
 from napari_lungseg.widgets.demo import SIZE, virtual_display
-from napari_lungseg.widgets.napari_compat import canvas_of
 
 #: Slices of the sample that a person is taken to have corrected, for the training.
 EVERY = 3
@@ -129,6 +128,8 @@ def _region(studio: Studio, lungs) -> None:
     """The stomach, which lung-ct takes for lung, and what one stroke finds of it."""
     from qtpy.QtCore import QPoint, Qt
     from qtpy.QtTest import QTest
+
+    from napari_lungseg.widgets.napari_compat import canvas_of
 
     viewer = studio.viewer
     correct = studio.module("Correct")
