@@ -222,9 +222,9 @@ def _read_series(folder: Path) -> np.ndarray[Any, Any]:
 
 def _read_by_itk(folder: Path) -> np.ndarray[Any, Any]:
     sitk.ProcessObject.GlobalWarningDisplayOff()
-    planes = [sitk.ReadImage(str(path)) for path in sorted(folder.iterdir())]
-    planes.sort(key=lambda plane: plane.GetOrigin()[2])
-    return np.concatenate([sitk.GetArrayFromImage(plane) for plane in planes])
+    # By pydicom's position: ITK takes one with a decimal comma for the origin.
+    places = {path: float(pydicom.dcmread(path).ImagePositionPatient[2]) for path in folder.iterdir()}
+    return np.concatenate([sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in sorted(places, key=places.__getitem__)])
 
 
 def _read_multi_frame(path: Path) -> np.ndarray[Any, Any]:

@@ -100,7 +100,8 @@ def test_one_bit_anywhere_in_the_log_costs_no_more_than_its_own_save_and_is_told
             (folder / INDEX).unlink()
         saved, told = count_saved(folder)
         assert saved >= whole - 1, bit
-        assert told or saved == whole, bit
+        # One that was written but not told when its process was killed may go without a word: the index does not know it.
+        assert told or saved >= min(whole, killed[1]), bit
         shutil.rmtree(folder)
 
 
@@ -113,8 +114,8 @@ def test_a_log_that_is_cut_off_is_told_and_all_before_is_there(killed, tmp_path)
         os.truncate(folder / LOG, length)
         saved, told = count_saved(folder)
         assert saved <= before
-        assert "was put aside" in told or saved == whole, length
-        assert "perhaps what was saved last" in told or saved == whole, length
+        assert "was put aside" in told or saved >= min(whole, killed[1]), length
+        assert "perhaps what was saved last" in told or saved >= min(whole, killed[1]), length
         before = saved
 
 
