@@ -168,13 +168,31 @@ def test_a_slice_without_a_sound_state_is_empty_and_saved_anew_when_it_comes(fol
         assert workspace.told == ""
 
 
+def counts(workspace: Workspace) -> tuple[int, ...]:
+    (summary,) = workspace.cases()
+    return summary.saved, summary.corrected, summary.reviewed, summary.flagged
+
+
 def test_what_stands_in_for_a_damaged_slice_counts_as_reviewed_for_nobody(folder, tmp_path):
     spoiled(folder, packed(state(0, 1).labels))
     with Workspace(folder) as workspace:
         assert workspace.states(case_in(workspace))[0].state == "corrected"
+        assert counts(workspace) == (SLICES, 5, 0, 1)
         assert workspace.accepted(case_in(workspace)) == {}
         with pytest.raises(WorkspaceError.__bases__[0], match="no slice was reviewed"):
             export_nnunet(workspace, tmp_path / "out")
+
+
+def test_so_does_what_is_older_than_a_save_that_is_gone(folder):
+    with Workspace(folder) as workspace:
+        workspace.set_state(case_in(workspace), 3, "reviewed")
+        assert counts(workspace)[2] == 2
+    with sqlite3.connect(folder / journal.JOURNAL) as db:
+        db.execute("DELETE FROM revisions WHERE id = (SELECT max(id) FROM revisions WHERE slice = 3)")
+    db.close()
+    with Workspace(folder) as workspace:
+        assert workspace.states(case_in(workspace))[3].state == "corrected"
+        assert counts(workspace)[2] == 1
 
 
 @pytest.mark.parametrize(
@@ -268,6 +286,17 @@ def test_a_row_without_a_checksum_is_taken_only_if_it_can_be_true(old, wrong):
     with Workspace(old) as workspace:
         assert "state of slice 0 of ct" in workspace.told
         assert workspace.states(case_in(workspace))[0].state == "corrected"
+
+
+def test_a_mask_without_a_checksum_that_is_damaged_was_reviewed_by_nobody(old):
+    with Workspace(old) as workspace:
+        assert counts(workspace)[2] == 1
+    with sqlite3.connect(old / journal.JOURNAL) as db:
+        db.execute("UPDATE revisions SET by_person = by_person + 1 WHERE slice = 0")
+    db.close()
+    with Workspace(old) as workspace:
+        assert workspace.states(case_in(workspace))[0].state == "corrected"
+        assert counts(workspace)[2] == 0
 
 
 def test_a_journal_of_the_first_version_is_mended(old):

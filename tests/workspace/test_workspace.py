@@ -11,7 +11,7 @@ import pytest
 from napari_lungseg.corrections import PERSON
 from napari_lungseg.errors import InputError
 from napari_lungseg.volume import Volume
-from napari_lungseg.workspace import SliceState, Source, Workspace, WorkspaceError, default_folder, rows
+from napari_lungseg.workspace import SliceState, Source, Workspace, WorkspaceError, default_folder, progress
 
 from .conftest import add, painted
 
@@ -284,7 +284,7 @@ def test_the_list_of_cases_takes_as_many_queries_for_many_as_for_one(tmp_path, v
         counted: list[str] = []
         with workspace._journal.reading() as db:
             db.set_trace_callback(counted.append)
-            rows.summaries(db)
+            progress.summaries(db)
         return len(counted)
 
     with Workspace(tmp_path) as workspace:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from napari_lungseg.corrections import PERSON
 from napari_lungseg.volume import Array
 from napari_lungseg.workspace import rows, stored
 from napari_lungseg.workspace.content import unpack
-from napari_lungseg.workspace.records import Case, Damage, SliceState
+from napari_lungseg.workspace.records import Case, Damage
 from napari_lungseg.workspace.stored import EventRow, PercentRow, RevisionRow, SessionRow
 
 #: Cases of damage that one sentence names; the rest is counted.
@@ -77,39 +77,45 @@ def _newest(
 
 def missing(db: sqlite3.Connection, case: Case) -> list[Damage]:
     """Slices whose last save left nothing in the journal: what was saved is gone with a damaged part of the file."""
-    last: dict[tuple[str, int], int] = {}
-    whole = True
-    saved = stored.fetch_all(db, EventRow, "case_id = ? AND kind = 'saved'", (case.id,))
-    for event in reversed([row for row in saved.values() if row is not None and row.case_id == case.id]):
-        # Older versions did not say what was saved of a slice.
-        whole &= "masks" in event.details
-        for what in ("masks", "probabilities") if whole else ():
-            for index in event.details[what]:
-                last.setdefault((what, index), event.id)
     lost = []
-    for (what, index), number in sorted(last.items()):
-        table, name = ("revisions", "mask") if what == "masks" else ("percents", "probability")
-        query = f"SELECT max(id) FROM {table} WHERE case_id = ? AND slice = ?"
-        newest = db.execute(f"SELECT event_id FROM {table} WHERE id = ({query})", (case.id, index)).fetchone()
-        if newest is None or newest[0] < number:
+    for key, what in (("masks", "mask"), ("probabilities", "probability")):
+        for (_, index), (number, newest) in sorted(_gone(db, key, "case_id = ?", (case.id,)).items()):
             left = "what is left is older" if newest else "no other is left"
-            text = f"{name} of slice {index} of {case.name} (saved {rows.moment(db, number):%d %b %Y %H:%M}; {left})"
-            lost.append(Damage("mask" if what == "masks" else "probability", index, text))
+            text = f"{what} of slice {index} of {case.name} (saved {rows.moment(db, number):%d %b %Y %H:%M}; {left})"
+            lost.append(Damage("mask" if key == "masks" else "probability", index, text))
     return lost
 
 
-def states(db: sqlite3.Connection, case: Case) -> dict[int, SliceState]:
-    """States of slices; nobody has reviewed what stands in for one whose last state is damaged or missing."""
-    found = rows.states(db, case.id)
-    reviewed = [index for index, known in found.items() if known.state == "reviewed"]
-    if reviewed:
-        query = "SELECT slice, max(id) FROM revisions WHERE case_id = ? GROUP BY slice"
-        last = {index: stored.fetch(db, RevisionRow, number) for index, number in db.execute(query, (case.id,)).fetchall()}
-        lost = {one.index for one in missing(db, case) if one.what == "mask"}
-        for index in reviewed:
-            if index in lost or (index in last and not planes_of(last[index], case)):
-                found[index] = replace(found[index], state="corrected")
-    return found
+def _gone(db: sqlite3.Connection, key: str, where: str, values: Sequence[Any]) -> dict[tuple[int, int], tuple[int, int]]:
+    """Cases and slices whose last save left nothing: its entry of the record, and that of the newest save of which something is left."""
+    last: dict[tuple[int, int], int] = {}
+    older: set[int] = set()
+    saved = stored.fetch_all(db, EventRow, f"{where} AND kind = 'saved'", values)
+    for event in reversed(list(saved.values())):
+        if event is None or event.case_id is None:
+            continue
+        # Older versions did not say what was saved of a slice.
+        if "masks" not in event.details:
+            older.add(event.case_id)
+        for index in () if event.case_id in older else event.details[key]:
+            last.setdefault((event.case_id, index), event.id)
+    table = "revisions" if key == "masks" else "percents"
+    query = f"SELECT case_id, slice, event_id, max(id) FROM {table} WHERE {where} GROUP BY case_id, slice"
+    newest = {(case, index): event for case, index, event, _ in db.execute(query, values).fetchall()}
+    return {place: (number, newest.get(place, 0)) for place, number in last.items() if newest.get(place, 0) < number}
+
+
+def lost_masks(db: sqlite3.Connection, cases: Mapping[int, Case], where: str, values: Sequence[Any]) -> set[tuple[int, int]]:
+    """Cases and slices of some cases whose last mask is damaged or missing, by as many queries for many as for one."""
+    newest = f"SELECT max(id) FROM revisions WHERE {where} GROUP BY case_id, slice"
+    query = f"SELECT case_id, slice, max(id) FROM revisions WHERE {where} GROUP BY case_id, slice"
+    places = {number: (case, index) for case, index, number in db.execute(query, values).fetchall() if case in cases}
+    lost = set(places.values())
+    for number, row, is_checked in stored.scan(db, RevisionRow, f"id IN ({newest})", values):
+        # What has its checksum is as it was written; to unpack it too would take twenty times as long.
+        if row is not None and (row.case_id, row.slice) == places.get(number) and (is_checked or planes_of(row, cases[row.case_id])):
+            lost.discard((row.case_id, row.slice))
+    return lost | set(_gone(db, "masks", where, values))
 
 
 def of_entries(db: sqlite3.Connection, case: Case) -> list[Damage]:

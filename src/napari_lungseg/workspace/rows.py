@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from napari_lungseg.volume import Array
 from napari_lungseg.workspace import stored
 from napari_lungseg.workspace.content import pack, plain_labels
 from napari_lungseg.workspace.failures import WorkspaceError
-from napari_lungseg.workspace.records import Case, CaseSummary, SliceState, Source, State
+from napari_lungseg.workspace.records import Case, Source
 from napari_lungseg.workspace.stored import CaseRow, Entry, EventRow, PercentRow, RevisionRow, SessionRow
 
 #: Who worked, where the journal does not tell any more.
@@ -47,23 +47,6 @@ def cases(db: sqlite3.Connection) -> list[Case]:
             last[event.case_id] = event
     rows = [row or case_row(db, number) for number, row in known.items()]
     return [_placed(row, last[row.id].details if row.id in last else row.place) for row in rows if row is not None]
-
-
-def summaries(db: sqlite3.Connection) -> list[CaseSummary]:
-    """All cases with how far the work on them has come, by as many queries for a thousand as for one."""
-    saved = dict(db.execute("SELECT case_id, count(DISTINCT slice) FROM revisions GROUP BY case_id").fetchall())
-    last = dict(db.execute("SELECT case_id, max(id) FROM events GROUP BY case_id").fetchall())
-    entries: dict[int, EventRow | None] = stored.fetch_all(db, EventRow, "id IN (SELECT max(id) FROM events GROUP BY case_id)")
-    states_ = _states(db, "1", ())
-    found = []
-    for case in cases(db):
-        given = [one.state for one in states_.get(case.id, {}).values()]
-        corrected, reviewed, flagged = (given.count(state) for state in ("corrected", "reviewed", "flagged"))
-        number = last.get(case.id, 0)
-        entry = entries.get(number)
-        at = moment(db, number) if entry is None else entry.at
-        found.append(CaseSummary(case, saved.get(case.id, 0), corrected, reviewed, flagged, at))
-    return found
 
 
 def find(db: sqlite3.Connection, content: str) -> CaseRow | None:
@@ -160,39 +143,6 @@ def last_source(db: sqlite3.Connection, number: int) -> Source | None:
     """What made a case's mask last."""
     event = next(events(db, number, "made"), None)
     return None if event is None else Source(**event.details)
-
-
-def states(db: sqlite3.Connection, number: int) -> dict[int, SliceState]:
-    """States of all slices of a case that were saved or given one."""
-    return _states(db, "case_id = ?", (number,)).get(number, {})
-
-
-def _states(db: sqlite3.Connection, where: str, values: Sequence[Any]) -> dict[int, dict[int, SliceState]]:
-    """States of slices, by case and slice."""
-    query = f"SELECT case_id, slice, by_person, event_id, max(id) FROM revisions WHERE {where} GROUP BY case_id, slice"
-    last: dict[tuple[int, int], tuple[int, State]] = {
-        (case, index): (event, "corrected" if person else "unseen") for case, index, person, event, _ in db.execute(query, values)
-    }
-    found = {place: SliceState(state) for place, (_, state) in last.items()}
-    # Where an entry is damaged the index still tells which slice it was about.
-    query = f"SELECT case_id, slice, id FROM events WHERE {where} AND kind = 'state' AND slice NOT NULL ORDER BY id"
-    given: list[tuple[int, int, int]] = db.execute(query, values).fetchall()
-    rows: dict[int, EventRow | None] = stored.fetch_all(db, EventRow, f"{where} AND kind = 'state'", values)
-    for case, index, event in given:
-        place = case, index
-        before, row = found.get(place, SliceState("unseen")), rows.get(event)
-        if row is None or (row.case_id, row.slice) != (case, index):
-            # It may have taken back what a person stood for.
-            found[place] = SliceState("corrected" if before.state == "reviewed" else before.state, before.note, before.seconds)
-            continue
-        changed_at, derived = last.get(place, (0, row.details["state"]))
-        # What a person said of a slice stands; whether it is corrected shows in what was saved later.
-        state = derived if changed_at > event and row.details["state"] in ("unseen", "corrected") else row.details["state"]
-        found[place] = SliceState(state, row.details["note"], before.seconds + row.details["seconds"])
-    sorted_: dict[int, dict[int, SliceState]] = {}
-    for (case, index), known in sorted(found.items()):
-        sorted_.setdefault(case, {})[index] = known
-    return sorted_
 
 
 # ---- slices

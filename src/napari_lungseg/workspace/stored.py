@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -153,14 +153,21 @@ def fetch(db: sqlite3.Connection, kind: type[Row], number: int) -> Row | None:
 
 def fetch_all(db: sqlite3.Connection, kind: type[Row], where: str = "1", values: Sequence[Any] = ()) -> dict[int, Row | None]:
     """Rows by their number, the first one first; None where one is damaged. One query, unless a page of the file is damaged."""
+    return {number: row for number, row, _ in scan(db, kind, where, values)}
+
+
+def scan(db: sqlite3.Connection, kind: type[Row], where: str = "1", values: Sequence[Any] = ()) -> Iterator[tuple[int, Row | None, bool]]:
+    """As :func:`fetch_all`, one row after the other, each with whether its checksum was there to agree."""
+    last = -1
     try:
-        found = db.execute(f"SELECT * FROM {TABLES[kind]} WHERE {where} ORDER BY id", values).fetchall()
+        for found in db.execute(f"SELECT * FROM {TABLES[kind]} WHERE {where} ORDER BY id", values):
+            last = found[0]
+            yield last, sound(kind, found), found[-1] is not None and len(found) > len(kind._fields)
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         if not failures.is_damage(error):
             raise
         numbers = db.execute(f"SELECT id FROM {TABLES[kind]} WHERE {where} ORDER BY id", values).fetchall()
-        return {number: fetch(db, kind, number) for (number,) in numbers}
-    return {row[0]: sound(kind, row) for row in found}
+        yield from ((number, fetch(db, kind, number), False) for (number,) in numbers if number > last)
 
 
 def sound(kind: type[Row], found: Sequence[Any]) -> Row | None:

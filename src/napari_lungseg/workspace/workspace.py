@@ -19,7 +19,7 @@ import numpy.typing as npt
 from napari_lungseg.errors import InputError
 from napari_lungseg.home import user_data
 from napari_lungseg.volume import Affine, Array, Unit
-from napari_lungseg.workspace import connection, damage, failures, rows, stored
+from napari_lungseg.workspace import connection, damage, failures, progress, rows, stored
 from napari_lungseg.workspace.acceptance import Accepted, accepted_in
 from napari_lungseg.workspace.content import pack
 from napari_lungseg.workspace.failures import DamagedError, WorkspaceError
@@ -210,7 +210,7 @@ class Workspace:
     def cases(self) -> list[CaseSummary]:
         """All cases with how far the work on them has come, in the order in which they were added."""
         with self._journal.reading() as db:
-            return rows.summaries(db)
+            return progress.summaries(db)
 
     def unfinished(self) -> list[Case]:
         """Cases that were changed in the session before this one, if that did not end as it should; else none.
@@ -377,13 +377,13 @@ class Workspace:
         Where the last mask of a reviewed slice is damaged, so that an older one stands in for it, the slice is "corrected".
         """
         with self._journal.reading() as db:
-            return damage.states(db, rows.known(db, case))
+            return progress.states(db, rows.known(db, case))
 
     def accepted(self, case: Case) -> dict[int, Accepted]:
         """What of the reviewed slices was accepted as the model had left it, as far as their revisions tell."""
         with self._journal.reading() as db:
             case = rows.known(db, case)
-            reviewed = [index for index, known in damage.states(db, case).items() if known.state == "reviewed"]
+            reviewed = [index for index, known in progress.states(db, case).items() if known.state == "reviewed"]
             found = {index: accepted_in(db, case.id, case, index) for index in reviewed}
         return {index: known for index, known in found.items() if known is not None}
 
