@@ -58,6 +58,10 @@ def load_runtime() -> None:
     """Load what :func:`run` will need on this computer, which takes a while."""
     if may_have_gpu() or not has_openvino():
         import napari_lungseg.device  # noqa: F401
+    else:
+        from napari_lungseg.openvino_runtime import adds_int8_exactly
+
+        adds_int8_exactly()
 
 
 def has_openvino() -> bool:

@@ -41,6 +41,7 @@ def main(pipe: int, parent: int) -> NoReturn:
         from napari_lungseg.runtimes import list_devices, load_runtime
 
         load_runtime()
+        find_job("predict")
         wire.send(Hello(PROTOCOL, tuple(list_devices())))
         said_bye = _serve(wire)
     if not said_bye:

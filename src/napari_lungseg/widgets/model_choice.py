@@ -17,6 +17,7 @@ from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.engine.process import shared_engine
 from napari_lungseg.library import list_models
 from napari_lungseg.widgets.forms import replace_choices
+from napari_lungseg.widgets.napari_compat import import_pandas
 from napari_lungseg.widgets.tasks import Task
 
 #: Value of the entry that asks for a model's folder.
@@ -114,7 +115,10 @@ class ModelChoice(QObject):
 def _choices() -> Generator[list[str], None, tuple[str, ...]]:
     """Names of the models, at once; then the devices, once the engine has started."""
     yield [entry.name for entry in list_models()]
-    return shared_engine().devices()
+    engine = shared_engine()
+    engine.start()
+    import_pandas()  # meanwhile, so that nobody who presses a button waits for it
+    return engine.devices()
 
 
 def _release(choice: ModelChoice, *_: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,11 @@ from napari_lungseg.steps import Box
 def unwrapped(thing: Any) -> Any:
     """A viewer or layer itself, which can be a key: plugins get a proxy of it, and each its own."""
     return getattr(thing, "__wrapped__", thing)
+
+
+def import_pandas() -> None:
+    """Import what napari takes for the names of labels, which would halt the window for up to a second; to be called in a thread."""
+    import_module("pandas")
 
 
 def canvas_of(window: QMainWindow) -> QtViewer:

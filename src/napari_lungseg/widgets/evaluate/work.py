@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from napari_lungseg.metrics import Scores
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.appearance import names_on
 from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.widgets.napari_compat import import_pandas
 from napari_lungseg.widgets.tasks import Request
 from napari_lungseg.widgets.view import TimeIndex, voxel_shape
 from napari_lungseg.workspace import read_mask
@@ -52,8 +52,7 @@ def compare(
     prediction: tuple[Labels, TimeIndex], reference: tuple[Labels, TimeIndex], tolerance_mm: float
 ) -> Generator[LayerPair, None, Request]:
     """Ask the engine to compare the volumes of two layers, each at a time point."""
-    # napari takes it for the names of labels, and would halt the window to import it.
-    import_module("pandas")
+    import_pandas()
     found, known = _volume(*prediction), _volume(*reference)
     yield LayerPair(*prediction, *reference, known.axial_axis, in_mm=found.spacing_known or known.spacing_known)
     return Request("compare", (found, known, tolerance_mm))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 
 from napari.layers import Layer
@@ -12,6 +11,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.appearance import names_on
 from napari_lungseg.widgets.layers import labels_now, read_volume, volume_from_layer
+from napari_lungseg.widgets.napari_compat import import_pandas
 from napari_lungseg.widgets.tasks import Request
 
 
@@ -47,8 +47,7 @@ class Chosen:
 
 def measuring(chosen: Chosen) -> Request:
     """Ask the engine to measure a mask."""
-    # The layer's features need it, and would halt the window for a second to import it.
-    import_module("pandas")
+    import_pandas()
     return Request("measure", (chosen.labels(), chosen.values()))
 
 

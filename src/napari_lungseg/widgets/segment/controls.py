@@ -116,8 +116,9 @@ class Controls(QWidget):
         self.run.text = "Cancel" if running else "Segment"
         self.progress.setVisible(running)
         if running:
-            # No numbers yet: the bar only moves.
-            self.progress.setRange(0, 0)
+            # Not the bar that moves by itself: it would draw the whole window, with its canvas, forty times a second.
+            self.progress.setRange(0, 1)
+            self.progress.setValue(0)
             self.progress.setFormat("")
 
     def _lay_out(self) -> None:

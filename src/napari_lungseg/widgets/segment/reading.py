@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.library import CARD_FILE, find_model
 from napari_lungseg.volume import Unit, Volume
 from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.widgets.napari_compat import import_pandas
 from napari_lungseg.widgets.tasks import Request
 
 
@@ -78,8 +78,7 @@ def look(layer: Layer, time_index: tuple[int, ...]) -> Look:
 
 def request_prediction(job: SegmentJob) -> Generator[Stage | Volume, None, Request]:
     """Read the layer, as far as the model needs it at once, and ask the engine to predict from the displayed slice outward."""
-    # napari takes it for the names of labels, and would halt the window for a second to import it.
-    import_module("pandas")
+    import_pandas()
     yield Stage("Reading the image …")
     folder = find_model(job.model)
     card = read_card(folder / CARD_FILE)

@@ -30,7 +30,7 @@ _runs: WeakSet[SegmentRun] = WeakSet()
 #: Shortest time, in milliseconds, between two refreshes of the canvas.
 REFRESH_MS = 100
 #: Shortest time, in seconds, between two reports of progress.
-PROGRESS_S = 0.25
+PROGRESS_S = 0.5
 
 
 class SegmentRun(QObject):
