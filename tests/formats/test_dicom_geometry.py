@@ -10,7 +10,8 @@ import SimpleITK as sitk
 from geometry import affine_of, tilt
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats import UnevenSlicesError, read
+from napari_lungseg.formats import UnevenSlicesError, read, write
+from napari_lungseg.grid import same_grid
 
 
 @pytest.mark.parametrize(
@@ -134,6 +135,44 @@ def test_a_tilted_gantry_is_sheared_back(tmp_path, write_slice, degrees):
     inside[:, [0, -1]] = False
     assert np.abs(volume.array - true)[inside].max() <= 2
     assert volume.shape[1] > 40
+    (told,) = volume.notes
+    assert f"a gantry tilted by {abs(degrees):.1f} degrees" in told
+    assert "shifted within their planes" in told
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".seg.nrrd", ".mha"])
+def test_a_mask_of_a_tilted_gantry_lies_in_the_file_where_it_lies_in_the_patient(tmp_path, write_slice, ending):
+    (tmp_path / "ct").mkdir()
+    tilted(tmp_path / "ct", write_slice, 20)
+    volume = read(tmp_path / "ct")
+    mask = volume.with_array((volume.array > np.median(volume.array)).astype(np.uint8))
+    written = read(write(mask, tmp_path / f"mask{ending}"))
+    assert same_grid(volume, written)
+    np.testing.assert_array_equal(written.array, mask.array)
+
+
+def test_the_tilt_of_a_multi_frame_file_is_told_too(tmp_path, write_enhanced):
+    frames = [{"hu": np.zeros((6, 5)), "position": (0, 2.0 * index, 4.0 * index)} for index in range(4)]
+    (told,) = read(write_enhanced(tmp_path / "ct.dcm", frames)).notes
+    assert f"tilted by {np.degrees(np.arctan(0.5)):.1f} degrees" in told
+
+
+@pytest.mark.parametrize(("tilt_tag", "is_told"), [(17.5, True), (-17.5, True), (0.0, False), (-0.1, False)])
+def test_a_tilt_that_the_files_name_and_their_places_do_not_show_is_told(tmp_path, write_series, tilt_tag, is_told):
+    hu = write_series(tmp_path, [0.0, 2.0, 4.0], GantryDetectorTilt=tilt_tag)
+    volume = read(tmp_path)
+    np.testing.assert_array_equal(volume.array, hu)
+    assert any("tilted by 17.5 degrees, but their slices lie straight" in note for note in volume.notes) == is_told
+    assert bool(volume.notes) == is_told
+
+
+def test_slices_resampled_along_a_tilted_axis_lie_as_they_say(tmp_path, write_slice):
+    normal = tilt()[2]
+    orientation = [float(f"{value:.10f}") for value in tilt()[:2].ravel()]
+    for index in range(3):
+        position = [float(f"{value:.8f}") for value in 3.0 * index * normal]
+        write_slice(tmp_path / f"{index}.dcm", np.zeros((4, 6)), position, ImageOrientationPatient=orientation, GantryDetectorTilt=20)
+    assert read(tmp_path).notes == ()
 
 
 def test_slices_that_jump_sideways_are_refused_by_name(tmp_path, write_slice):

@@ -33,6 +33,8 @@ _SHIFT_TOLERANCE = 0.25
 _NAMED = 3
 #: No stack is longer than this, in mm, and none leans over more than this part of its height (a gantry tilts by 30 degrees).
 _LONGEST_MM, _STEEPEST = 5000.0, 2.0
+#: A gantry that is tilted by less, in degrees, is not worth a word.
+_LEAST_TILT = 0.5
 #: A volume may have so many times the slices, and so many times the rows or columns, that were scanned.
 _MOST_FILLED = 10
 
@@ -78,6 +80,8 @@ def stack_volume(frames: list[Frame], name: str, *, fill_gaps: bool = False) -> 
     affine[:3, 3] = first.position + affine[:3, 1:3] @ (low - layout.shifts[0])
     doubts = Counter(frame.doubt for frame in frames if frame.doubt)
     notes = [f"{doubt} in {count} of {len(frames)} slices." for doubt, count in doubts.items()]
+    if lean := _lean(frames, layout):
+        notes.append(lean)
     if len(frames) == 1 and not first.step:
         notes.append("The file does not say how far from others its only slice lies; 1 mm was taken, so volumes are not known.")
     if told.is_doubtful:
@@ -188,6 +192,24 @@ def _upright(array: Array, shifts: npt.NDArray[np.float64], beyond: float) -> Ar
         moved = ndimage.shift(padded, move, order=1, mode="grid-constant", cval=beyond)
         plane[...] = moved.round() if array.dtype.kind == "i" else moved
     return result
+
+
+def _lean(frames: list[Frame], layout: StackLayout) -> str:
+    """What is to be told of a tilted gantry; empty where there was none."""
+    if layout.shifts.any():
+        across = np.ptp(layout.shifts, axis=0) * frames[0].spacing
+        degrees = np.degrees(np.arctan2(np.hypot(*across), np.ptp(layout.heights)))
+        return (
+            f"The slices lie as a gantry tilted by {degrees:.1f} degrees leaves them; they were shifted within their planes until the "
+            "stack stands at right angles (numbers between pixels are interpolated, and air was put beyond the edges)."
+        )
+    tilts = [frame.tilt for frame in frames if abs(frame.tilt) >= _LEAST_TILT]
+    if not tilts or len(frames) == 1 or abs(frames[0].normal).max() < np.cos(np.radians(_LEAST_TILT)):
+        return ""
+    return (
+        f"The files say that the gantry was tilted by {abs(tilts[0]):.1f} degrees, but their slices lie straight above each other; "
+        "they were read as they lie. If nobody has set the tilt right before, shapes are wrong: export the original series."
+    )
 
 
 def _interpolated(array: Array, heights: npt.NDArray[np.float64], grid: npt.NDArray[np.float64]) -> Array:

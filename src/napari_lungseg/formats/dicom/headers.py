@@ -26,6 +26,7 @@ _GROUPS = {
     "AcquisitionNumber": ("FrameContentSequence", "FrameAcquisitionNumber"),
     "AcquisitionTime": ("FrameContentSequence", "FrameAcquisitionDateTime"),
     "ConvolutionKernel": ("CTReconstructionSequence", "ConvolutionKernel"),
+    "GantryDetectorTilt": ("CTAcquisitionDetailsSequence", "GantryDetectorTilt"),
     "ImageOrientationPatient": ("PlaneOrientationSequence", "ImageOrientationPatient"),
     "ImagePositionPatient": ("PlanePositionSequence", "ImagePositionPatient"),
     "ImageType": ("CTImageFrameTypeSequence", "FrameType"),
@@ -117,6 +118,8 @@ class Frame:
         What was decided for it that the file leaves open; else empty.
     is_inverted : bool
         Whether high numbers are dark in a radiograph.
+    tilt : float
+        Of the gantry as the file has it, in degrees; 0 where it does not say.
     """
 
     stored: Stored
@@ -134,6 +137,7 @@ class Frame:
     measured: Literal["HU", "arbitrary", "unsaid"] = "unsaid"
     doubt: str = ""
     is_inverted: bool = False
+    tilt: float = 0.0
 
     @property
     def path(self) -> Path:
@@ -285,7 +289,7 @@ def _frame(stored: Stored, index: int, data: pydicom.Dataset, groups: list[pydic
     rows = rows / lengths[0]
     columns = columns - (columns @ rows) * rows
     found = {keyword: value(keyword) for keyword in PARTS}
-    step = value("SpacingBetweenSlices", _decimals)
+    step, tilt = value("SpacingBetweenSlices", _decimals), value("GantryDetectorTilt", _decimals)
     slope, intercept = (None if one is None else one[0] for one in (value(keyword, _decimals) for keyword in _RESCALE))
     if not np.isfinite([slope or 0.0, intercept or 0.0]).all():
         raise InputError(f"{path} has an impossible RescaleSlope or RescaleIntercept ({slope}, {intercept}); export it again.")
@@ -305,6 +309,7 @@ def _frame(stored: Stored, index: int, data: pydicom.Dataset, groups: list[pydic
         {keyword: _text(one) for keyword, one in found.items() if one is not None and _text(one)},
         _measured(intercept, str(value("RescaleType") or "")),
         doubt,
+        tilt=tilt[0] if tilt and np.isfinite(tilt[0]) else 0.0,
     )
 
 
