@@ -180,10 +180,11 @@ class SegmentWidget(Panel):
             self.idle.emit(why)
             return
         text = why or f"{run.done} {'slice' if run.done == 1 else 'slices'} in {time.perf_counter() - self._began:.0f} s."
-        if run.new_layers:
-            run.result.offer_painting(self.viewer)
         self._listen()
         self._make_mask(run.result, run.document, run.step, partial(self._mask_made, run.document, text=text, why=why))
+        if run.new_layers:
+            # While the mask is made: napari takes a while to draw its brush for the first time.
+            run.result.offer_painting(self.viewer)
 
     # ---- the mask
 
