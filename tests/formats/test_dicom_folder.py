@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
+from pydicom.tag import Tag
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import SeriesChoiceError, read, scans_in
@@ -219,3 +221,60 @@ def test_two_radiographs_are_asked_about_and_none_beside_a_ct(tmp_path, write_sl
         path.rename(tmp_path / path.name)
     (tmp_path / "ct").rmdir()
     np.testing.assert_array_equal(read(tmp_path).array, hu)
+
+
+def written_as(path, *, implicit):
+    """Write the elements behind the meta information another way, and leave the name of the transfer syntax as it is."""
+    data = path.read_bytes()
+    start = 144 + struct.unpack("<I", data[140:144])[0]
+    stream = DicomBytesIO()
+    stream.is_little_endian, stream.is_implicit_VR = True, implicit
+    write_dataset(stream, pydicom.dcmread(path))
+    path.write_bytes(data[:start] + stream.getvalue())
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_elements_that_are_written_otherwise_than_the_file_names_are_read(tmp_path, write_series, implicit):
+    hu = write_series(tmp_path, EVEN)
+    for path in tmp_path.iterdir():
+        if implicit:
+            written_as(path, implicit=True)
+        else:  # a name of the same length in its place
+            path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2\0\0\0"))
+    np.testing.assert_array_equal(read(tmp_path).array, hu)
+
+
+def raw(path, tag, kind, value):
+    """Put bytes into an element that no writer would."""
+    data = pydicom.dcmread(path)
+    data._dict[Tag(tag)] = RawDataElement(Tag(tag), kind, len(value), value, 0, False, True)
+    data.save_as(path)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "lacking"),
+    [
+        (NOWHERE, "ImagePositionPatient and ImageOrientationPatient"),
+        ({"PixelSpacing": None}, "PixelSpacing"),
+        ({"PixelSpacing": ""}, "PixelSpacing"),
+    ],
+)
+def test_what_a_slice_lacks_is_named(tmp_path, write_series, attributes, lacking):
+    write_series(tmp_path, EVEN, **attributes)
+    with pytest.raises(InputError, match=f"lie: it lacks {lacking}; export"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(("tag", "keyword"), [(0x00200011, "SeriesNumber"), (0x00200013, "InstanceNumber")])
+def test_a_number_that_is_none_is_named(tmp_path, write_slice, tag, keyword):
+    path = write_slice(tmp_path / "a.dcm", np.zeros((4, 6)), (0, 0, 0))
+    raw(path, tag, "IS", b"A1")
+    with pytest.raises(InputError, match=f"impossible {keyword}, which should be a whole number"):
+        read(path)
+
+
+@pytest.mark.parametrize(("tag", "kind", "value"), [(0x00080060, "CS", b"ct"), (0x00281054, "LO", b"Hounsfield Units")])
+def test_words_are_known_however_they_are_spelt(tmp_path, write_slice, tag, kind, value):
+    path = write_slice(tmp_path / "a.dcm", np.zeros((4, 6)), (0, 0, 0))
+    raw(path, tag, kind, value)
+    assert read(path).unit == "HU"

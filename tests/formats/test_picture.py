@@ -91,6 +91,12 @@ def test_numbered_pictures_are_sorted_by_their_number(tmp_path):
     np.testing.assert_array_equal(read(tmp_path).array[:, 0, 0], [8, 9, 10, 11])
 
 
+def test_the_number_that_differs_need_not_be_the_last_one(tmp_path):
+    for number in (9, 10, 11):
+        Image.fromarray(np.full((4, 5), number, np.uint8)).save(tmp_path / f"scan2_{number}_512x512.png")
+    assert read(tmp_path).array[:, 0, 0].tolist() == [9, 10, 11]
+
+
 def test_a_missing_number_is_named(tmp_path):
     for number in (1, 2, 4, 5):
         Image.fromarray(GREY).save(tmp_path / f"{number:03d}.png")

@@ -60,6 +60,19 @@ def test_what_is_missing_or_unknown_in_a_header_is_named(tmp_path, old, new, why
         read(nrrd(tmp_path / "a.nrrd", "", NRRD.replace(old, new)))
 
 
+def test_a_field_that_there_is_not_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"a\.nrrd has a field that NRRD does not have \('modality'\)"):
+        read(nrrd(tmp_path / "a.nrrd", "modality: CT\n"))
+
+
+@pytest.mark.parametrize(("line", "why"), [("", "BinaryData is missing"), ("BinaryData = False\n", "BinaryData is not True")])
+def test_a_metaimage_that_does_not_call_its_numbers_binary_is_told(tmp_path, line, why):
+    head = f"NDims = 3\nDimSize = 6 8 5\n{line}ElementSpacing = 1 1 1\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    (tmp_path / "a.mha").write_bytes(head.encode() + HU.tobytes())
+    with pytest.raises(InputError, match=f"240 numbers as text, as {why}, but does not"):
+        read(tmp_path / "a.mha")
+
+
 def test_gzip_in_many_short_parts_is_one_file(tmp_path):
     nibabel.save(nibabel.Nifti1Image(HU.T, np.eye(4)), tmp_path / "a.nii")
     data = (tmp_path / "a.nii").read_bytes()

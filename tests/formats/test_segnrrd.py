@@ -138,3 +138,24 @@ def test_a_damaged_file_is_refused(tmp_path):
     (tmp_path / "a.seg.nrrd").write_bytes(b"NRRD0004\nnonsense")
     with pytest.raises(InputError, match="damaged"):
         read(tmp_path / "a.seg.nrrd")
+
+
+@pytest.mark.parametrize("name", ["lungs.nrrd", "lungs.NRRD"])
+def test_a_segmentation_under_another_name_keeps_its_names(tmp_path, name):
+    write(Volume(LABELS, AFFINE), tmp_path / "a.seg.nrrd").rename(tmp_path / name)
+    labels, names = read_segments(tmp_path / name)
+    np.testing.assert_array_equal(labels.array, LABELS)
+    assert names == read(tmp_path / name).names == {1: "right lung", 2: "left lung"}
+    plain = write(Volume(LABELS, AFFINE), tmp_path / "plain.nrrd")
+    assert read_segments(plain) is None
+
+
+def test_layers_under_another_name_are_no_points_of_time(tmp_path):
+    layers = np.stack([LABELS == 1, LABELS == 2], axis=-1).astype(np.uint8)
+    fields = "type: uchar\ndimension: 4\nsizes: 2 5 4 3\nencoding: raw\nkinds: list domain domain domain\n"
+    fields += "space: left-posterior-superior\nspace directions: none (0.75,0,0) (0,0.5,0) (0,0,2.5)\nspace origin: (0,0,0)\n"
+    keys = "".join(f"Segment{n}_ID:=s{n}\nSegment{n}_Name:=part {n}\nSegment{n}_LabelValue:=1\nSegment{n}_Layer:={n}\n" for n in (0, 1))
+    (tmp_path / "lungs.nrrd").write_bytes(f"NRRD0004\n{fields}{keys}\n".encode() + layers.tobytes())
+    volume = read(tmp_path / "lungs.nrrd")
+    np.testing.assert_array_equal(volume.array, LABELS)
+    assert volume.names == {1: "part 0", 2: "part 1"}

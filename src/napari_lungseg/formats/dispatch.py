@@ -11,6 +11,7 @@ from napari_lungseg.classes import spelled_out
 from napari_lungseg.errors import InputError, reading
 from napari_lungseg.files import given_path, new_path, whole_file, whole_folder
 from napari_lungseg.formats import dicom, meta, nifti, nrrd, picture, segnrrd, tiff
+from napari_lungseg.formats.mistaken import told_of, what_else
 from napari_lungseg.volume import Volume
 
 #: Files with one image, and with one or several.
@@ -27,14 +28,16 @@ _SERIES_READERS: dict[str, Callable[[Path, str | None], Volume]] = {
     ".hdr.gz": nifti.read_nifti,
     ".img": nifti.read_nifti,
     ".img.gz": nifti.read_nifti,
-    ".nrrd": nrrd.read_nrrd,
-    ".nhdr": nrrd.read_nrrd,
+    ".nrrd": lambda path, series: _read_nrrd(path, series),
+    ".nhdr": lambda path, series: _read_nrrd(path, series),
     ".mha": meta.read_meta,
     ".mhd": meta.read_meta,
     ".tif": tiff.read_tiff,
     ".tiff": tiff.read_tiff,
 }
 _DICOM = (".dcm", ".ima")
+#: Files that may be packed with gzip as a whole.
+_GZIPPED = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 #: Files that may be slices of a volume when several are given.
 _SLICES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _WRITERS: dict[str, Callable[[Volume, Path], None]] = {
@@ -108,12 +111,16 @@ def read(path: str | Path, *, series: str | None = None, fill_gaps: bool = False
         if not path.exists():
             raise InputError(f"{path} does not exist; check the name.")
         if path.is_dir():
-            if not dicom.is_dicom_path(path) and is_numbered(path):
-                return picture.read_numbered(picture.numbered(path), read)
+            if not dicom.is_dicom_path(path):
+                if is_numbered(path):
+                    return picture.read_numbered(picture.numbered(path), read)
+                _check_folder(path)
             return dicom.read_dicom(path, series, fill_gaps=fill_gaps)
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty (0 bytes); copy or export it again.")
         ending = _ending(path, READABLE)
+        if what := what_else(path, may_be_packed=ending in _GZIPPED):
+            raise InputError(f"{path} {what}")
         if ending in _SERIES_READERS:
             return _SERIES_READERS[ending](path, series)
         if ending in _READERS:
@@ -125,6 +132,14 @@ def read(path: str | Path, *, series: str | None = None, fill_gaps: bool = False
                 return _named(*dicomseg.read_dicom_seg(path))
             return dicom.read_dicom(path, series, fill_gaps=fill_gaps)
         raise InputError(f"{path} is of no known format; give a folder of DICOM files or a file that ends in {_list(READABLE)}.")
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder in which there are images, but none that are slices of one volume."""
+    images = [path.name for path in sorted(folder.iterdir()) if not path.name.startswith(".") and _ending(path, READABLE) is not None]
+    if images:
+        more = f" and {len(images) - 1} more; give one of these files" if len(images) > 1 else "; give that file"
+        raise InputError(f"{folder} holds no DICOM files and no pictures whose names differ in one number only, but {images[0]}{more}.")
 
 
 def is_stack(paths: Sequence[Path]) -> bool:
@@ -154,6 +169,11 @@ def _named(labels: Volume, names: Mapping[int, str]) -> Volume:
     return replace(labels, names=dict(names))
 
 
+def _read_nrrd(path: Path, series: str | None) -> Volume:
+    """Segments where the file tells of any, though its name does not; else an image."""
+    return _named(*segnrrd.read_segmentation(path)) if segnrrd.is_segmentation(path) else nrrd.read_nrrd(path, series)
+
+
 def read_segments(path: str | Path) -> tuple[Volume, dict[int, str]] | None:
     """Read a file that says of itself that it is a segmentation (``.seg.nrrd``, DICOM-SEG).
 
@@ -170,7 +190,8 @@ def read_segments(path: str | Path) -> tuple[Volume, dict[int, str]] | None:
     path = given_path(path)
     with reading(path):
         if path.is_file() and path.stat().st_size:
-            if _ending(path, READABLE) == ".seg.nrrd":
+            ending = _ending(path, READABLE)
+            if ending == ".seg.nrrd" or (ending in (".nrrd", ".nhdr") and segnrrd.is_segmentation(path)):
                 return segnrrd.read_segmentation(path)
             if dicom.is_dicom(path):
                 from napari_lungseg.formats import dicomseg
@@ -289,7 +310,9 @@ def scans_in(folder: str | Path) -> list[Path]:
             raise InputError(f"{folder} is not a folder.")
         scans = _scans(folder)
         if not scans:
-            raise InputError(f"No images were found in {folder}; it should hold DICOM files or files that end in {_list(READABLE)}.")
+            raise InputError(
+                f"No images were found in {folder}; it should hold DICOM files or files that end in {_list(READABLE)}." + told_of(folder)
+            )
         return scans
 
 

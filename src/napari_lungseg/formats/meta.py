@@ -152,7 +152,13 @@ def _data(
     if not _is_true(fields.get("BinaryData", "False")):
         if len(starts) > 1:
             raise InputError(f"{path} has its numbers as text in several files; save them in one.")
-        return numbers_in(text_of(*starts[0], count), dtype, count)
+        try:
+            return numbers_in(text_of(*starts[0], count), dtype, count)
+        except ValueError as error:
+            what = "is not True" if "BinaryData" in fields else "is missing"
+            raise InputError(
+                f"{path} should hold {count} numbers as text, as BinaryData {what}, but does not; correct its header."
+            ) from error
     length, head = count // len(starts) * dtype.itemsize, int(fields.get("HeaderSize", 0))
     if head > 0:
         # Counted from the beginning of the file, whatever it is.

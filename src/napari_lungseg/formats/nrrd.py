@@ -117,7 +117,7 @@ def _parsed(path: Path) -> tuple[dict[str, str], dict[str, str], list[str], int]
                     name = match[1].strip().lower()
                     name = _SYNONYMS.get(name, name)
                     if name not in _KNOWN:
-                        raise damaged(path, "NRRD")
+                        raise InputError(f"{path} has a field that NRRD does not have ({name[:40]!r}); remove it, or copy the file again.")
                     fields[name] = match[3].strip()
         return fields, keys, listed, file.tell()
 

@@ -25,8 +25,7 @@ _DEPTH = 24
 #: A picture of more colours is no mask; and red, green and blue of a grey differ by no more than this.
 _MOST_LABELS, _GREY = 32, 8
 _ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-#: A name with its last number.
-_NUMBER = re.compile(r"(.*?)(\d+)(\D*)")
+_NUMBER = re.compile(r"(\d+)")
 
 
 def read_picture(path: Path) -> Volume:
@@ -72,11 +71,18 @@ def numbered(folder: Path) -> list[Path]:
 
 def in_order(files: Iterable[Path]) -> list[Path]:
     """Files that are slices, two or more whose names differ in one number only, by that number; else none."""
-    paths = list(files)
-    found = [_NUMBER.fullmatch(path.stem) for path in paths]
-    if len(paths) < 2 or not all(found) or len({(one[1], one[3], path.suffix) for one, path in zip(found, paths) if one}) > 1:
+    return [path for _, path in _by_number(list(files))]
+
+
+def _by_number(paths: list[Path]) -> list[tuple[int, Path]]:
+    """Two or more files whose names differ in one number only, by that number; else none."""
+    words = [_NUMBER.split(path.name) for path in paths]
+    if len(paths) < 2 or len(set(map(len, words))) > 1:
         return []
-    return [path for _, path in sorted((int(one[2]), path) for one, path in zip(found, paths) if one)]
+    differing = [place for place, column in enumerate(zip(*words)) if len(set(column)) > 1]
+    if len(differing) != 1 or differing[0] % 2 == 0:
+        return []
+    return sorted((int(one[differing[0]]), path) for one, path in zip(words, paths))
 
 
 def read_numbered(paths: Sequence[Path], read: Callable[[Path], Volume]) -> Volume:
@@ -87,8 +93,7 @@ def read_numbered(paths: Sequence[Path], read: Callable[[Path], Volume]) -> Volu
     InputError
         When a number is missing, sizes differ, or a file is no single slice.
     """
-    numbers = [int(match[2]) for path in paths if (match := _NUMBER.fullmatch(path.stem))]
-    steps = np.diff(numbers)
+    steps = np.diff([number for number, _ in _by_number(list(paths))])
     if (steps != steps[0]).any():
         name = paths[int(steps.argmax())].name
         raise InputError(f"{paths[0].parent} lacks slices: the numbers jump after {name}; put all slices there.")

@@ -60,6 +60,11 @@ def write_segmentation(volume: Volume, path: Path, names: Mapping[int, str] | No
     write_nrrd(Volume(labels, volume.affine), path, keys)
 
 
+def is_segmentation(path: Path) -> bool:
+    """Whether a NRRD file tells of segments, whatever its name (InputError for a damaged one)."""
+    return "Segment0_ID" in read_header(path).keys
+
+
 def read_segmentation(path: Path) -> tuple[Volume, dict[int, str]]:
     """Read labels and their names; where segments overlap, and so lie in several layers of the file, the later one is in front.
 

@@ -53,6 +53,8 @@ PARTS = {
 }
 #: What tells a file's series from others.
 _ABOUT = ("SeriesInstanceUID", "StudyInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "SOPClassUID")
+#: What says where a slice lies.
+_PLACE = ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
 _RESCALE = ("RescaleSlope", "RescaleIntercept")
 _TAGS = [
     *_GROUPS,
@@ -165,6 +167,8 @@ class Header:
         The file.
     data : Dataset
         The elements of ``_TAGS`` that it has.
+    syntax : str
+        Its transfer syntax.
     place : int
         Where its pixels begin; -1 where it has none.
     series, study, number, description, modality, kind : str
@@ -173,6 +177,7 @@ class Header:
 
     path: Path
     data: pydicom.Dataset
+    syntax: str
     place: int
     series: str
     study: str
@@ -197,7 +202,7 @@ def read_header(path: Path) -> Header | None:
     with reading(path, f"{path} is damaged or not a DICOM file; copy or export it again, or take it out of the folder."):
         with opened(path) as stream:
             data = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
-            place = stream.tell()
+            syntax, place = transfer_syntax(data), stream.tell()
             start = stream.read(4)
             has_pixels = start[:2] in (b"\xe0\x7f", b"\x7f\xe0")
         if data.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
@@ -210,8 +215,9 @@ def read_header(path: Path) -> Header | None:
         if not texts[0].isprintable():
             # A damaged number of the series would set a slice off from its stack.
             texts[0] = ""
-        int(data.get("SeriesNumber") or 0)
-        return Header(path, data, place if has_pixels else -1, *texts)
+        texts[_ABOUT.index("Modality")] = texts[_ABOUT.index("Modality")].upper()
+        _whole(data, "SeriesNumber", path)
+        return Header(path, data, syntax, place if has_pixels else -1, *texts)
 
 
 def frames_of(header: Header) -> list[Frame]:
@@ -243,7 +249,7 @@ def radiograph_of(header: Header) -> Frame:
         if stored.frames > 1:
             raise InputError(f"{path} holds {stored.frames} frames, not one radiograph; export the one that is meant.")
         x, y, z = np.eye(3)
-        number = int(data.get("InstanceNumber") or 0)
+        number = _whole(data, "InstanceNumber", path)
         is_inverted = data.get("PhotometricInterpretation") == "MONOCHROME1"
         return Frame(stored, 0, (1.0, 1.0), x, y, 0 * z, 0.0, None, False, number, str(path), {}, is_inverted=is_inverted)
 
@@ -266,7 +272,7 @@ def _stored(header: Header) -> Stored:
         raise InputError(f"{path} has an impossible PixelRepresentation ({sign}); copy or export it again.")
     high = data.get("HighBit")
     shift = int(high) + 1 - bits if high is not None and bits <= int(high) + 1 <= allocated else 0
-    return Stored(path, transfer_syntax(data), header.place, allocated, bits, sign if sign is None else sign == 1, shift, frames, shape)
+    return Stored(path, header.syntax, header.place, allocated, bits, sign if sign is None else sign == 1, shift, frames, shape)
 
 
 def _frame(stored: Stored, index: int, data: pydicom.Dataset, groups: list[pydicom.Dataset]) -> Frame:
@@ -280,6 +286,8 @@ def _frame(stored: Stored, index: int, data: pydicom.Dataset, groups: list[pydic
                     return found
         return read(data, keyword)
 
+    if lacking := [keyword for keyword in _PLACE if value(keyword) in (None, "", [])]:
+        raise InputError(f"{path} does not say where its slices lie: it lacks {' and '.join(lacking)}; export it again.")
     spacing = _numbers(value("PixelSpacing", _decimals), 2)
     orientation = _numbers(value("ImageOrientationPatient", _decimals), 6)
     rows, columns = orientation[:3], orientation[3:]
@@ -304,7 +312,7 @@ def _frame(stored: Stored, index: int, data: pydicom.Dataset, groups: list[pydic
         abs(step[0]) if step and np.isfinite(step[0]) else 0.0,
         rescale,
         "LOCALIZER" in (value("ImageType") or ()),
-        int(data.get("InstanceNumber") or 0),
+        _whole(data, "InstanceNumber", path),
         str(data.get("SOPInstanceUID") or path),
         {keyword: _text(one) for keyword, one in found.items() if one is not None and _text(one)},
         _measured(intercept, str(value("RescaleType") or "")),
@@ -323,7 +331,7 @@ def _rescale(slope: float | None, intercept: float | None) -> tuple[tuple[float,
 
 def _measured(intercept: float | None, kind: str) -> Literal["HU", "arbitrary", "unsaid"]:
     """What numbers mean by RescaleType; where that is missing those of CT are HU (PS3.3 C.11.1.1.2), if the offset is there."""
-    if kind.upper() not in ("", "HU", "US"):
+    if kind.upper() not in ("", "HU", "US") and not kind.upper().startswith("HOUNSFIELD"):
         return "arbitrary"
     return "unsaid" if intercept is None or kind.upper() == "US" else "HU"
 
@@ -335,6 +343,14 @@ def _decimals(data: pydicom.Dataset, keyword: str) -> list[float] | None:
         return None
     several = found if hasattr(found, "__iter__") and not isinstance(found, str) else [found]
     return [float(one.replace(",", ".") if isinstance(one, str) else one) for one in several]
+
+
+def _whole(data: pydicom.Dataset, keyword: str, path: Path) -> int:
+    """A number of a series or slice; 0 where there is none (InputError where it is no number)."""
+    try:
+        return int(data.get(keyword) or 0)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path} has an impossible {keyword}, which should be a whole number; export it again.") from error
 
 
 def _text(value: Any) -> str:

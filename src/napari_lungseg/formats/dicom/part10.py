@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom import uid
+from pydicom.dataelem import RawDataElement
 
 #: The transfer syntax of a deflated file in its meta information, and what is put in its place once it is inflated.
 _DEFLATED = b"\x02\x00\x10\x00UI\x16\x001.2.840.10008.1.2.1.99"
@@ -94,11 +95,18 @@ def opened(path: Path, room: int = HEAD) -> Iterator[BinaryIO]:
 
 
 def transfer_syntax(data: pydicom.Dataset) -> str:
-    """The transfer syntax that a file names, else the one that its elements show."""
+    """The transfer syntax that a file names; where its elements are written otherwise, or it names none, the one that they show.
+
+    To be called before any element is asked for.
+    """
     named = data.file_meta.get("TransferSyntaxUID") if hasattr(data, "file_meta") else None
-    if named:
+    if named and named not in (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian):
         return str(named)
     implicit, little = data.original_encoding
+    first: Any = data.get_item(next(iter(data.keys()))) if data else None
+    if isinstance(first, RawDataElement):
+        # pydicom goes by the elements too, and only keeps what was named.
+        implicit = first.is_implicit_VR
     return str(uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian)
 
 
@@ -108,9 +116,9 @@ def pixels_start(stream: BinaryIO, stored: Stored) -> int:
     head = stream.read(12)
     if struct.unpack_from("<HH", head) != _PIXELS:
         raise ValueError("no pixels where they should be")
-    if stored.syntax == uid.ImplicitVRLittleEndian:
+    if stored.syntax == uid.ImplicitVRLittleEndian and not (head[4:6] in _LONG and not any(head[6:8])):
         start, length = 8, struct.unpack_from("<I", head, 4)[0]
-    elif head[4:6] in _LONG:
+    elif head[4:6] in _LONG and stored.syntax != uid.ImplicitVRLittleEndian:
         start, length = 12, struct.unpack_from("<I", head, 8)[0]
     else:
         raise ValueError(f"pixels of the kind {head[4:6]!r}")

@@ -16,6 +16,7 @@ from napari_lungseg.formats.dicom.geometry import stack_volume
 from napari_lungseg.formats.dicom.headers import Header, read_header
 from napari_lungseg.formats.dicom.pixels import read_radiograph
 from napari_lungseg.formats.dicom.series import LeftOut, Stack, find_stacks, join_series, reason
+from napari_lungseg.formats.mistaken import told_of
 from napari_lungseg.volume import Volume, scaling
 
 
@@ -47,6 +48,7 @@ def stacks_in(path: Path, files: Sequence[Path] | None = None) -> list[Candidate
     if not files:
         raise InputError(
             f"There are no DICOM files in {path} or the folders in it; give the folder that holds the slices, or an image file."
+            + told_of(path)
         )
     headers, left = _headers(files)
     if not headers:
