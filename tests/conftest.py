@@ -7,8 +7,11 @@ import gc
 import os
 import runpy
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -39,6 +42,8 @@ os.environ["NAPARI_CONFIG"] = ""
 _FORBIDDEN = Path(__file__).parent / "no_network"
 os.environ.setdefault("NETWORK_ATTEMPTS", str(_HOME / "network attempts"))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_FORBIDDEN), os.environ.get("PYTHONPATH"))))
+# NNCF takes seconds to load, at the end of each training; tests that are about it take the fixture.
+os.environ["HIDDEN_MODULES"] = "nncf"
 runpy.run_path(str(_FORBIDDEN / "sitecustomize.py"))
 
 
@@ -55,6 +60,24 @@ def imports_never_collected() -> None:
     """Leave what was imported out of garbage collection, which napari begins at every removal of a layer, and training at its end."""
     gc.collect()
     gc.freeze()
+
+
+_nncf: dict[str, ModuleType] = {}
+
+
+@pytest.fixture(scope="module")
+def nncf() -> Iterator[None]:
+    """NNCF, where it is installed and the processor can add in int8."""
+    from napari_lungseg.training.calibrate import can_make_int8
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(sys.modules, "nncf")
+        sys.modules.update(_nncf)  # not loaded a second time
+        patch.delenv("HIDDEN_MODULES")
+        if not can_make_int8():
+            pytest.skip("NNCF is not installed, or this processor cannot add in int8")
+        yield
+        _nncf.update({name: module for name, module in sys.modules.items() if name == "nncf"})
 
 
 @pytest.fixture(scope="session")

@@ -146,21 +146,22 @@ print(json.dumps([result.runtime, result.labels.array.tobytes().hex()]))
     assert dice(found > 0, in_float32.labels.array > 0) > 0.999
 
 
+@pytest.mark.usefixtures("nncf")
 def test_nncf_rounds_a_network_that_gives_the_same_mask():
-    pytest.importorskip("nncf", reason="networks are rounded with NNCF, where it is installed")
     from napari_lungseg.training.quantise import compare, facts, network_image, passes, quantise
     from napari_lungseg.training.samples import slices_of
+    from napari_lungseg.training.updates import finish
 
     model = chest_model()
     volume, lungs = chest(slices=5)
     items = slices_of("chest", volume, volume.with_array(lungs.astype(np.uint8)), model.card.preprocessing)
     images = [network_image(item, model.card) for item in items]
     network = quantise(model, images)
-    counts = compare(model, network, {"calibration": images, "none": []})
+    counts = finish(compare(model, network, [("calibration", images), ("none", [])]))
     int8, data = facts(network, "A phantom.", counts.pop("calibration"), counts)
     assert any(array.dtype == np.int8 for array in network.weights.values())
     assert passes(int8)
     assert int8.cases == {"none": None}
     read = parse_int8(data, model.card.architecture, "here")
     assert set(read.activations) == set(network.activations)
-    assert compare(model, read, {"again": images})["again"] == compare(model, network, {"again": images})["again"]
+    assert finish(compare(model, read, [("again", images)])) == finish(compare(model, network, [("again", images)]))

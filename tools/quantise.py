@@ -3,15 +3,14 @@
     python tools/quantise.py DATASET MODEL
 
 DATASET is the folder in nnU-Net raw layout that the model was trained on (tools/lung_ct_dataset.py,
-tools/lung_xray_dataset.py). The network is calibrated with slices of imagesTr, MOST_SLICES of them spread over patients and heights, and
+tools/lung_xray_dataset.py). The network is calibrated with slices of imagesTr, 64 of them spread over patients and heights, and
 held against the one in float32 on all slices of imagesTs; without an imagesTs, on every EVERY-th patient of imagesTr, who are left out
-of the calibration. Dice of all pixels of each together must reach 0.9995, else the model stays without. Needs NNCF (pip install nncf).
+of the calibration. Dice of all pixels of each together must reach 0.9995, else the model stays without. Needs NNCF (the extra int8).
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,12 +20,10 @@ from napari_lungseg.card import read_card
 from napari_lungseg.library import CARD_FILE, INT8_FILE, place_model
 from napari_lungseg.model import Model, bundled_folder, load_model
 from napari_lungseg.training.dataset import Dataset, open_dataset
-from napari_lungseg.training.quantise import add_int8, compare, facts, network_image, passes, quantise
+from napari_lungseg.training.quantise import add_int8, compare, facts, few, network_image, passes, quantise
 from napari_lungseg.training.samples import LabelledSlice, slices_of
+from napari_lungseg.training.updates import finish
 
-MOST_SLICES = 64
-#: Of one case.
-MOST_PER_CASE = 6
 EVERY = 5
 
 
@@ -47,17 +44,6 @@ def slices(data: Dataset, case: str, model: Model) -> list[LabelledSlice]:
     return list(slices_of(case, image, marked, model.card.preprocessing))
 
 
-def chosen(data: Dataset, cases: list[str], model: Model) -> Iterator[LabelledSlice]:
-    """Slices to calibrate with: of volumes a few, evenly spaced, and then as many as are wanted, evenly spaced among all."""
-    found = []
-    for case in cases:
-        of_case = slices(data, case, model)
-        places = np.unique(np.linspace(0, len(of_case) - 1, min(MOST_PER_CASE, len(of_case)) + 2).round().astype(int)[1:-1])
-        found += [of_case[int(place)] for place in (places if len(of_case) > 1 else [0])]
-    for place in np.unique(np.linspace(0, len(found) - 1, min(MOST_SLICES, len(found))).round().astype(int)):
-        yield found[int(place)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
@@ -67,13 +53,13 @@ def main() -> None:
     card = replace(read_card(folder / CARD_FILE), int8=None)
     model = load_model(folder)
     calibrated_on, compared_on = sides(data)
-    items = list(chosen(data, calibrated_on, model))
+    items = few(slices(data, case, model) for case in calibrated_on)
     images = [network_image(item, card) for item in items]
     network = quantise(model, images)
-    counted = compare(model, network, {"calibration": images})["calibration"]
+    counted = finish(compare(model, network, [("calibration", images)]))["calibration"]
     others = {}
     for case in compared_on:
-        others.update(compare(model, network, {case: [network_image(item, card) for item in slices(data, case, model)]}))
+        others.update(finish(compare(model, network, [(case, [network_image(item, card) for item in slices(data, case, model)])])))
         print(case, others[case][0] / max(1, others[case][1]), flush=True)
     patients = len({data.patients[item.case] for item in items})
     note = (
@@ -82,7 +68,7 @@ def main() -> None:
     int8, file = facts(network, note, counted, others)
     print({"MiB": len(file) / 2**20, **int8.dice}, "worst:", list(int8.cases.items())[:5])
     if passes(int8):
-        add_int8(folder, card, int8, file)
+        add_int8(folder, card.weights_sha256, int8, file)
     else:
         print("It does not pass: the model stays in float32.")
         place_model({CARD_FILE: card.to_json().encode()}, folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -139,7 +140,8 @@ def save_model(model: Model, folder: str | os.PathLike[str], *, half: bool = Fal
     Parameters
     ----------
     model : Model
-        What to save. The SHA-256 in the saved card is that of the saved weights; its network in int8 is not saved.
+        What to save. The SHA-256 in the saved card is that of the saved weights; its network in int8 is not saved, and one that lies
+        there is removed.
     folder : path
         Where to.
     half : bool
@@ -166,6 +168,9 @@ def save_model(model: Model, folder: str | os.PathLike[str], *, half: bool = Fal
     card = replace(model.card, weights_sha256=hashlib.sha256(weights).hexdigest(), int8=None)
     files = {WEIGHTS_FILE: weights, CARD_FILE: card.to_json().encode()}
     place_model(files, folder)
+    # Of other weights; the card does not name it, so that one that cannot be removed harms nothing.
+    with suppress(OSError):
+        (folder / INT8_FILE).unlink(missing_ok=True)
     return folder
 
 

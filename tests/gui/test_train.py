@@ -338,6 +338,22 @@ def test_labels_of_another_size_say_which(desk):
     counted(desk, widget, "'of another scan' has the shape (5, 72, 96), but 'ct' (9, 72, 96)")
 
 
+@pytest.mark.usefixtures("nncf")
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_the_verdict_comes_with_what_became_of_int8_and_without_it_when_that_is_cancelled(train_module, desk, cancelled):
+    with desk.qtbot.waitSignal(train_module.idle, timeout=SOON) as ended:
+        press(desk, train_module.controls.run)
+        if cancelled:
+            desk.wait(lambda: train_module.end is not None)
+            press(desk, train_module.controls.run)
+    assert ended.args == [""]
+    assert ("float32" in train_module.controls.status.text()) is not cancelled
+    assert not train_module.controls.verdict.isHidden()
+    assert finish(desk, train_module, train_module.controls.verdict.accept) == ""
+    desk.wait(lambda: desk.controls.model.value == "learner-tuned")
+    assert desk.segment() == ""
+
+
 def test_labels_that_lie_elsewhere_are_not_learnt(desk):
     widget = opened(desk)
     desk.viewer.add_labels(SIDES, name="elsewhere", scale=np.array(CT.spacing), translate=(0.0, 0.0, 40.0), units="mm")

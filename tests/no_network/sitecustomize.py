@@ -1,5 +1,7 @@
 """Forbids this process every address but its own machine's; Python imports it at its start where it finds it.
 
+Modules that HIDDEN_MODULES names are as if they were not installed.
+
 Each attempt is noted in the file that NETWORK_ATTEMPTS names, so that it is seen also where the error is swallowed.
 """
 
@@ -36,5 +38,7 @@ def _forbid(event: str, arguments: tuple[object, ...]) -> None:
         raise PermissionError(f"no network is used, but {event} was called with {host!r}")
 
 
+for _name in os.environ.get("HIDDEN_MODULES", "").split():
+    sys.modules.setdefault(_name, None)  # type: ignore[arg-type]
 if "NETWORK_ATTEMPTS" in os.environ:
     sys.addaudithook(_forbid)

@@ -121,7 +121,7 @@ class _Bar:
                     self._say(f"Left out: {problem}")
                 for note in update.notes:
                     self._say(note)
-            case Notice():
+            case Notice() | updates.Int8Tried():
                 self._say(update.text)
             case updates.Progress():
                 done = f" ({update.done} of {update.total})" if update.total else ""

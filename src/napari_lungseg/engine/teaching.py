@@ -19,9 +19,9 @@ from napari_lungseg.library import CARD_FILE
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.training.augmentation import AugmentSettings
 from napari_lungseg.training.augmentation.augment import preview
+from napari_lungseg.training.calibrate import run_with_int8
 from napari_lungseg.training.plan import choose_classes
 from napari_lungseg.training.prepare import look_over, prepare
-from napari_lungseg.training.run import run
 from napari_lungseg.training.samples import IGNORE, LabelledSlice, slices_of
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.sources import TrainingCase
@@ -67,7 +67,7 @@ def train(
             if training_input is not None:
                 with opened(training_input) as source:
                     yield from prepare(source, folder, base=base, preset=preset, settings=settings, command="Train in the window")
-            yield from run(folder, device=device, resume=training_input is None, should_stop=control.stopped)
+            yield from run_with_int8(folder, device=device, resume=training_input is None, should_stop=control.stopped)
     except Timeout as error:
         raise InputError("A model is being trained in another window; wait until that is done.") from error
 

@@ -142,13 +142,6 @@ class Judge:
         return SlicePicture(title or f"{item.case} slice {item.index}", greys, np.array(item.label), found, confusion.scores.mean_dice)
 
 
-def spread(slices: Sequence[LabelledSlice], most: int) -> list[LabelledSlice]:
-    """Choose at most ``most`` slices, evenly spread over those given."""
-    if len(slices) <= most:
-        return list(slices)
-    return [slices[int(index)] for index in np.linspace(0, len(slices) - 1, most).round()]
-
-
 def better(before: PooledScores | None, after: PooledScores | None) -> bool:
     """Whether the scores have risen by any amount."""
     return before is not None and after is not None and after.mean_dice > before.mean_dice

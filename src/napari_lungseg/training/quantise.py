@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,16 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
-from napari_lungseg.card import Card, Int8
+from napari_lungseg.card import Card, Int8, read_card
+from napari_lungseg.errors import InputError
 from napari_lungseg.int8 import Activation, Int8Network
 from napari_lungseg.library import CARD_FILE, INT8_FILE, place_model
 from napari_lungseg.model import Model
 from napari_lungseg.openvino_graph import make_graph
-from napari_lungseg.openvino_runtime import OpenVinoRuntime
+from napari_lungseg.openvino_runtime import OpenVinoError, OpenVinoRuntime
 from napari_lungseg.preprocess import normalise
 from napari_lungseg.resample import network_plane
-from napari_lungseg.training.samples import LabelledSlice
+from napari_lungseg.training.samples import LabelledSlice, spread
 from napari_lungseg.weights import Weights, fold_batch_norm, weight_shapes
 
 #: Dice against float32 that a network in int8 must reach, on what it was calibrated with and on other images.
@@ -31,7 +34,22 @@ LEAST_DICE = 0.9995
 #: They take a small part of the time, and rounding there costs most: what reads the image itself, and the last one.
 KEPT = ("down.0.0", "down.0.3", "head")
 
+#: Slices to calibrate with, in all and of one case.
+MOST_SLICES, MOST_PER_CASE = 64, 6
+
 Image = npt.NDArray[np.float32]
+
+
+class QuantiseError(Exception):
+    """NNCF or OpenVINO failed at making or comparing a network in int8; in its own words."""
+
+
+def few(cases: Iterable[Sequence[LabelledSlice]]) -> list[LabelledSlice]:
+    """Choose slices to calibrate with: a few of each case, not its ends, and as many as are wanted among all; evenly spaced."""
+    found: list[LabelledSlice] = []
+    for slices in cases:
+        found += spread(slices[1:-1] or slices, MOST_PER_CASE)
+    return spread(found, MOST_SLICES)
 
 
 def network_image(item: LabelledSlice, card: Card) -> Image:
@@ -49,39 +67,59 @@ def quantise(model: Model, images: Sequence[Image]) -> Int8Network:
     ------
     ImportError
         When NNCF is not installed.
+    QuantiseError
+        When it fails.
     """
     weights, config = model.weights, model.card.architecture
     if weights is None:
         raise TypeError("Only a UNet can be rounded to int8.")
     with _quiet_nncf() as nncf:
-        graph = nncf.quantize(
-            make_graph(weights, config),
-            nncf.Dataset([image[None] for image in images]),
-            subset_size=len(images),
-            preset=nncf.QuantizationPreset.MIXED,
-            ignored_scope=nncf.IgnoredScope(names=list(KEPT), types=["GroupNormalization", "MVN"], validate=False),
-            # All 8 bits: where the processor's sums would overflow, openvino_runtime.adds_int8_exactly finds it out.
-            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.DISABLE),
-        )
+        try:
+            graph = nncf.quantize(
+                make_graph(weights, config),
+                nncf.Dataset([image[None] for image in images]),
+                subset_size=len(images),
+                preset=nncf.QuantizationPreset.MIXED,
+                ignored_scope=nncf.IgnoredScope(names=list(KEPT), types=["GroupNormalization", "MVN"], validate=False),
+                # All 8 bits: where the processor's sums would overflow, openvino_runtime.adds_int8_exactly finds it out.
+                advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.DISABLE),
+            )
+        except Exception as error:  # its own errors have no common base
+            raise QuantiseError(f"{type(error).__name__}: {error}") from error
     return _extract(graph, fold_batch_norm(weights, config), model.card)
 
 
-def compare(model: Model, network: Int8Network, groups: Mapping[str, Iterable[Image]]) -> dict[str, tuple[int, int]]:
-    """Hold a network in int8 against the model in float32; gives of each group of images the pixels that agree, twice, and those of both.
+def compare(
+    model: Model, network: Int8Network, groups: Iterable[tuple[str, Iterable[Image]]]
+) -> Generator[None, None, dict[str, tuple[int, int]]]:
+    """Hold a network in int8 against the model in float32; yields after each image.
 
-    Their quotient is Dice.
+    Returns
+    -------
+    dict
+        Of each group of images the pixels that agree, twice, and those of both. Their quotient is Dice.
+
+    Raises
+    ------
+    QuantiseError
+        When OpenVINO fails.
     """
     weights, config = model.weights, model.card.architecture
     assert weights is not None
-    runtimes = [OpenVinoRuntime(make_graph(one, config), "") for one in (weights, network)]
     counts = {}
-    for name, images in groups.items():
-        both = total = 0
-        for image in images:
-            one, other = (_labels(next(runtime.run(iter([image])))) for runtime in runtimes)
-            both += 2 * int(np.count_nonzero((one == other) & (one > 0)))
-            total += int(np.count_nonzero(one) + np.count_nonzero(other))
-        counts[name] = (both, total)
+    try:
+        runtimes = [OpenVinoRuntime(make_graph(one, config), "") for one in (weights, network)]
+        for name, images in groups:
+            both = total = 0
+            # Each is overwritten when the next is asked for, by when it is counted.
+            for pair in zip(*(runtime.run(same) for runtime, same in zip(runtimes, tee(images))), strict=True):
+                one, other = map(_labels, pair)
+                both += 2 * int(np.count_nonzero((one == other) & (one > 0)))
+                total += int(np.count_nonzero(one) + np.count_nonzero(other))
+                yield
+            counts[name] = (both, total)
+    except OpenVinoError as error:
+        raise QuantiseError(str(error)) from error
     return counts
 
 
@@ -100,8 +138,11 @@ def passes(int8: Int8) -> bool:
     return min(int8.dice.values()) >= LEAST_DICE
 
 
-def add_int8(folder: Path, card: Card, int8: Int8, data: bytes) -> None:
-    """Put a network in int8 beside the weights of a model (InputError where that is not possible)."""
+def add_int8(folder: Path, weights_sha256: str, int8: Int8, data: bytes) -> None:
+    """Put a network in int8 beside the weights that it was made of (InputError where that is not possible, or there are others now)."""
+    card = read_card(folder / CARD_FILE)
+    if card.weights_sha256 != weights_sha256:
+        raise InputError(f"The model in {folder} was changed meanwhile.")
     place_model({INT8_FILE: data, CARD_FILE: replace(card, int8=int8).to_json().encode()}, folder)
 
 
@@ -150,10 +191,12 @@ def _quiet_nncf() -> Iterator[Any]:
     if hidden:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     try:
-        import nncf
+        # Its progress bars go to whatever stdout is.
+        with redirect_stdout(io.StringIO()):
+            import nncf
 
-        nncf.set_log_level(logging.ERROR)
-        yield nncf
+            nncf.set_log_level(logging.ERROR)
+            yield nncf
     finally:
         if hidden:
             del sys.modules["openvino_telemetry"]

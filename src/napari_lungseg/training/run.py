@@ -25,10 +25,10 @@ from napari_lungseg.predicted import Notice
 from napari_lungseg.run_files import FOLDER, LAST, LOCK, LOG, SAMPLES, remove_resumable, run_lock
 from napari_lungseg.training.distributed import ProcessGroup
 from napari_lungseg.training.fit import fit
-from napari_lungseg.training.judge import better, decide, forgotten, spread
+from napari_lungseg.training.judge import better, decide, forgotten
 from napari_lungseg.training.plan import Plan, without_names, write_plan
 from napari_lungseg.training.run_setup import RunSetup, make_job, read_setup
-from napari_lungseg.training.samples import LabelledSlice
+from napari_lungseg.training.samples import LabelledSlice, spread
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.split import Split
 from napari_lungseg.training.updates import (
@@ -62,6 +62,7 @@ def run(
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
     processes: ProcessGroup | None = None,
+    saved: Callable[[RunSetup], None] = lambda setup: None,
 ) -> Iterator[Update]:
     """Train what was prepared in a folder, compare, and save the model there; the last update is a :class:`~.updates.Finished`.
 
@@ -80,6 +81,8 @@ def run(
         Once it says so the training ends, and the best epoch so far is kept.
     processes : ProcessGroup, optional
         Those that train together, in place of ``device``; only the first one compares and saves.
+    saved : callable
+        Called once the model is saved, before the slices are removed; what it keeps of them must be copied.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def run(
     processes = processes or ProcessGroup(0, 1, choose_device(device))
     yield Progress("Loading the model")
     with run_lock(folder) if processes.leads else nullcontext():
-        ended = yield from _run(folder, resume, should_stop, processes)
+        ended = yield from _run(folder, resume, should_stop, processes, saved)
     if ended is None:
         return
     plan, finished = ended
@@ -99,7 +102,7 @@ def run(
 
 
 def _run(
-    folder: Path, resume: bool, should_stop: Callable[[], bool], processes: ProcessGroup
+    folder: Path, resume: bool, should_stop: Callable[[], bool], processes: ProcessGroup, saved: Callable[[RunSetup], None]
 ) -> Generator[Update, None, tuple[Plan, Finished] | None]:
     """Train, compare and save; only the process that leads returns a result."""
     setup = read_setup(folder)
@@ -123,6 +126,7 @@ def _run(
     after, share = yield from _blend(setup, network, before, processes)
     verdict = _verdict(setup, network, before, after, pictures)
     save_model(Model(network.cpu(), _card(setup, verdict, seconds, share)), folder, half=True)
+    saved(setup)
     return setup.plan, Finished(str(folder), setup.plan.name, verdict, seconds)
 
 

@@ -19,9 +19,9 @@ from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.run_files import SAMPLES
 from napari_lungseg.training.batches import Batches, SliceSampler, ViewSamplers
 from napari_lungseg.training.fit import TrainingJob
-from napari_lungseg.training.judge import Judge, spread
+from napari_lungseg.training.judge import Judge
 from napari_lungseg.training.plan import Classes, Plan, read_plan
-from napari_lungseg.training.samples import BaseCases, LabelledSlice, Side, base_cases, read_samples
+from napari_lungseg.training.samples import BaseCases, LabelledSlice, Side, base_cases, read_samples, spread
 from napari_lungseg.training.updates import Progress, driven
 from napari_lungseg.unet import UNet
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -143,6 +143,13 @@ def slices_of(
             intensity_range,
             image.unit == "HU",
         )
+
+
+def spread(slices: Sequence[LabelledSlice], most: int) -> list[LabelledSlice]:
+    """Choose at most ``most`` slices, evenly spread over those given."""
+    if len(slices) <= most:
+        return list(slices)
+    return [slices[int(index)] for index in np.linspace(0, len(slices) - 1, most).round()]
 
 
 class SampleWriter:

@@ -15,15 +15,16 @@ import torch
 from napari_lungseg.architecture import PRESETS
 from napari_lungseg.device import choose_device
 from napari_lungseg.errors import InputError
-from napari_lungseg.model import Model, load_model, save_model
+from napari_lungseg.library import CARD_FILE, place_model
+from napari_lungseg.model import Model, load_model
 from napari_lungseg.run_files import run_lock
 from napari_lungseg.training.batches import Batch
+from napari_lungseg.training.calibrate import run_with_int8
 from napari_lungseg.training.distributed import ProcessGroup, process_group
 from napari_lungseg.training.fit import fit
 from napari_lungseg.training.judge import TOLERANCE, Confusion, score_cases, summarise
 from napari_lungseg.training.plan import read_plan, write_plan
 from napari_lungseg.training.prepare import prepare
-from napari_lungseg.training.run import run
 from napari_lungseg.training.run_setup import RunSetup, make_job, read_setup
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.sources import FolderSource, TrainingSource, source_of
@@ -98,13 +99,16 @@ def train(
             if trials:
                 sweep(folder, trials, device=device, progress=progress)
         processes.wait()
-        for update in run(folder, resume=resume, processes=processes):
+        for update in run_with_int8(folder, resume=resume, processes=processes):
             if processes.leads:
                 progress(update)
         if processes.leads and isinstance(source, FolderSource) and source.data.held_out:
             model = load_model(folder)
-            scores = model.card.scores | {"held_out": summarise(score_cases(model, source.data, source.data.held_out))}
-            save_model(Model(model.network, replace(model.card, scores=scores)), folder, half=True)
+            card = model.card
+            # As all other scores: of the weights, not of their int8.
+            model.card = replace(card, int8=None)
+            scores = card.scores | {"held_out": summarise(score_cases(model, source.data, source.data.held_out))}
+            place_model({CARD_FILE: replace(card, scores=scores).to_json().encode()}, folder)
         processes.wait()
     return load_model(folder)
 

@@ -227,11 +227,27 @@ class Finished:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Int8Tried:
+    """Tell whether the new model has a network in int8, too.
+
+    Attributes
+    ----------
+    kept : bool
+        It is as good as the one in float32, and runs in its place on CPUs.
+    text : str
+        One sentence for the person, with figures.
+    """
+
+    kept: bool
+    text: str
+
+
 _Update = TypeVar("_Update")
 _Result = TypeVar("_Result")
 
 
-Update = Progress | Notice | Overview | StepDone | EpochDone | Finished
+Update = Progress | Notice | Overview | StepDone | EpochDone | Finished | Int8Tried
 
 
 def driven(steps: Generator[Any, None, _Result], update: Callable[[], _Update]) -> Generator[_Update, None, _Result]:

@@ -14,7 +14,7 @@ from superqt.utils import qdebounced
 from napari_lungseg.errors import InputError
 from napari_lungseg.library import user_folder
 from napari_lungseg.predicted import Notice
-from napari_lungseg.training.updates import EpochDone, Finished, Overview, Progress, StepDone
+from napari_lungseg.training.updates import EpochDone, Finished, Int8Tried, Overview, Progress, StepDone
 from napari_lungseg.widgets.forms import fill_module
 from napari_lungseg.widgets.model_choice import LIBRARY, ModelChoice
 from napari_lungseg.widgets.notices import show_error, show_warning
@@ -55,6 +55,7 @@ class TrainWidget(Panel):
         self.controls = TrainControls(self.choose)
         self.overview: Overview | None = None
         self.end: Finished | None = None
+        self._int8 = ""
         self._run: TrainRun | None = None
         self._epochs: int | None = None
         self._unfinished: list[Path] = []
@@ -170,7 +171,7 @@ class TrainWidget(Panel):
 
     def _start(self, job: TrainJob, epochs: int | None = None) -> None:
         self._counting.leave()
-        self._epochs = epochs
+        self._epochs, self._int8 = epochs, ""
         self._run = run = TrainRun(job)
         run.updated.connect(self._updated)
         run.ended.connect(self._ended)
@@ -191,6 +192,10 @@ class TrainWidget(Panel):
             show_warning(update.text)
         elif isinstance(update, Finished):
             self.end = update
+            for button in (controls.stop, controls.pause):
+                button.setEnabled(False)
+        elif isinstance(update, Int8Tried):
+            self._int8 = update.text
 
     def _pause(self) -> None:
         assert self._run is not None
@@ -212,7 +217,10 @@ class TrainWidget(Panel):
         text = reason.text if isinstance(reason, Failure) else reason or ""
         if isinstance(reason, Failure):
             show_error(text)
-        self.controls.tell(text)
+        elif self.end is not None:
+            # What was cancelled after the end is the network in int8 alone.
+            text = ""
+        self.controls.tell(text or self._int8)
         if self.end is not None:
             self.controls.show_verdict(self.end)
         else:
