@@ -18,7 +18,7 @@ from napari_lungseg.files import read_whole
 from napari_lungseg.preprocess import Preprocessing
 
 #: Version of the card's layout; raised when a field is added, renamed or changes its meaning.
-SCHEMA = 3
+SCHEMA = 4
 #: No card is larger: scores and lineage of a model take some kB.
 MOST_BYTES = 1 << 24
 
@@ -140,7 +140,7 @@ class Card:
     @property
     def class_labels(self) -> ClassLabels:
         """The classes with their labels."""
-        return ClassLabels(self.classes, self.labels, self.sides)
+        return ClassLabels(self.classes, self.labels, self.sides, self.preprocessing.house)
 
     def to_json(self) -> str:
         """JSON text of every field, one per line and level."""
@@ -169,6 +169,14 @@ def read_card(path: Path) -> Card:
         given = _with_labels(given)
     if isinstance(given, dict) and given.get("schema") == 2:
         given = {**given, "int8": None, "schema": 3}
+    if isinstance(given, dict) and given.get("schema") == 3:
+        # All were of this package's own kind.
+        parts = {part: given.get(part) for part in ("architecture", "preprocessing")}
+        given = {
+            **given,
+            **{part: {**values, "house": "lungseg"} for part, values in parts.items() if isinstance(values, dict)},
+            "schema": 4,
+        }
     if isinstance(given, dict) and given.get("schema") != SCHEMA:
         raise InputError(
             f"The model card {path} has layout {given.get('schema')!r}, but this version reads layout {SCHEMA}; "

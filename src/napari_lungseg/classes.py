@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,8 @@ class ClassLabels:
         Label, 1 to 254, that each class is written as.
     sides : bool
         The first class is lung and is told apart into right (1) and left (2) by geometry.
+    house : {"lungseg", "lungmask"}
+        Whose way of making a mask is gone: this package's, or that of the package lungmask (:mod:`~napari_lungseg.lungmask`).
 
     Raises
     ------
@@ -46,6 +48,7 @@ class ClassLabels:
     names: tuple[str, ...] = (LUNG,)
     labels: tuple[int, ...] = (RIGHT,)
     sides: bool = True
+    house: Literal["lungseg", "lungmask"] = "lungseg"
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.labels):
@@ -65,18 +68,23 @@ class ClassLabels:
         """Index of the class that is lung, if there is one."""
         return self.names.index(LUNG) if LUNG in self.names else None
 
+    @property
+    def listed(self) -> str:
+        """The classes in a sentence: "lung", or "right lung or left lung"."""
+        return " or ".join(spelled_out(dict(zip(self.labels, self.names, strict=True))).values())
+
     def of(self, indices: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Labels in place of the indices of classes."""
         return np.asarray(self.labels, np.uint8)[indices]
 
     def to_settings(self) -> dict[str, Any]:
         """The classes as JSON gives them back."""
-        return {"names": [*self.names], "labels": [*self.labels], "sides": self.sides}
+        return {"names": [*self.names], "labels": [*self.labels], "sides": self.sides, "house": self.house}
 
     @classmethod
     def from_settings(cls, saved: Mapping[str, Any] | None) -> ClassLabels:
         """Back from :meth:`to_settings`; without anything it is lung alone."""
-        return cls() if saved is None else cls(tuple(saved["names"]), tuple(saved["labels"]), saved["sides"])
+        return cls() if saved is None else cls(tuple(saved["names"]), tuple(saved["labels"]), saved["sides"], saved.get("house", "lungseg"))
 
     def names_by_label(self, *, split_sides: bool = True) -> dict[int, str]:
         """Name of each label that a mask may hold; lung is "right" and "left" where its sides are split, else "lungs"."""

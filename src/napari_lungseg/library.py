@@ -105,6 +105,15 @@ def accept_model(name: str) -> None:
     place_model({CARD_FILE: card.to_json().encode()}, folder)
 
 
+def free_folder(name: str) -> Path:
+    """Folder of the per-user library for a new model of a name (InputError when it cannot be one, or is taken)."""
+    check_name(name)
+    target = user_folder() / name
+    if target.exists() or bundled_folder(name).exists():
+        raise InputError(f"There is a model {name!r} already; remove it first, or import under another name.")
+    return target
+
+
 def copy_model(folder: Path, card: Card) -> Path:
     """Copy the weights of a model into the per-user library, under the name in a card that is written beside them, with its int8 network.
 
@@ -118,10 +127,7 @@ def copy_model(folder: Path, card: Card) -> Path:
     InputError
         When the name cannot be one or is taken, or the weights are not those that the card names.
     """
-    check_name(card.name)
-    target = user_folder() / card.name
-    if target.exists() or bundled_folder(card.name).exists():
-        raise InputError(f"There is a model {card.name!r} already; remove it first, or import under another name.")
+    target = free_folder(card.name)
     files = {WEIGHTS_FILE: read_weights(folder / WEIGHTS_FILE, card)}
     if card.int8 is not None:
         files[INT8_FILE] = read_int8(folder / INT8_FILE, card.int8)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from napari_lungseg.classes import LEFT, RIGHT, ClassLabels
 from napari_lungseg.errors import InputError
 from napari_lungseg.left_right import Labels, Mask, Pieces, Spacing, split_sides
+from napari_lungseg.predicted import OwnGrid
 from napari_lungseg.setting import check, setting
 from napari_lungseg.volume import Volume, bounding_box
 
@@ -92,11 +93,13 @@ def make_mask(
     settings: MaskSettings | None = None,
     classes: ClassLabels | None = None,
     likeliest: npt.NDArray[np.uint8] | None = None,
+    own: OwnGrid | None = None,
 ) -> Volume:
     """Turn a probability into labels.
 
     A voxel belongs to a class where the probability reaches the threshold and the class is the most likely one. Lung is
-    post-processed besides; where that fills a hole that belongs to another class, the other class stays.
+    post-processed besides; where that fills a hole that belongs to another class, the other class stays. Classes of a model of
+    lungmask are post-processed as there (:mod:`~napari_lungseg.lungmask`), in place of that.
 
     Parameters
     ----------
@@ -108,6 +111,9 @@ def make_mask(
         What there is and which labels it has; lung alone by default.
     likeliest : array of uint8, optional
         Label of the most likely class of each voxel, in the shape of the probability; needed where there are several classes.
+    own : OwnGrid, optional
+        What a model of lungmask gave on its own pixels, on which masks are made there. Where it is not known as a whole, as of a mask
+        that was saved, the mask is made on the voxels of the volume.
 
     Returns
     -------
@@ -131,6 +137,9 @@ def make_mask(
         )
     if len(classes.labels) > 1 if likeliest is None else likeliest.shape != percent.shape:
         raise InputError("The most likely class must be given for each voxel of the probability.")
+    if classes.house == "lungmask":
+        labels = _tidied(probability, settings, classes, likeliest, own)
+        return replace(probability.with_array(labels), names=classes.names_by_label())
     labels = np.zeros(percent.shape, np.uint8)
     notes: tuple[str, ...] = ()
     if classes.lung is not None:
@@ -142,10 +151,33 @@ def make_mask(
             labels *= np.uint8(label)
     if likeliest is not None or classes.lung is None:
         others = np.uint8(classes.labels[0]) if likeliest is None else likeliest
-        own = others != 0 if classes.lung is None else others != classes.labels[classes.lung]
-        np.copyto(labels, others, where=apply_threshold(percent, settings.threshold) & own)
+        wanted = others != 0 if classes.lung is None else others != classes.labels[classes.lung]
+        np.copyto(labels, others, where=apply_threshold(percent, settings.threshold) & wanted)
     names = classes.names_by_label(split_sides=settings.split_sides and not notes)
     return replace(probability.with_array(labels), notes=notes, names=names)
+
+
+def _tidied(
+    probability: Volume, settings: MaskSettings, classes: ClassLabels, likeliest: npt.NDArray[np.uint8] | None, own: OwnGrid | None
+) -> Labels:
+    """The mask as lungmask makes it: on the pixels of the network, from where the nearest are taken, or else on the volume's voxels."""
+    from napari_lungseg.lungmask import nearest, tidy
+
+    steps = {"keep_largest": settings.keep_lungs, "fill_holes": settings.fill_holes}
+    percent = np.asarray(probability.array)
+    if own is None or not own.covers(percent):
+        as_volume = replace(probability, array=percent[None] if percent.ndim == 2 else percent)
+        labels = np.full(percent.shape, classes.labels[0], np.uint8) if likeliest is None else likeliest
+        above = np.where(apply_threshold(percent, settings.threshold), labels, np.uint8(0)).reshape(as_volume.shape)
+        _, orientation = as_volume.reorient()
+        return np.ascontiguousarray(orientation.restore(tidy(orientation.apply(above), **steps))).reshape(percent.shape)
+    made = tidy(np.where(apply_threshold(own.percent, settings.threshold), classes.of(own.classes), np.uint8(0)), **steps)
+    result = np.zeros(percent.shape, np.uint8)
+    upright = own.orientation.apply(result.reshape((1, *percent.shape)[-3:]))
+    for plane, small, (top, bottom, left, right) in zip(upright, made, own.boxes, strict=True):
+        if small.any():
+            plane[top:bottom, left:right] = nearest(small, (bottom - top, right - left))
+    return result
 
 
 def _lungs(probability: Volume, settings: MaskSettings) -> Volume:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from contextlib import suppress
 from dataclasses import replace
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import numpy as np
 from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.card import SCHEMA, Ancestor, Card, read_card
 from napari_lungseg.errors import InputError
+from napari_lungseg.files import given_path
 from napari_lungseg.int8 import Int8Network, parse_int8
 from napari_lungseg.library import (
     CARD_FILE,
@@ -26,6 +28,7 @@ from napari_lungseg.library import (
     bundled_folder,
     copy_model,
     find_model,
+    free_folder,
     list_models,
     place_model,
     read_int8,
@@ -194,15 +197,15 @@ def load_model(model: str | os.PathLike[str]) -> Model:
     return Model.of_weights(parse_weights(data, card.architecture, folder), card, folder)
 
 
-def import_model(folder: str | os.PathLike[str], name: str | None = None) -> Path:
+def import_model(path: str | os.PathLike[str], name: str | None = None) -> Path:
     """Check a model and copy it into the per-user library.
 
     Parameters
     ----------
-    folder : path
-        The model's folder.
+    path : path
+        The model's folder, or a file of lungmask's weights (:func:`~napari_lungseg.foreign.read_foreign`).
     name : str, optional
-        Name in the library; the card's name by default.
+        Name in the library; the card's name by default, of a file one that is made of its own.
 
     Returns
     -------
@@ -214,8 +217,25 @@ def import_model(folder: str | os.PathLike[str], name: str | None = None) -> Pat
     InputError
         When the model is not sound, or the name is taken.
     """
-    source = Path(folder)
+    source = given_path(path)
+    if not source.exists():
+        raise InputError(
+            f"{source} does not exist; give a folder with {CARD_FILE} and {WEIGHTS_FILE}, or a file of lungmask's weights (.pth)."
+        )
     if not source.is_dir():
-        raise InputError(f"{source} is not a folder; give a folder with {CARD_FILE} and {WEIGHTS_FILE}.")
+        return _import_foreign(source, name)
     card = load_model(source).card
     return copy_model(source, replace(card, name=name or card.name))
+
+
+def _import_foreign(path: Path, name: str | None) -> Path:
+    import safetensors.numpy
+
+    from napari_lungseg.foreign import read_foreign
+
+    foreign = read_foreign(path, name)
+    folder = free_folder(foreign.card.name)
+    weights = safetensors.numpy.save(foreign.weights)
+    card = replace(foreign.card, created=date.today().isoformat(), weights_sha256=hashlib.sha256(weights).hexdigest())
+    place_model({WEIGHTS_FILE: weights, CARD_FILE: card.to_json().encode()}, folder)
+    return folder

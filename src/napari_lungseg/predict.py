@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -12,18 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.framing import Spacing, framing_of
 from napari_lungseg.model import Model
 from napari_lungseg.places import check_device_name
-from napari_lungseg.predicted import Notice, PredictedSlice
-from napari_lungseg.preprocess import Box, assumed_spacing, body_box, normalise
-from napari_lungseg.resample import Plane, network_plane, resize
+from napari_lungseg.predicted import Notice, OwnPlane, PredictedSlice
+from napari_lungseg.preprocess import Box
+from napari_lungseg.resample import Plane
 from napari_lungseg.runtimes import find_device, run
 from napari_lungseg.volume import Array, Orientation, Volume, axis_order
 
 __all__ = ["Notice", "PredictSettings", "PredictedSlice", "predict"]
-
-#: Slices between these widths, in mm, can show people; beyond them the physical size is taken for wrong.
-PLAUSIBLE_MM = (40.0, 2000.0)
 
 
 @dataclass(frozen=True)
@@ -92,65 +91,48 @@ def predict(volume: Volume, model: Model, settings: PredictSettings | None = Non
 
 
 def _predict(stack: _AxialSlices, upright: Volume, model: Model, order: list[int], device: str) -> Generator[PredictedSlice | Notice]:
-    notices = [stack.notice] if stack.notice else []
-    box, spacing, notice = _place(upright)
-    notices += [notice] if notice else []
-    for text in notices:
-        yield Notice(text)
-
     config, preprocessing = model.card.architecture, model.card.preprocessing
-    low, high = preprocessing.intensity_range(upright)
-    grid = preprocessing.grid(box, spacing)
+    framing, intensity_range = framing_of(preprocessing, config), preprocessing.intensity_range(upright)
+    cut = framing.cut(upright, intensity_range)
+    for text in filter(None, (stack.notice, cut.notice)):
+        yield Notice(text)
     reach = config.context_slices
 
-    @lru_cache(maxsize=8 * reach)
-    def channel(index: int) -> Plane:
-        values = np.ascontiguousarray(normalise(stack.read(index)[box], low, high))
-        return network_plane(values, grid, config)
+    @lru_cache(maxsize=max(1, 8 * reach))
+    def channel(index: int) -> tuple[Plane, Box, Spacing]:
+        values = stack.read(index)
+        box, spacing = cut.of(values)
+        return framing.plane(values[box], spacing, intensity_range), box, spacing
+
+    cuts: deque[tuple[Box, Spacing]] = deque()
 
     def network_input(index: int) -> npt.NDArray[np.float32]:
         last = stack.storage_count - 1
-        return np.stack([channel(min(max(near, 0), last)) for near in stack.neighbours(index, reach)])
+        channels = [channel(min(max(near, 0), last)) for near in stack.neighbours(index, reach)]
+        cuts.append(channels[reach][1:])
+        return np.stack([plane for plane, _, _ in channels])
 
-    waiting, done = iter(order), 0
     with closing(run(model, device, map(network_input, order))) as results:
+        done = 0
         for result in results:
             if isinstance(result, Notice):
                 yield result
                 continue
-            own = _on_own_pixels(result.probabilities[:, : grid[0], : grid[1]], box)
-            percent, *classes = [stack.restore(_uncropped(part, upright, box)) for part in own]
+            box, spacing = cuts.popleft()
+            found = framing.found(result.probabilities, (box[0].stop - box[0].start, box[1].stop - box[1].start), spacing)
+            percent, classes = (
+                None if part is None else stack.restore(_uncropped(part, upright, box)) for part in (found.percent, found.classes)
+            )
+            assert percent is not None
+            own = None if found.own is None else OwnPlane(*found.own, box, stack.orientation, stack.storage_count)
             done += 1
-            yield PredictedSlice(stack.axis, next(waiting), percent, done, len(order), classes[0] if classes else None, result.runtime)
-
-
-def _on_own_pixels(probabilities: npt.NDArray[np.float32], box: Box) -> list[npt.NDArray[np.uint8]]:
-    """Percent of all classes (classes, H, W) together, on the image's pixels, and of several classes the most likely one.
-
-    The probabilities are resized, not the classes, whose borders would become stairs.
-    """
-    size = (box[0].stop - box[0].start, box[1].stop - box[1].start)
-    own = [resize(np.ascontiguousarray(plane), size) for plane in probabilities]
-    percent = np.rint(np.clip(sum(own), 0.0, 1.0) * np.float32(100.0)).astype(np.uint8)
-    return [percent] if len(own) == 1 else [percent, np.argmax(own, axis=0).astype(np.uint8)]
+            yield PredictedSlice(stack.axis, order[done - 1], percent, done, len(order), classes, result.runtime, own)
 
 
 def _uncropped(part: npt.NDArray[np.uint8], upright: Volume, box: Box) -> npt.NDArray[np.uint8]:
     plane = np.zeros(upright.shape[1:], dtype=np.uint8)
     plane[box] = part
     return plane
-
-
-def _place(upright: Volume) -> tuple[Box, tuple[float, float], str]:
-    """Box around the body, pixel size to go by, and a notice where that size is not the image's own."""
-    box = body_box(upright)
-    if not upright.spacing_known:
-        return box, assumed_spacing(box), ""
-    rows, columns = upright.spacing[-2:]
-    width = max(rows * upright.shape[-2], columns * upright.shape[-1])
-    if PLAUSIBLE_MM[0] <= width <= PLAUSIBLE_MM[1]:
-        return box, (rows, columns), ""
-    return box, assumed_spacing(box), f"The slices are {width:.3g} mm wide, which no chest is: the size of a chest is assumed instead."
 
 
 def _axial(volume: Volume, axis: int | None) -> tuple[_AxialSlices, Volume]:
@@ -182,7 +164,7 @@ class _AxialSlices:
     """Axial slices, feet first, as numpy arrays that are read one at a time from whatever holds the voxels."""
 
     def __init__(self, volume: Volume, orientation: Orientation, notice: str) -> None:
-        self.notice = notice
+        self.notice, self.orientation = notice, orientation
         self.axis = orientation.order[0]
         shape = (1, *volume.shape)[-3:]
         self.shape = tuple(shape[axis] for axis in orientation.order)

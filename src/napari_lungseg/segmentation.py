@@ -12,6 +12,7 @@ import numpy as np
 from napari_lungseg.mask import MaskSettings, make_mask
 from napari_lungseg.model import DEFAULT_MODEL, Model, load_model
 from napari_lungseg.predict import Notice, PredictSettings, predict
+from napari_lungseg.predicted import OwnGrid
 from napari_lungseg.runtimes import find_device
 from napari_lungseg.volume import Volume
 
@@ -108,6 +109,7 @@ def segment(
     began = time.perf_counter()
     percent = np.zeros(volume.shape, dtype=np.uint8)
     likeliest = np.zeros(volume.shape, dtype=np.uint8) if len(classes.labels) > 1 else None
+    own: OwnGrid | None = None
     for step in predict(volume, model, settings):
         if isinstance(step, Notice):
             notices.append(step.text)
@@ -116,14 +118,17 @@ def segment(
         where = (..., *_slice(volume.ndim, step.axis, step.index))
         percent[where] = step.probability
         runtimes[step.runtime] = None
+        if step.own is not None:
+            own = own or OwnGrid.begun_by(step.own)
+            own.put(step.index, step.own)
         if likeliest is not None and step.classes is not None:
             likeliest[where] = classes.of(step.classes)
         if progress is not None:
             progress(step.done, step.total)
     probability = volume.with_array(percent)
-    labels = make_mask(probability, mask, classes, likeliest)
+    labels = make_mask(probability, mask, classes, likeliest, own)
     if not labels.array.any():
-        notices.append(f"No {' or '.join(classes.names)} was found.")
+        notices.append(f"No {classes.listed} was found.")
     notices += labels.notes
     names = dict(labels.names or {})
     return Segmentation(

@@ -36,7 +36,13 @@ def _norm(kind: Norm, channels: int) -> nn.Module:
 class Block(nn.Sequential):
     """Two 3x3 convolutions, each with norm and ReLU; the middle block leaves out the second norm."""
 
-    def __init__(self, inputs: int, outputs: int, norm: Norm, *, second_norm: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, norm: Norm, *, second_norm: bool = True, relu_first: bool = False) -> None:
+        if relu_first:
+            both = ((inputs, outputs), (outputs, outputs))
+            super().__init__(
+                *(layer for pair in both for layer in (nn.Conv2d(*pair, 3, padding=1), nn.ReLU(inplace=True), _norm(norm, outputs)))
+            )
+            return
         layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1), _norm(norm, outputs), nn.ReLU(inplace=True)]
         layers.append(nn.Conv2d(outputs, outputs, 3, padding=1))
         if second_norm:
@@ -62,6 +68,21 @@ class Up(nn.Module):
         return joined
 
 
+class BilinearUp(nn.Module):
+    """Bilinear upsampling to the size of the skip, 1x1 convolution, concatenation (skip last), block; as in lungmask."""
+
+    def __init__(self, inputs: int, outputs: int, norm: Norm) -> None:
+        super().__init__()
+        self.up = nn.Conv2d(inputs, outputs, 1)
+        self.block = Block(2 * outputs, outputs, norm, relu_first=True)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Bring ``x`` up to the skip's size and join both."""
+        x = self.up(F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False))
+        joined: Tensor = self.block(torch.cat((x, skip), dim=1))
+        return joined
+
+
 class UNet(nn.Module):
     """U-Net (Ronneberger et al. 2015, arXiv 1505.04597) with padded convolutions.
 
@@ -83,10 +104,12 @@ class UNet(nn.Module):
         cells = config.patch**2
         widths = [config.base_width * 2**level for level in range(config.depth + 1)]
         inputs = [config.in_channels * cells, *widths]
-        self.down = nn.ModuleList(Block(inputs[i], widths[i], config.norm) for i in range(config.depth))
-        self.pool = nn.MaxPool2d(2, ceil_mode=True)
-        self.middle = Block(widths[-2], widths[-1], config.norm, second_norm=False)
-        self.up = nn.ModuleList(Up(widths[i + 1], widths[i], config.norm) for i in reversed(range(config.depth)))
+        lungmask = config.house == "lungmask"
+        up: type[Up | BilinearUp] = BilinearUp if lungmask else Up
+        self.down = nn.ModuleList(Block(inputs[i], widths[i], config.norm, relu_first=lungmask) for i in range(config.depth))
+        self.pool: nn.Module = nn.AvgPool2d(2, ceil_mode=True) if lungmask else nn.MaxPool2d(2, ceil_mode=True)
+        self.middle = Block(widths[-2], widths[-1], config.norm, second_norm=False, relu_first=lungmask)
+        self.up = nn.ModuleList(up(widths[i + 1], widths[i], config.norm) for i in reversed(range(config.depth)))
         self.head = nn.Conv2d(widths[0], config.out_channels * cells, 1)
         self.apply(_initialise)
 
@@ -150,7 +173,7 @@ def probabilities(logits: Tensor) -> Tensor:
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
-    """Merge every BatchNorm of a U-Net into the convolution before it, in place; it must be in evaluation mode."""
+    """Merge every BatchNorm of a U-Net that follows a convolution into that, in place; it must be in evaluation mode."""
     fuse: Callable[..., Any] = nn.utils.fusion.fuse_conv_bn_eval
     for block in network.modules():
         if not isinstance(block, Block):

@@ -22,7 +22,7 @@ _COUNTER = "num_batches_tracked"
 
 
 def weight_shapes(config: UNetConfig, *, folded: bool = False) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every array of a U-Net; ``folded``: with BatchNorm merged into the convolutions."""
+    """Name and shape of every array of a U-Net; ``folded``: with BatchNorm merged into the convolutions, where it can be."""
     cells = config.patch**2
     widths = [config.base_width * 2**level for level in range(config.depth + 1)]
     inputs = [config.in_channels * cells, *widths]
@@ -32,24 +32,27 @@ def weight_shapes(config: UNetConfig, *, folded: bool = False) -> dict[str, tupl
         shapes.update({f"{name}.weight": shape, f"{name}.bias": (outputs,)})
 
     def norm(name: str, channels: int) -> None:
-        if folded and config.norm == "batch":
+        if folded and config.folds_norm:
             return
         shapes.update({f"{name}.weight": (channels,), f"{name}.bias": (channels,)})
         if config.norm == "batch":
             shapes.update({f"{name}.running_mean": (channels,), f"{name}.running_var": (channels,), f"{name}.{_COUNTER}": ()})
 
+    lungmask = config.house == "lungmask"
+
     def block(name: str, before: int, after: int, *, second_norm: bool = True) -> None:
         convolution(f"{name}.0", after, before, 3, 3, outputs=after)
-        norm(f"{name}.1", after)
+        norm(f"{name}.{2 if lungmask else 1}", after)
         convolution(f"{name}.3", after, after, 3, 3, outputs=after)
         if second_norm:
-            norm(f"{name}.4", after)
+            norm(f"{name}.{5 if lungmask else 4}", after)
 
     for level in range(config.depth):
         block(f"down.{level}", inputs[level], widths[level])
-    block("middle", widths[-2], widths[-1], second_norm=False)
+    block("middle", widths[-2], widths[-1], second_norm=lungmask)
     for step, level in enumerate(reversed(range(config.depth))):
-        convolution(f"up.{step}.up", widths[level + 1], widths[level], 2, 2, outputs=widths[level])
+        after, before = widths[level], widths[level + 1]
+        convolution(f"up.{step}.up", *((after, before, 1, 1) if lungmask else (before, after, 2, 2)), outputs=after)
         block(f"up.{step}.block", 2 * widths[level], widths[level])
     convolution("head", config.out_channels * cells, widths[0], 1, 1, outputs=config.out_channels * cells)
     return shapes
@@ -96,7 +99,9 @@ def parse_weights(data: bytes, config: UNetConfig, folder: object) -> Weights:
 
 
 def fold_batch_norm(weights: Weights, config: UNetConfig) -> Weights:
-    """Merge the BatchNorm of a network, if it has such, into the convolutions before."""
+    """Merge the BatchNorm of a network, if it has such after convolutions, into these."""
+    if not config.folds_norm:
+        return weights
     folded = {name: weights[name] for name in weight_shapes(config, folded=True)}
     for name in [name.removesuffix(".running_var") for name in weights if name.endswith(".running_var")]:
         block, place = name.rsplit(".", 1)

@@ -13,7 +13,7 @@ from napari_lungseg.annotation.making import Making, label_if_above, told_by_mas
 from napari_lungseg.classes import ClassLabels
 from napari_lungseg.corrections import MODEL, PERSON, Allowed, Corrections
 from napari_lungseg.mask import MaskSettings, apply_threshold
-from napari_lungseg.predicted import PredictedSlice
+from napari_lungseg.predicted import OwnGrid, PredictedSlice
 from napari_lungseg.steps import Box, History, Step, as_box
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.workspace import Accepted, Saved, SliceState, Source, State
@@ -313,11 +313,18 @@ class MaskDocument:
         if self.likeliest is None and len(classes.labels) > 1:
             self.corrections.likeliest = self._allocate(self.labels.shape, np.uint8)
             self._tell_by_mask()
-        self._set_making(self.making._replace(source=source, classes=classes))
+        own = self.making.own
+        # Another model knows nothing of what this one gave; that of the same one is gone on with, and stays as it is for undo.
+        own = own.copy() if own is not None and source is not None and self.making.source == source else None
+        self._set_making(self.making._replace(source=source, classes=classes, own=own))
 
     def put_predicted(self, where: tuple[Any, ...], predicted: PredictedSlice, threshold: float, step: Step | None) -> None:
         """Write a predicted slice and its plain threshold; ``step`` is None for a first mask, which cannot be undone."""
         self.predicted = True
+        if predicted.own is not None:
+            own = self.making.own or OwnGrid.begun_by(predicted.own)
+            own.put(predicted.index, predicted.own)
+            self.making = self.making._replace(own=own)
         percent, classes = predicted.probability, predicted.classes
         label = np.uint8(self.making.classes.labels[0]) if classes is None else self.making.classes.of(classes)
         likeliest = None if self.likeliest is None else (percent > 0) * label
@@ -354,7 +361,7 @@ class MaskDocument:
 
     def restore(self, saved: Saved) -> None:
         """Take a mask, and its probability if there is one, as they were saved; what could be undone here is forgotten."""
-        making = self.making._replace(source=saved.source)
+        making = self.making._replace(source=saved.source, own=None)
         if saved.source is not None and saved.source.settings:
             making = Making.restored(saved.source)
         if saved.percent is not None:

@@ -11,17 +11,19 @@ import numpy.typing as npt
 from napari_lungseg.classes import LEFT, RIGHT, ClassLabels
 from napari_lungseg.likeliest import nearest_labels, usual_label
 from napari_lungseg.mask import MaskSettings
+from napari_lungseg.predicted import OwnGrid
 from napari_lungseg.workspace import Source
 
 Bytes = npt.NDArray[np.uint8]
 
 
 class Making(NamedTuple):
-    """How the model's mask was made: its settings, what made it, and what that tells apart."""
+    """How the model's mask was made: its settings, what made it, what that tells apart, and what it gave on its own pixels."""
 
     settings: MaskSettings = MaskSettings()
     source: Source | None = None
     classes: ClassLabels = ClassLabels()
+    own: OwnGrid | None = None
 
     def saved(self) -> Source | None:
         """What made the mask, with the settings as values that JSON gives back as they were."""

@@ -34,13 +34,18 @@ def show(name: Annotated[str, typer.Argument(help="Name or folder of a model.")]
 
 @models.command("import")
 def import_(
-    folder: Annotated[Path, typer.Argument(help="Folder with card.json and weights.safetensors.")],
-    name: Annotated[str | None, typer.Option(help="Name to import it under; the card's own by default.")] = None,
+    path: Annotated[Path, typer.Argument(help="Folder with card.json and weights.safetensors, or weights of lungmask (.pth).")],
+    name: Annotated[str | None, typer.Option(help="Name to import it under; its own by default.")] = None,
 ) -> None:
     """Check a model and copy it into your library."""
+    from napari_lungseg.card import read_card
+    from napari_lungseg.library import CARD_FILE
     from napari_lungseg.model import import_model
 
-    say(f"Imported {import_model(folder, name)}")
+    folder = import_model(path, name)
+    say(f"Imported {folder}")
+    if licence := read_card(folder / CARD_FILE).licence:
+        say(f"Licence: {licence}")
 
 
 @models.command()

@@ -14,7 +14,7 @@ from napari_lungseg.likeliest import completed
 from napari_lungseg.mask import MaskSettings, make_mask
 from napari_lungseg.model import load_model
 from napari_lungseg.predict import PredictSettings, predict
-from napari_lungseg.predicted import ModelLoaded, Notice, PredictedSlice
+from napari_lungseg.predicted import ModelLoaded, Notice, OwnGrid, PredictedSlice
 from napari_lungseg.volume import Array, Volume
 
 
@@ -37,11 +37,16 @@ def predict_slices(
 
 
 def make_whole_mask(
-    control: Control, probability: Volume, settings: MaskSettings, classes: ClassLabels, likeliest: npt.NDArray[np.uint8] | None
+    control: Control,
+    probability: Volume,
+    settings: MaskSettings,
+    classes: ClassLabels,
+    likeliest: npt.NDArray[np.uint8] | None,
+    own: OwnGrid | None = None,
 ) -> tuple[Array, int, tuple[str, ...]]:
     """The mask of a volume, its number of labelled voxels, and what a person should know of it."""
     if likeliest is not None:
         likeliest = completed(likeliest, probability.array, settings.threshold, classes)
     control.check()
-    mask = make_mask(probability, settings, classes, likeliest)
+    mask = make_mask(probability, settings, classes, likeliest, own)
     return mask.array, int(np.count_nonzero(mask.array)), mask.notes

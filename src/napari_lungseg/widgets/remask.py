@@ -72,7 +72,7 @@ class Remasker(QObject):
         self.forget()
         self._latest = request
         document = request.document
-        self._task.ask("mask", document.probability, request.settings, document.making.classes, document.likeliest)
+        self._task.ask("mask", document.probability, request.settings, document.making.classes, document.likeliest, document.making.own)
 
     def forget(self, step: Step | None = None) -> None:
         """Drop what is being made; given a step, only if it belongs to that."""

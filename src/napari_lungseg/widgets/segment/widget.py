@@ -281,7 +281,7 @@ class SegmentWidget(Panel):
             show_error(made.text)
             text = why = made.text
         elif made == 0:
-            text = f"No {' or '.join(document.making.classes.names)} found at a threshold of {self.controls.threshold.value} %."
+            text = f"No {document.making.classes.listed} found at a threshold of {self.controls.threshold.value} %."
         self.controls.tell(text)
         self.idle.emit(why)
 
