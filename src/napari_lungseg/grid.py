@@ -145,6 +145,8 @@ def _agreeing(one: Volume, other: Volume, names: tuple[str, str], advice: str) -
     difference = grid_difference(first, second)
     if first.shape != second.shape or first.spacing_known != second.spacing_known:
         difference = f"shape {one.shape} against {other.shape}"
+        if one.shape == other.shape:
+            difference = f"axes that run otherwise, so that the upright shapes are {first.shape} and {second.shape}"
     if difference:
         raise InputError(f"The {names[0]} and the {names[1]} lie on different grids ({difference}); {advice}")
     return first, second

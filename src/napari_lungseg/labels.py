@@ -39,6 +39,31 @@ def whole_labels(array: Array) -> Array | None:
     return whole.astype(np.int32) if np.abs(array - whole).max(initial=0.0) <= NEARLY else None
 
 
+def labels_of(array: Array, what: str) -> Array:
+    """Labels as integers.
+
+    Parameters
+    ----------
+    array : array
+        Of any shape and type.
+    what : str
+        What they should be labels of, to begin the message with: "The prediction".
+
+    Raises
+    ------
+    InputError
+        When they are none: not finite, not whole, or negative.
+    """
+    whole = whole_labels(array)
+    if whole is not None and whole.min(initial=0) >= 0:
+        return whole
+    if whole is not None:
+        raise InputError(f"{what} holds negative numbers (down to {whole.min()}), as an image does; choose a mask.")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"{what} holds what is no number (NaN or infinity); choose a mask.")
+    raise InputError(f"{what} holds numbers that are not whole (up to {array.max():g}), as a probability does; choose a mask.")
+
+
 def label_name(label: int, names: Mapping[int, str] | None) -> str:
     """What a label is called: its name where there is one, else its number; a number alone never means a side."""
     return (names or {}).get(label) or f"label {label}"

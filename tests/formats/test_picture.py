@@ -29,6 +29,44 @@ def test_sixteen_bits_are_kept(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "a.png").array, deep)
 
 
+MASK = np.zeros((64, 64), bool)
+MASK[10:40, 15:33] = True
+
+
+@pytest.mark.parametrize("quality", [50, 75, 95])
+def test_a_black_and_white_mask_that_jpeg_has_blurred_is_black_and_white(tmp_path, quality):
+    Image.fromarray(np.where(MASK, 255, 0).astype(np.uint8)).save(tmp_path / "mask.jpg", quality=quality)
+    volume = read(tmp_path / "mask.jpg")
+    np.testing.assert_array_equal(volume.array, np.where(MASK, 255, 0))
+    assert "JPEG blurs" in volume.notes[0]
+
+
+def test_a_mask_of_colours_is_told_to_be_read_as_brightness(tmp_path):
+    colours = np.zeros((64, 64, 3), np.uint8)
+    colours[MASK] = (255, 0, 0)
+    Image.fromarray(colours).save(tmp_path / "mask.png")
+    volume = read(tmp_path / "mask.png")
+    np.testing.assert_array_equal(volume.array, np.where(MASK, 76, 0))
+    (told,) = volume.notes
+    assert "labels are their brightness" in told
+    assert "Some" not in told
+    colours[50:60, 50:60] = (0, 130, 0)
+    Image.fromarray(colours).save(tmp_path / "mask.png")
+    assert "Some of them are of one brightness" in read(tmp_path / "mask.png").notes[0]
+    photograph = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(photograph).save(tmp_path / "photograph.png")
+    assert read(tmp_path / "photograph.png").notes == ()
+
+
+def test_a_mask_that_is_drawn_in_the_transparency_is_read(tmp_path):
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[MASK, 3] = 255
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    volume = read(tmp_path / "mask.png")
+    np.testing.assert_array_equal(volume.array, np.where(MASK, 255, 0))
+    assert "transparency" in volume.notes[0]
+
+
 def test_jpeg_reads(tmp_path):
     Image.fromarray(np.full((16, 16, 3), 90, np.uint8)).save(tmp_path / "a.JPG", format="JPEG")
     np.testing.assert_allclose(read(tmp_path / "a.JPG").array, 90, atol=1)

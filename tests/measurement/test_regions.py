@@ -220,9 +220,10 @@ def test_another_grid_is_refused_with_its_difference():
     ("array", "match"),
     [
         (np.zeros((3, 4, 5), np.uint8), "empty"),
-        (np.full((3, 4, 5), 0.5), "not whole numbers"),
+        (np.full((3, 4, 5), 0.5), "not whole"),
+        (np.where(np.arange(60).reshape(3, 4, 5) == 7, np.nan, 1.0), "no number"),
         (np.full((3, 4, 5), -3, np.int16), "negative"),
-        (np.arange(400).reshape(4, 10, 10), "very many"),
+        (np.arange(400).reshape(4, 10, 10), "399 different labels"),
     ],
 )
 def test_what_is_no_mask_is_refused(array, match):

@@ -214,6 +214,24 @@ def test_numbers_that_cannot_mean_the_same_are_refused_with_what_to_do() -> None
     assert "tumour" in evaluate(volume(blobs(0)), called(reference, names), names={1: "tumour"})
 
 
+def test_names_of_which_none_is_alike_are_refused() -> None:
+    labels = volume(blobs(0))
+    german, english = {1: "Lunge rechts", 2: "Lunge links"}, {1: "right lung", 2: "left lung"}
+    with pytest.raises(InputError, match=r"no name alike \(1 Lunge rechts, 2 Lunge links against 1 right lung, 2 left lung\)"):
+        evaluate(replace(labels, names=german), replace(labels, names=english))
+    assert evaluate(replace(labels, names=german), replace(labels, names=english), names=english)["right lung"].dice == 1
+    both = volume((blobs(0) > 0).astype(np.uint8))
+    assert evaluate(replace(both, names={1: "lungs"}), replace(labels, names=english))["lungs"].dice == 1
+
+
+def test_axes_that_run_otherwise_are_told_where_the_shapes_are_alike() -> None:
+    one, other = scaling((2.0, 1.0, 1.0)), scaling((2.0, 1.0, 1.0))
+    one[:3, [0, 2]] = one[:3, [2, 0]]
+    array = np.ones((3, 5, 4), np.uint8)
+    with pytest.raises(InputError, match=r"upright shapes are \(4, 5, 3\) and \(3, 5, 4\)"):
+        evaluate(Volume(array, one), Volume(array, other))
+
+
 def test_labels_are_called_as_they_are_named_whether_they_occur_or_not() -> None:
     scores = evaluate(volume(lobes(0)), volume(lobes(0)), names={5: "upper lobe", 7: "tumour"})
     assert list(scores) == ["lungs", "upper lobe", "tumour"]
@@ -233,6 +251,10 @@ def test_what_holds_no_labels_is_refused() -> None:
         evaluate(volume(ramp / 7), labels)
     with pytest.raises(InputError, match="reference holds 2141 different labels"):
         evaluate(labels, volume(ramp))
+    with pytest.raises(InputError, match=r"reference holds negative numbers \(down to -1000\), as an image does"):
+        evaluate(labels, volume(np.where(blobs(0) > 0, -850, -1000)))
+    with pytest.raises(InputError, match=r"prediction holds what is no number \(NaN or infinity\)"):
+        evaluate(volume(np.where(blobs(0) > 0, np.nan, 0.0)), labels)
 
 
 @pytest.mark.parametrize("affine", list(grids())[::7])

@@ -63,7 +63,9 @@ class SeriesChoiceError(InputError):
         listed = "; ".join(f"{choice.key}: {choice.text}" for choice in choices[:_MOST_LISTED])
         more = len(choices) - _MOST_LISTED
         listed += f"; and {more} more" if more > 0 else ""
-        super().__init__(f"{message} ({listed}); choose one of them by its number (--series in the terminal).")
+        super().__init__(
+            f"{message} ({listed}); choose one of them by its number (segment --series in the terminal), or save it in a file of its own."
+        )
         self.choices = tuple(choices)
 
 

@@ -24,6 +24,10 @@ _TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3)
 _DEPTH = 24
 #: A picture of more colours is no mask; and red, green and blue of a grey differ by no more than this.
 _MOST_LABELS, _GREY = 32, 8
+_WHITE, _MIDDLE = 255, 127
+#: A mask in JPEG is blurred by less than this, but for so small a part of it.
+_NEARLY, _MOSTLY = 48, 0.97
+_BLURRED = "It is black and white, which JPEG blurs: its numbers were set to 0 and 255. Save masks as PNG."
 _ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _NUMBER = re.compile(r"(\d+)")
 
@@ -39,6 +43,8 @@ def read_picture(path: Path) -> Volume:
             if image.format == "JPEG":
                 check_jpeg(data, np.asarray(image))
             array, notes = _grey(image, data)
+            if image.format == "JPEG" and _is_blurred_mask(array):
+                array, notes = np.where(array > _MIDDLE, _WHITE, 0).astype(np.uint8), (_BLURRED,)
             turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     if turn is not None:
         flipped, turns = turn
@@ -59,9 +65,33 @@ def _grey(image: Image.Image, data: bytes) -> tuple[Array, tuple[str, ...]]:
         colours = np.array(image.getpalette("RGB")).reshape(-1, 3)
         if len(used) <= _MOST_LABELS and used[-1] < len(colours) and (np.ptp(colours[used], axis=1) > _GREY).any():
             return labels, ("Its colours stand for labels: their numbers in the palette were taken, not their brightness.",)
+    if image.mode in ("LA", "RGBA") and len(np.unique(pixels := np.asarray(image)[..., :-1])) == 1:
+        alpha = np.asarray(image)[..., -1]
+        if np.ptp(alpha):
+            return alpha.copy(), (f"All of it has one colour ({pixels.flat[0]}); its transparency was taken in place of its brightness.",)
     array = np.array(image if image.mode.startswith("I") else image.convert("L"))
+    if image.format == "PNG" and image.mode in ("RGB", "RGBA"):
+        return array, _colours_told(np.asarray(image)[..., :3], array)
     # 16-bit PNGs come as 32-bit integers from older Pillows.
     return (array.astype(np.uint16) if array.dtype.kind == "i" else array), ()
+
+
+def _is_blurred_mask(array: Array) -> bool:
+    """Whether nearly all of a picture is black or white, with both there, as of a mask that JPEG has blurred."""
+    dark, bright = np.mean(array <= _NEARLY), np.mean(array >= _WHITE - _NEARLY)
+    return bool(min(dark, bright) > 0 and dark + bright >= _MOSTLY)
+
+
+def _colours_told(colours: Array, grey: Array) -> tuple[str, ...]:
+    """What to say of a picture of few flat colours, which may be a mask; nothing of a photograph, or of greys."""
+    red, green, blue = colours.astype(np.uint32).transpose(2, 0, 1)
+    if np.ptp(colours, axis=-1).max(initial=0) <= _GREY:
+        return ()
+    codes = np.unique(red << 24 | green << 16 | blue << 8 | grey)
+    if len(codes) > _MOST_LABELS:
+        return ()
+    alike = " Some of them are of one brightness: save it with numbers." if len(np.unique(codes & _WHITE)) < len(codes) else ""
+    return (f"Its few colours were made grey; as a mask, its labels are their brightness.{alike}",)
 
 
 def numbered(folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.grid import on_same_grid, upright, with_geometry
-from napari_lungseg.labels import NEARLY, label_name, lung_labels, whole_labels
+from napari_lungseg.labels import NEARLY, label_name, labels_of, lung_labels
 from napari_lungseg.measurement.density import density
 from napari_lungseg.measurement.shape import extremes, feret, hull_corners, oriented_box, placed, point
 from napari_lungseg.measurement.values import Density, Measurements, Profile, Region
@@ -67,10 +67,10 @@ def measure(
     if box is None:
         raise InputError("The labels are empty, so there is nothing to measure; segment the image first or choose another mask.")
     # Of a big scan the lungs are a fourth.
-    inside = _whole_numbers(array[box])
+    inside = labels_of(array[box], "The mask")
     found = labels_in(inside)
-    if found[0] < 0 or len(found) > MOST_LABELS:
-        raise InputError("The labels hold negative numbers or very many different ones, as an image does; choose a mask.")
+    if len(found) > MOST_LABELS:
+        raise InputError(f"The mask holds {len(found)} different labels, as an image does; choose a mask.")
     wanted: list[int | None] = [*found, None] if len(found) > 1 else [*found]
     regions = []
     for done, label in enumerate(wanted, start=1):
@@ -190,14 +190,6 @@ def _density(values: Array, voxel_ml: float | None) -> Density | None:
     if np.issubdtype(values.dtype, np.floating):
         values = values[np.isfinite(values)]
     return density(values, voxel_ml) if values.size else None
-
-
-def _whole_numbers(array: Array) -> Array:
-    """Labels as integers (InputError where they are none)."""
-    whole = whole_labels(array)
-    if whole is None:
-        raise InputError("The labels are not whole numbers, so they are no labels; choose a mask.")
-    return whole
 
 
 def _notes(regions: list[Region], turned: Volume, image: Volume | None) -> tuple[str, ...]:

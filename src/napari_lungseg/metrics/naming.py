@@ -29,13 +29,15 @@ def match(predicted: Array, predicted_names: Names, expected: Array, expected_na
     Raises
     ------
     InputError
-        When one has names that put lungs into labels of other numbers than this package does, and the other has none.
+        When one has names that put lungs into labels of other numbers than this package does, and the other has none; or when both
+        have names, and no two are alike.
     """
     if predicted_names is None or expected_names is None:
         names = expected_names if predicted_names is None else predicted_names
         if names is not None:
             _check_numbers(names, predicted, expected)
         return predicted, names
+    _check_names(predicted_names, expected_names)
     names = dict(expected_names)
     numbers = {plain_name(name): label for label, name in reversed(list(names.items()))}
     found = labels_in(predicted)
@@ -51,12 +53,25 @@ def match(predicted: Array, predicted_names: Names, expected: Array, expected_na
     return renumbered, names
 
 
+def _check_names(one: Mapping[int, str], other: Mapping[int, str]) -> None:
+    """Refuse names that do not tell which labels belong together (InputError): none is alike, nor are those of lungs on both sides."""
+    alike = {plain_name(name) for name in one.values()} & {plain_name(name) for name in other.values()}
+    if one and other and not alike and not (lung_labels(one) and lung_labels(other)):
+        raise InputError(
+            f"The two name their labels by no name alike ({_listed(one)} against {_listed(other)}), so it cannot be told which belong "
+            "together; give them the same names, or compare by numbers (--label NUMBER=NAME, or names in Python)."
+        )
+
+
+def _listed(names: Mapping[int, str]) -> str:
+    return ", ".join(f"{label} {name}" for label, name in list(names.items())[:8])
+
+
 def _check_numbers(names: Mapping[int, str], predicted: Array, expected: Array) -> None:
     """Refuse to go by numbers where they cannot mean the same on both sides (InputError)."""
     lungs = lung_labels(names)
     if lungs and lungs not in _OWN and set(labels_in(predicted)) != set(labels_in(expected)):
-        told = ", ".join(f"{label} {name}" for label, name in list(names.items())[:8])
         raise InputError(
-            f"One of the two names its labels ({told}) and the other does not, so it cannot be told which labels belong together; "
-            "give both with names (.seg.nrrd), or renumber one and say what the labels are (--label NUMBER=NAME, or names in Python)."
+            f"One of the two names its labels ({_listed(names)}) and the other does not, so it cannot be told which belong together; give "
+            "both with names (.seg.nrrd), or renumber one and say what the labels are (--label NUMBER=NAME, or names in Python)."
         )

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from napari_lungseg.errors import InputError
 from napari_lungseg.grid import on_same_grid, orientation_of, solid
-from napari_lungseg.labels import whole_labels
+from napari_lungseg.labels import labels_of
 from napari_lungseg.metrics.naming import Names, match
 from napari_lungseg.volume import Array, Orientation, Volume
 
@@ -62,16 +59,8 @@ def bring_together(prediction: Volume, reference: Volume, *, by_name: bool = Tru
     """Both upright and, where they have names, in one numbering, after making sure that they agree (else InputError)."""
     advice = "give the mask that was made on the reference's own image, or resample it first."
     one, other = on_same_grid(prediction, reference, ("prediction", "reference"), advice)
-    predicted, expected = _labels(one.array, "prediction"), _labels(other.array, "reference")
+    predicted, expected = labels_of(one.array, "The prediction"), labels_of(other.array, "The reference")
     names: Names = None
     if by_name:
         predicted, names = match(predicted, prediction.names, expected, reference.names)
     return Pair(predicted, expected, names, other.spacing, other.voxel_ml, reference, orientation_of(reference, prediction))
-
-
-def _labels(array: Array, which: str) -> Array:
-    """Labels as integers (InputError where they are none)."""
-    whole = whole_labels(array)
-    if whole is None:
-        raise InputError(f"The {which} holds numbers that are not whole (up to {np.nanmax(array):g}); give labels, not a probability.")
-    return whole
