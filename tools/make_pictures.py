@@ -222,6 +222,45 @@ def offer(studio: Studio) -> None:
     studio.take("offer")
 
 
+def second_reader(studio: Studio) -> None:
+    """The sample's own mask as another reader's, beside the model's."""
+    from superqt import QCollapsible
+
+    from napari_lungseg.corrections import PERSON
+    from napari_lungseg.workspace import Labelled, Workspace
+
+    viewer = studio.viewer
+    viewer.open_sample("napari-lungseg", "chest-ct")
+    studio.open_dock()
+    lungs = studio.segment()
+    viewer.layers[lungs.name.replace("lungs", "probability")].visible = False
+    review = studio.module("Review")
+    studio.wait(lambda: review.reviewing is not None)
+    for index in range(review.reviewing.document.slices):
+        review.reviewing.accept(index)
+    studio.wait(lambda: review.reviewing.target.case is not None)
+    known, place = review.reviewing.target.case, tempfile.TemporaryDirectory()
+    labels = np.asarray(sample_lungs().array)
+    with place as folder:
+        with Workspace(folder, user="Bob") as workspace:
+            case = workspace.add_case(
+                known.content, name="ct", path=None, shape=known.shape, affine=known.affine, axis=known.axis, unit=known.unit
+            )
+            slices = {index: Labelled(labels[index], labels[index] | np.uint8(PERSON)) for index in range(len(labels))}
+            workspace.save(case, slices, cause="paint")
+            for index in slices:
+                workspace.set_state(case, index, "reviewed")
+        review.other.compare(Path(folder))
+        studio.wait(lambda: review.other.list.count() > 0)
+    section = review.other
+    while not isinstance(section, QCollapsible):
+        section = section.parentWidget()
+    section.expand()
+    review.go(review.other._order[0])
+    studio.rest(2)
+    studio.take("second-reader")
+
+
 def views(studio: Studio, path: Path | None) -> None:
     """All four views."""
     from napari_lungseg.widgets.views.viewing import View, viewing_of
@@ -253,7 +292,7 @@ def main(out: Path, path: Path | None) -> None:
         }
         os.environ.update(own | {f"XDG_{kind}_HOME": home for kind in ("DATA", "CONFIG", "CACHE")})
         with virtual_display():
-            for work in (modules, offer, lambda studio: views(studio, path)):
+            for work in (modules, offer, second_reader, lambda studio: views(studio, path)):
                 studio = Studio(out)
                 work(studio)
                 studio.viewer.close()

@@ -23,6 +23,7 @@ JOBS = {
     "save surfaces": ("measuring", "save_surfaces"),
     "surfaces": ("measuring", "make_surfaces"),
     "compare": ("measuring", "compare_masks"),
+    "compare readers": ("measuring", "compare_readers"),
 }
 
 

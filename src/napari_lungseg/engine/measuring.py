@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from napari_lungseg.engine.control import Control
 from napari_lungseg.measurement import Measurements, measure, write_report
 from napari_lungseg.mesh import surfaces, write_surfaces
 from napari_lungseg.metrics import Scores, disagreement, evaluate, evaluate_slices
+from napari_lungseg.readers import only
 from napari_lungseg.volume import Array, Volume
 
 
@@ -48,3 +49,14 @@ def compare_masks(
     scores = evaluate(prediction, reference, tolerance_mm=tolerance_mm)
     control.check()
     return scores, evaluate_slices(prediction, reference, tolerance_mm=tolerance_mm), errors
+
+
+def compare_readers(
+    control: Control, ours: Volume, theirs: Volume, axis: int, reviewed: Sequence[int], by_both: Sequence[int]
+) -> tuple[Mapping[str, Scores], list[int]]:
+    """Scores over the slices that both readers have reviewed, if there are any, and how many voxels differ on each that the other has."""
+    differs = np.asarray(ours.array != theirs.array)
+    planes = np.moveaxis(differs, axis, 0) if differs.ndim == 3 else differs[None]
+    voxels = [int(np.count_nonzero(planes[index])) for index in reviewed]
+    control.check()
+    return evaluate(only(ours, axis, by_both), only(theirs, axis, by_both)) if by_both else {}, voxels

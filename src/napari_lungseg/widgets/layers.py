@@ -40,7 +40,7 @@ LPS_FROM_WORLD = "lps_from_world"
 #: Key under which an image of DICOM, and what is made from it, has its file or folder ("path") and the key of its series at each
 #: point of time ("series"; None where there is only one); no word of the patient.
 SOURCE = "dicom_source"
-#: Key under which a layer that only shows something of a mask says what: "probability", "changes" or "errors".
+#: Key under which a layer that only shows something of a mask says what: "probability", "changes", "errors" ...
 ROLE = "napari-lungseg role"
 #: What a rotation may move the furthest voxel and still count as none, in voxels.
 _NEGLIGIBLE = 0.01

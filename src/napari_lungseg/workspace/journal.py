@@ -32,6 +32,8 @@ class Journal:
         Made if it is not there.
     user : str
         Who works.
+    for_reading : bool
+        Leave it to others to write; nothing is made, mended or locked.
 
     Attributes
     ----------
@@ -47,10 +49,10 @@ class Journal:
     Raises
     ------
     WorkspaceError
-        When the folder cannot be made, or the journal is of a later version or not ours.
+        When the folder cannot be made, or the journal is of a later version or not ours; for reading, where there is none.
     """
 
-    def __init__(self, folder: Path, user: str) -> None:
+    def __init__(self, folder: Path, user: str, *, for_reading: bool = False) -> None:
         self.folder, self.path = folder, folder / JOURNAL
         self.why_read_only, self.told = "", ""
         self.holder: str | None = None
@@ -62,6 +64,9 @@ class Journal:
         self._place: tuple[int, int] | None = None
         self._all_saved = True
         self._unsaved_since = datetime.now().astimezone()
+        if for_reading:
+            self._only_read()
+            return
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -85,6 +90,13 @@ class Journal:
         if self.why_read_only:
             with self.reading():
                 pass
+
+    def _only_read(self) -> None:
+        if not self.path.is_file():
+            raise WorkspaceError(f"{self.folder} is no workspace: there is no {JOURNAL} in it; choose the folder of one.")
+        self.why_read_only = f"The workspace {self.folder} is only read here."
+        with self.reading():
+            pass
 
     # ---- reading and writing
 

@@ -64,6 +64,8 @@ class Workspace:
         Opened or begun.
     user : str, optional
         Who works; by default the name this person is logged in with, or "user" and a number where they have none.
+    for_reading : bool
+        Only read it, as another person's: nothing in the folder is changed, and who works there is not kept from writing.
 
     Attributes
     ----------
@@ -75,11 +77,11 @@ class Workspace:
     Raises
     ------
     WorkspaceError
-        When the folder cannot be found or made, or its journal is of a later version or another program's. A folder that is open
-        in another window or cannot be written raises nothing: it is opened read-only.
+        When the folder cannot be found or made, or its journal is of a later version or another program's; for reading, where there is
+        no journal. A folder that is open in another window or cannot be written raises nothing: it is opened read-only.
     """
 
-    def __init__(self, folder: str | Path, *, user: str | None = None) -> None:
+    def __init__(self, folder: str | Path, *, user: str | None = None, for_reading: bool = False) -> None:
         try:
             self.folder = Path(folder).expanduser().absolute()
         except RuntimeError as error:
@@ -88,7 +90,7 @@ class Workspace:
                 f" or name one in the environment variable {FOLDER_VARIABLE}."
             ) from error
         self.user = user or _login()
-        self._journal = Journal(self.folder, self.user)
+        self._journal = Journal(self.folder, self.user, for_reading=for_reading)
         self._told = self._journal.told or self._check()
 
     def _check(self) -> str:

@@ -18,6 +18,7 @@ from napari_lungseg.widgets.lookup import is_image, results_in
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.review.cases import Cases
+from napari_lungseg.widgets.review.other_reader import OtherReader
 from napari_lungseg.widgets.review.past import Past
 from napari_lungseg.widgets.review.reviewing import Reviewing
 from napari_lungseg.widgets.review.strip import COLOURS, Strip
@@ -66,6 +67,7 @@ class ReviewWidget(Panel):
         self.note = QLineEdit(placeholderText="A note, if you flag it")
         self.windows = {name: QPushButton(name) for name in (*WINDOWS, FROM_DATA)}
         self.past = Past(self.session)
+        self.other = OtherReader(self.session)
         self.cases = Cases(self.session)
         actions = {"accept": self.accept_slice, "flag": self.flag_slice, "previous": self.go_back, "skip": self.skip_slice}
         self._keys = ModuleKeys(self, actions, {"flag": self.note})
@@ -96,6 +98,7 @@ class ReviewWidget(Panel):
         layout.addWidget(self.note)
         layout.addLayout(_row(*self.windows.values()))
         layout.addWidget(folded("Earlier states of this slice", self.past))
+        layout.addWidget(folded("Another reader", self.other))
         layout.addWidget(folded("Cases of a folder", self.cases))
         layout.addWidget(folded("Shortcuts", self._key_list))
         layout.addStretch()
@@ -104,6 +107,7 @@ class ReviewWidget(Panel):
     def _connect(self) -> None:
         self.mask.changed.connect(self._mask_chosen)
         self.strip.clicked.connect(self.go)
+        self.other.chosen.connect(self.go)
         for button, slot in (
             (self.accept, self.accept_slice),
             (self.flag, self.flag_slice),
@@ -242,6 +246,7 @@ class ReviewWidget(Panel):
             self.strip.show_slices(np.zeros(0), {}, -1)
             self.progress.setText(NOTHING)
             self.past.show_slice(None, 0)
+            self.other.show_slice(None, 0)
             return
         here = self._here()
         reviewing.look_at(here)
@@ -252,6 +257,7 @@ class ReviewWidget(Panel):
             self.note.setText(reviewing.notes.get(here, ""))
         self.progress.setText(_progress(reviewing))
         self.past.show_slice(reviewing, here)
+        self.other.show_slice(reviewing, here)
 
     def _describe(self, index: int) -> str:
         assert self.reviewing is not None
@@ -285,6 +291,7 @@ class ReviewWidget(Panel):
 
     def let_go(self) -> None:
         """End the review with the window or the dock."""
+        self.other.show_slice(None, 0)
         if self.reviewing is not None:
             self.reviewing.end()
 
