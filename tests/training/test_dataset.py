@@ -50,6 +50,53 @@ def test_a_description_of_another_shape_is_refused_by_name(chests: Path, tmp_pat
         open_dataset(folder)
 
 
+def described(folder: Path, **description: object) -> Path:
+    """A data set of two cases under names of nnU-Net, with a description of its own."""
+    array = np.zeros((3, 8, 8), np.uint8)
+    array[1, 2:5, 2:5] = 1
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir()
+    for case in ("a", "b"):
+        write(Volume(np.full(array.shape, -850, np.int16), scaling((2.0, 1.0, 1.0))), folder / "imagesTr" / f"{case}_0000.nii.gz")
+        write(Volume(array, scaling((2.0, 1.0, 1.0))), folder / "labelsTr" / f"{case}.nii.gz")
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return folder
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_data_sets_of_older_kinds_are_read(tmp_path: Path, numbered: bool) -> None:
+    """nnU-Net before version 2, and the Medical Segmentation Decathlon, whose images have no number of a channel."""
+    folder = described(tmp_path, labels={"0": "background", "1": "lung"}, modality={"0": "CT"}, numTraining=2)
+    for case in ("a", "b") if not numbered else ():
+        (folder / "imagesTr" / f"{case}_0000.nii.gz").rename(folder / "imagesTr" / f"{case}.nii.gz")
+    (folder / "labelsTr" / "._a.nii.gz").write_bytes(bytes(99))  # as macOS leaves on disks of others
+    (folder / "imagesTr" / "._a_0000.nii.gz").write_bytes(bytes(99))
+    data = open_dataset(folder)
+    assert (data.cases, data.names) == (("a", "b"), {1: "lung"})
+    image, labels = data.load("a")
+    assert image.array.min() == -850
+    assert labels.array.sum() == 9
+
+
+def test_of_several_channels_the_ct_is_taken_and_told(tmp_path: Path) -> None:
+    names = {"0": "PET", "1": "CT"}
+    folder = described(tmp_path, labels={"background": 0, "lung": 1}, channel_names=names, file_ending=".nii.gz")
+    for case in ("a", "b"):
+        write(Volume(np.full((3, 8, 8), -700, np.int16), scaling((2.0, 1.0, 1.0))), folder / "imagesTr" / f"{case}_0001.nii.gz")
+    image, _ = open_dataset(folder).load("a")
+    assert image.array.min() == -700
+    assert "Of its channels only number 1 is learnt from." in image.notes
+
+
+def test_regions_and_broken_descriptions_are_refused_by_their_cause(tmp_path: Path) -> None:
+    folder = described(tmp_path, labels={"background": 0, "lung": [1, 2], "left": 2}, file_ending=".nii.gz")
+    with pytest.raises(InputError, match=r"dataset\.json makes 'lung' of the labels \[1, 2\]; regions"):
+        open_dataset(folder)
+    (folder / "dataset.json").write_text('{"labels": {"lung": 1,},\n}')
+    with pytest.raises(InputError, match=r"dataset\.json is no JSON \(line 1: "):
+        open_dataset(folder)
+
+
 def test_a_mark_of_the_byte_order_does_not_matter(chests: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(chests, tmp_path / "chests")
     whole = (folder / "dataset.json").read_bytes()

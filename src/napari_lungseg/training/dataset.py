@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from napari_lungseg.volume import Array, Volume
 
 #: Folders of masks beside ``images`` in a folder of pairs.
 MASKS = ("masks", "labels")
+#: The number of a channel in the name of an image (nnU-Net raw layout).
+_CHANNEL = re.compile(r"_(\d{4})(?=\.)")
 #: Of a picture of a mask; never :data:`IGNORE` unless the data set says so.
 WHITE = 255
 
@@ -96,6 +99,10 @@ class Dataset:
         if labels.names:
             with reading(self.labels[case]):
                 array = renumbered(array, {**labels.names, IGNORE: _UNJUDGED}, {**(self.names or _LUNGS), IGNORE: _UNJUDGED})
+        if channel := _CHANNEL.search(self.images[case].name):
+            number, others = int(channel[1]), self.images[case].parent
+            if any((others / _CHANNEL.sub(f"_{one:04d}", channel.string)).exists() for one in (0, 1) if one != number):
+                image = replace(image, notes=(*image.notes, f"Of its channels only number {number} is learnt from."))
         return image, replace(labels.with_array(array), notes=labels.notes)
 
 
@@ -105,7 +112,8 @@ def open_dataset(folder: Path | str) -> Dataset:
     Parameters
     ----------
     folder : path
-        Holds ``imagesTr/CASE_0000.ENDING``, ``labelsTr/CASE.ENDING`` and ``dataset.json`` (nnU-Net raw layout); ``splits_final.json``,
+        Holds ``imagesTr/CASE_0000.ENDING``, ``labelsTr/CASE.ENDING`` and ``dataset.json`` (nnU-Net raw layout, of any version, or that of
+        the Medical Segmentation Decathlon); of several channels the one called CT is taken, else the first. ``splits_final.json``,
         if there, says which cases are to be watched, and ``"patients"`` in ``dataset.json`` which cases belong together. Or pairs:
         ``images/NAME.ENDING`` and ``masks/NAME.ENDING`` (or ``labels``), of any format that can be read.
 
@@ -120,20 +128,28 @@ def open_dataset(folder: Path | str) -> Dataset:
     try:
         # Editors on Windows may put a mark of the byte order first.
         description = json.loads((folder / "dataset.json").read_text(encoding="utf-8-sig"))
-        ending = str(description["file_ending"])
-        names = {int(value): str(name) for name, value in description.get("labels", {}).items()}
+        ending = str(description.get("file_ending") or _usual_ending(folder / "labelsTr"))
+        names = _label_names(description.get("labels", {}), folder)
+        channels = description.get("channel_names") or description.get("modality") or {}
+        channel = next((int(number) for number, name in channels.items() if str(name).upper() == "CT"), 0)
         given = {str(case): str(patient) for case, patient in description.get("patients", {}).items()}
         sources = list(description.get("sources", []))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{folder / 'dataset.json'} is no JSON (line {error.lineno}: {error.msg}); correct it.") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             f"{folder} is no data set: it needs a dataset.json with a file_ending and labels that are whole numbers, beside imagesTr and "
             "labelsTr (nnU-Net raw layout), or the folders images and masks."
         ) from error
     images: dict[str, Path] = {}
     labels: dict[str, Path] = {}
-    cases = {end: _labelled(folder, end, ending, images, labels) for end in ("Tr", "Ts")}
+    cases = {end: _labelled(folder, end, ending, channel, images, labels) for end in ("Tr", "Ts")}
     if not cases["Tr"]:
-        raise InputError(f"{folder} has no case with image and labels: looked for labelsTr/CASE{ending} and imagesTr/CASE_0000{ending}.")
+        raise InputError(
+            f"{folder} has no case with image and labels: looked for labelsTr/CASE{ending} and imagesTr/CASE_{channel:04d}{ending}."
+        )
     patients = {case: case for case in (*cases["Tr"], *cases["Ts"])} | given
     validation = _given_split(folder, cases["Tr"])
     ignore = next((value for value, name in names.items() if name == "ignore"), None)
@@ -147,13 +163,35 @@ def open_dataset(folder: Path | str) -> Dataset:
     return data
 
 
-def _labelled(folder: Path, end: str, ending: str, images: dict[str, Path], labels: dict[str, Path]) -> tuple[str, ...]:
+def _usual_ending(folder: Path) -> str:
+    """The only ending of the files of a folder (KeyError where there is none, or several): older data sets do not say it."""
+    endings = {path.name[len(stem) :] for path in folder.iterdir() if (stem := _stem(path))}
+    if len(endings) != 1:
+        raise KeyError("file_ending")
+    return endings.pop()
+
+
+def _label_names(given: dict[str, Any], folder: Path) -> dict[int, str]:
+    """What labels are called; data sets of nnU-Net before version 2 and of the Medical Segmentation Decathlon give the names of numbers."""
+    if given and all(isinstance(name, str) and not name.isdecimal() and number.isdecimal() for number, name in given.items()):
+        return {int(number): str(name) for number, name in given.items()}
+    for name, value in given.items():
+        if isinstance(value, list):
+            raise InputError(
+                f"{folder / 'dataset.json'} makes {name!r} of the labels {value}; regions of several labels are not learnt: "
+                "give each label one name and number."
+            )
+    return {int(value): str(name) for name, value in given.items()}
+
+
+def _labelled(folder: Path, end: str, ending: str, channel: int, images: dict[str, Path], labels: dict[str, Path]) -> tuple[str, ...]:
     """List cases with image and labels, sorted, and enter their files into ``images`` and ``labels``."""
     found = []
     for path in sorted((folder / f"labels{end}").glob(f"*{ending}")):
         case = path.name.removesuffix(ending)
-        image = folder / f"images{end}" / f"{case}_0000{ending}"
-        if image.exists():
+        names = (f"{case}_{channel:04d}{ending}", f"{case}{ending}")
+        image = next((one for name in names if (one := folder / f"images{end}" / name).exists()), None)
+        if image is not None and not path.name.startswith("."):
             images[case], labels[case] = image, path
             found.append(case)
     return tuple(found)
