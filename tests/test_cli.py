@@ -137,6 +137,17 @@ def test_results_in_the_same_folder_are_not_segmented_again(run, scan, model, tm
     assert files_in(tmp_path) == {"ct.nii.gz", "ct_lungs.nii.gz", "ct_probability.nii.gz"}
 
 
+def test_a_segmentation_is_no_image(run, scan, model, tmp_path):
+    volume = chest(slices=4)[0]
+    labels = volume.with_array((np.asarray(volume.array) > 0).astype(np.uint8))
+    write(labels, tmp_path / "lungs.seg.nrrd", {1: "both lungs"})
+    status, _, err = run("segment", tmp_path, "-o", "out", "--model", model)
+    assert status == 1
+    assert files_in(tmp_path / "out") == {"ct_lungs.nii.gz"}
+    (line,) = [line for line in err if "lungs.seg.nrrd" in line]
+    assert "holds labels (both lungs), not an image" in line
+
+
 def test_some_failures_are_named_and_the_rest_is_written(run, scan, model, tmp_path):
     (tmp_path / "bad.nii.gz").write_bytes(scan.read_bytes()[:200])
     status, out, err = run("segment", "bad.nii.gz", scan, "missing.mha", "-o", "out", "--model", model, "--report", "run.json")

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from napari_lungseg.cases import Entry
     from napari_lungseg.model import Model
 
+#: Letters of the names of labels that a message tells.
+_MOST_TOLD = 80
+
 
 @dataclass(frozen=True)
 class CohortSettings:
@@ -160,6 +163,8 @@ def segment_file(task: BatchItem, settings: CohortSettings, progress: Callable[[
     from napari_lungseg.segmentation import segment
 
     volume = read(task.source, series=settings.series, fill_gaps=settings.fill_gaps)
+    if volume.names:
+        raise InputError(f"{task.source} holds labels ({', '.join(volume.names.values())[:_MOST_TOLD]}), not an image; give the image.")
     if settings.unit is not None:
         volume = replace(volume, unit=settings.unit, why_unit="The person said so.")
     for target in filter(None, (task.labels, task.probability)):
