@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
+from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 #: What must be seen nowhere.
@@ -73,6 +75,13 @@ def write_ct_slice(path: Path, hu: np.ndarray, position: Any, *, slope: float = 
     file.PixelData = stored.tobytes()
     pydicom.dcmwrite(path, file, enforce_file_format=True)
     return path
+
+
+def raw_element(path: Path, tag: int, kind: str, value: bytes) -> None:
+    """Put bytes into an element that no writer would put there."""
+    data = pydicom.dcmread(path)
+    data._dict[Tag(tag)] = RawDataElement(Tag(tag), kind, len(value), value, 0, False, True)
+    data.save_as(path)
 
 
 def write_multi_frame(path: Path, frames: list[dict[str, Any]], **attributes: Any) -> Path:

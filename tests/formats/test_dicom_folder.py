@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataelem import RawDataElement
+from dicom_files import raw_element
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.tag import Tag
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import SeriesChoiceError, read, scans_in
@@ -244,13 +243,6 @@ def test_elements_that_are_written_otherwise_than_the_file_names_are_read(tmp_pa
     np.testing.assert_array_equal(read(tmp_path).array, hu)
 
 
-def raw(path, tag, kind, value):
-    """Put bytes into an element that no writer would."""
-    data = pydicom.dcmread(path)
-    data._dict[Tag(tag)] = RawDataElement(Tag(tag), kind, len(value), value, 0, False, True)
-    data.save_as(path)
-
-
 @pytest.mark.parametrize(
     ("attributes", "lacking"),
     [
@@ -268,7 +260,7 @@ def test_what_a_slice_lacks_is_named(tmp_path, write_series, attributes, lacking
 @pytest.mark.parametrize(("tag", "keyword"), [(0x00200011, "SeriesNumber"), (0x00200013, "InstanceNumber")])
 def test_a_number_that_is_none_is_named(tmp_path, write_slice, tag, keyword):
     path = write_slice(tmp_path / "a.dcm", np.zeros((4, 6)), (0, 0, 0))
-    raw(path, tag, "IS", b"A1")
+    raw_element(path, tag, "IS", b"A1")
     with pytest.raises(InputError, match=f"impossible {keyword}, which should be a whole number"):
         read(path)
 
@@ -276,5 +268,5 @@ def test_a_number_that_is_none_is_named(tmp_path, write_slice, tag, keyword):
 @pytest.mark.parametrize(("tag", "kind", "value"), [(0x00080060, "CS", b"ct"), (0x00281054, "LO", b"Hounsfield Units")])
 def test_words_are_known_however_they_are_spelt(tmp_path, write_slice, tag, kind, value):
     path = write_slice(tmp_path / "a.dcm", np.zeros((4, 6)), (0, 0, 0))
-    raw(path, tag, kind, value)
+    raw_element(path, tag, kind, value)
     assert read(path).unit == "HU"

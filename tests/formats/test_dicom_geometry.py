@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_files import raw_element
 from geometry import affine_of, tilt
 
 from napari_lungseg.errors import InputError
@@ -61,6 +62,27 @@ def test_an_even_stack_is_not_touched_by_the_request(tmp_path, write_series):
 def test_rounded_positions_pass(tmp_path, write_series):
     write_series(tmp_path, [0.0, 0.67, 1.33, 2.0, 2.67, 3.33])
     np.testing.assert_allclose(read(tmp_path).spacing[0], 0.666, atol=1e-3)
+
+
+@pytest.mark.parametrize("step", [0.625, 1.25])
+def test_positions_rounded_to_tenths_of_a_millimetre_pass(tmp_path, write_slice, step):
+    """Of an oblique stack, too, where each coordinate is rounded."""
+    angle = np.deg2rad(15)
+    normal, columns = np.array([0, -np.sin(angle), np.cos(angle)]), np.array([0, np.cos(angle), np.sin(angle)])
+    for index in range(40):
+        about = {"ImageOrientationPatient": [1, 0, 0, *(round(float(value), 8) for value in columns)]}
+        write_slice(tmp_path / f"{index}.dcm", np.zeros((4, 6)), [round(float(value), 1) for value in index * step * normal], **about)
+    volume = read(tmp_path)
+    np.testing.assert_allclose(volume.spacing[0], step, rtol=0.01)
+    assert volume.shape == (40, 4, 6)
+
+
+def test_numbers_that_nothing_depends_on_may_be_none(tmp_path, write_series):
+    hu = write_series(tmp_path, [0.0, 2.0, 4.0])
+    for path in tmp_path.iterdir():
+        for tag in (0x00181120, 0x00180088):  # GantryDetectorTilt, SpacingBetweenSlices
+            raw_element(path, tag, "DS", b"abc ")
+    np.testing.assert_array_equal(read(tmp_path).array, hu)
 
 
 def test_thickness_is_not_spacing(tmp_path, write_series):

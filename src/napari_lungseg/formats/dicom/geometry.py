@@ -24,7 +24,9 @@ from napari_lungseg.volume import Affine, Array, Volume
 AIR_HU = -1024
 #: Slices nearer together than this, in mm, lie at the same place.
 SAME_PLACE_MM = 1e-3
-#: Steps between slices may differ by this share (positions are rounded in the files) ...
+#: Slices that lie nearer than this, in mm, to their even grid lie on it: some files round positions to tenths.
+_ROUNDING_MM = 0.1
+#: Steps between slices that lie farther may differ by this share ...
 _STEP_TOLERANCE = 0.05
 #: ... and no slice may lie further from the even grid than this share of a step.
 _GRID_TOLERANCE = 0.25
@@ -150,12 +152,15 @@ def lay_out(frames: list[Frame], name: str, *, fill_gaps: bool = False) -> Stack
 
 def _unevenness(heights: npt.NDArray[np.float64], grid: npt.NDArray[np.float64], usual: float) -> str:
     """What is uneven, in words; empty where nothing is."""
+    off = np.abs(heights - grid).max()
+    if off <= min(_ROUNDING_MM, _GRID_TOLERANCE * usual):
+        return ""
     steps = np.diff(heights)
     uneven = np.flatnonzero(np.abs(steps - usual) > _STEP_TOLERANCE * usual)
     if uneven.size:
         gaps = [_gap(heights[i], heights[i + 1], usual) for i in uneven[:_NAMED]]
         return "; ".join(gaps) + (f" and at {uneven.size - _NAMED} more places" if uneven.size > _NAMED else "")
-    if np.abs(heights - grid).max() > _GRID_TOLERANCE * usual:
+    if off > _GRID_TOLERANCE * usual:
         return f"the steps between slices change from {steps.min():.4g} to {steps.max():.4g} mm"
     return ""
 

@@ -297,7 +297,6 @@ def _frame(stored: Stored, index: int, data: pydicom.Dataset, groups: list[pydic
     rows = rows / lengths[0]
     columns = columns - (columns @ rows) * rows
     found = {keyword: value(keyword) for keyword in PARTS}
-    step, tilt = value("SpacingBetweenSlices", _decimals), value("GantryDetectorTilt", _decimals)
     slope, intercept = (None if one is None else one[0] for one in (value(keyword, _decimals) for keyword in _RESCALE))
     if not np.isfinite([slope or 0.0, intercept or 0.0]).all():
         raise InputError(f"{path} has an impossible RescaleSlope or RescaleIntercept ({slope}, {intercept}); export it again.")
@@ -309,7 +308,7 @@ def _frame(stored: Stored, index: int, data: pydicom.Dataset, groups: list[pydic
         rows,
         columns / np.linalg.norm(columns),
         _numbers(value("ImagePositionPatient", _decimals), 3),
-        abs(step[0]) if step and np.isfinite(step[0]) else 0.0,
+        abs(value("SpacingBetweenSlices", _unneeded)),
         rescale,
         "LOCALIZER" in (value("ImageType") or ()),
         _whole(data, "InstanceNumber", path),
@@ -317,7 +316,7 @@ def _frame(stored: Stored, index: int, data: pydicom.Dataset, groups: list[pydic
         {keyword: _text(one) for keyword, one in found.items() if one is not None and _text(one)},
         _measured(intercept, str(value("RescaleType") or "")),
         doubt,
-        tilt=tilt[0] if tilt and np.isfinite(tilt[0]) else 0.0,
+        tilt=value("GantryDetectorTilt", _unneeded),
     )
 
 
@@ -343,6 +342,15 @@ def _decimals(data: pydicom.Dataset, keyword: str) -> list[float] | None:
         return None
     several = found if hasattr(found, "__iter__") and not isinstance(found, str) else [found]
     return [float(one.replace(",", ".") if isinstance(one, str) else one) for one in several]
+
+
+def _unneeded(data: pydicom.Dataset, keyword: str) -> float:
+    """A number that nothing depends on; 0 where there is none that can be read."""
+    try:
+        found = _decimals(data, keyword)
+    except (TypeError, ValueError):
+        return 0.0
+    return found[0] if found and np.isfinite(found[0]) else 0.0
 
 
 def _whole(data: pydicom.Dataset, keyword: str, path: Path) -> int:
