@@ -18,6 +18,7 @@ import torch
 
 from napari_lungseg.device import choose_device
 from napari_lungseg.model import load_model
+from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.training.batches import Batches, SliceSampler, ViewSamplers
 from napari_lungseg.training.distributed import ProcessGroup
 from napari_lungseg.training.judge import Confusion
@@ -43,7 +44,7 @@ def main() -> None:
     device = choose_device(given.device)
     cases = base_cases(load_model("lung-ct").card)
     assert cases is not None
-    mix = ViewSamplers(SliceSampler(cases.replay, {}), None, None, 1, 0.75)
+    mix = ViewSamplers(SliceSampler(cases.replay, {}), None, None, 1, Preprocessing())
     print(f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}; views a second")
     print("| view | batch | plain | what ships | ratio | drawing alone |\n|---|---|---|---|---|---|")
     for view_px, count in ((320, 4), (448, 6)):

@@ -58,11 +58,11 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def network_inputs(volume: Volume, model: Model) -> np.ndarray:
-    framing = framing_of(model.card.preprocessing, model.card.architecture)
+    framing = framing_of(model.card.preprocessing)
     intensity_range = model.card.preprocessing.intensity_range(volume)
     cut = framing.cut(volume, intensity_range)
     cuts = [(plane, *cut.of(plane)) for plane in volume.array]
-    return np.stack([framing.plane(plane[box], spacing, intensity_range) for plane, box, spacing in cuts])
+    return np.stack([framing.plane(plane[box], spacing, intensity_range, model.card.architecture) for plane, box, spacing in cuts])
 
 
 @pytest.mark.parametrize("classes", [3, 6])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,12 +67,10 @@ class Framing:
     ----------
     preprocessing : Preprocessing
         From the model's card.
-    config : UNetConfig
-        Shape of its network.
     """
 
-    def __init__(self, preprocessing: Preprocessing, config: UNetConfig) -> None:
-        self._preprocessing, self._config = preprocessing, config
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self._preprocessing = preprocessing
 
     def cut(self, upright: Volume, intensity_range: tuple[float, float]) -> Cut:
         """Find the body on the slices along axis 0 of a volume; ``intensity_range`` is what its model's preprocessing gives for it."""
@@ -90,14 +89,14 @@ class Framing:
         """Rows and columns of the network's plane that a cut slice of ``size`` takes."""
         return self._preprocessing.grid((slice(0, size[0]), slice(0, size[1])), spacing)
 
-    def plane(self, values: Array, spacing: Spacing, intensity_range: tuple[float, float]) -> Plane:
-        """A cut slice (H, W), in the image's own numbers, as the network reads it."""
+    def plane(self, values: Array, spacing: Spacing, intensity_range: tuple[float, float], config: UNetConfig) -> Plane:
+        """A cut slice (H, W), in the image's own numbers, as a network of this shape reads it."""
         normalised = np.ascontiguousarray(normalise(values, *intensity_range))
-        return network_plane(normalised, self.grid(normalised.shape, spacing), self._config)
+        return network_plane(normalised, self.grid(normalised.shape, spacing), config)
 
-    def scaled(self, image: Plane) -> Plane:
-        """From -1 .. 1, as training views are made, to what the network reads; for tensors too."""
-        return image
+    def scaled(self, view: Any) -> Any:
+        """A training view, an array or tensor from -1 to 1, as the network reads it."""
+        return view
 
     def found(self, probabilities: Plane, size: tuple[int, int], spacing: Spacing) -> Found:
         """From what the network gives (classes, H, W) to the pixels of the cut slice of ``size``.
@@ -139,7 +138,7 @@ class LungmaskFraming(Framing):
         """Rows and columns of the network's plane."""
         return SIDE, SIDE
 
-    def plane(self, values: Array, spacing: Spacing, intensity_range: tuple[float, float]) -> Plane:
+    def plane(self, values: Array, spacing: Spacing, intensity_range: tuple[float, float], config: UNetConfig) -> Plane:
         """A cut slice as the network reads it."""
         from napari_lungseg.lungmask import stretched
 
@@ -147,9 +146,9 @@ class LungmaskFraming(Framing):
         square = stretched(self._hu(values, intensity_range), SIDE)
         return np.divide(square - _number(low), _number(high - low)).astype(np.float32)
 
-    def scaled(self, image: Plane) -> Plane:
+    def scaled(self, view: Any) -> Any:
         """From -1 .. 1 to 0 .. 1."""
-        return (image + 1.0) / 2.0
+        return (view + 1.0) / 2.0
 
     def found(self, probabilities: Plane, size: tuple[int, int], spacing: Spacing) -> Found:
         """To the nearest of the slice's pixels."""
@@ -176,9 +175,9 @@ class LungmaskFraming(Framing):
 _FRAMINGS = {"lungseg": Framing, "lungmask": LungmaskFraming}
 
 
-def framing_of(preprocessing: Preprocessing, config: UNetConfig) -> Framing:
+def framing_of(preprocessing: Preprocessing) -> Framing:
     """The framing that a card asks for."""
-    return _FRAMINGS[preprocessing.house](preprocessing, config)
+    return _FRAMINGS[preprocessing.house](preprocessing)
 
 
 def _number(value: float) -> int | float:

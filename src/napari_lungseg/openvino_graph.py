@@ -135,7 +135,8 @@ class _Builder:
         if self._config.norm == "batch":
             mean, variance = (self._weights[f"{name}.running_{part}"] for part in ("mean", "var"))
             scale = np.asarray(scale / np.sqrt(variance + np.float32(EPSILON)), np.float32)
-            return ops.add(ops.multiply(x, _channels(scale)), _channels(shift - mean * scale))
+            x = _named(ops.multiply(x, _channels(scale)), f"{name}.scaled")
+            return _named(ops.add(x, _channels(shift - mean * scale)), name)
         if self._config.norm == "group":
             return _named(ops.group_normalization(x, scale, shift, group_count(len(scale)), EPSILON), name)
         x = ops.mvn(x, np.array([2, 3], np.int64), True, EPSILON, "inside_sqrt")
@@ -162,13 +163,15 @@ class _LungmaskBuilder(_Builder):
 
     def _block(self, x: openvino.Node, name: str, *, second_norm: bool = True) -> openvino.Node:
         for convolution, norm in ((0, 2), (3, 5)):
-            x = self._normed(ops.relu(self._convolution(x, f"{name}.{convolution}", 1)), f"{name}.{norm}")
+            x = _named(ops.relu(self._convolution(x, f"{name}.{convolution}", 1)), f"{name}.{convolution}.relu")
+            x = self._normed(x, f"{name}.{norm}")
         return x
 
     def _up(self, x: openvino.Node, name: str) -> openvino.Node:
         # The convolution of single pixels gives the same before as after, at a fourth of the price.
         x, double = self._convolution(x, name, 0), np.array([2.0, 2.0], np.float32)
-        return ops.interpolate(x, double, "linear_onnx", "scales", axes=np.array([2, 3]), coordinate_transformation_mode="half_pixel")
+        x = ops.interpolate(x, double, "linear_onnx", "scales", axes=np.array([2, 3]), coordinate_transformation_mode="half_pixel")
+        return _named(x, f"{name}.double")
 
 
 _BUILDERS = {"lungseg": _Builder, "lungmask": _LungmaskBuilder}

@@ -92,7 +92,7 @@ def predict(volume: Volume, model: Model, settings: PredictSettings | None = Non
 
 def _predict(stack: _AxialSlices, upright: Volume, model: Model, order: list[int], device: str) -> Generator[PredictedSlice | Notice]:
     config, preprocessing = model.card.architecture, model.card.preprocessing
-    framing, intensity_range = framing_of(preprocessing, config), preprocessing.intensity_range(upright)
+    framing, intensity_range = framing_of(preprocessing), preprocessing.intensity_range(upright)
     cut = framing.cut(upright, intensity_range)
     for text in filter(None, (stack.notice, cut.notice)):
         yield Notice(text)
@@ -102,7 +102,7 @@ def _predict(stack: _AxialSlices, upright: Volume, model: Model, order: list[int
     def channel(index: int) -> tuple[Plane, Box, Spacing]:
         values = stack.read(index)
         box, spacing = cut.of(values)
-        return framing.plane(values[box], spacing, intensity_range), box, spacing
+        return framing.plane(values[box], spacing, intensity_range, config), box, spacing
 
     cuts: deque[tuple[Box, Spacing]] = deque()
 

@@ -44,10 +44,10 @@ def model_of(path: Path) -> Model:
 @pytest.mark.parametrize("kind", pictures())
 def test_the_network_is_given_what_the_package_gives_it(kind, tmp_path):
     volume, card = pictures()[kind], read_foreign(write_weights(tmp_path / "w.pth", 3)).card
-    framing, intensity_range = framing_of(card.preprocessing, card.architecture), card.preprocessing.intensity_range(volume)
+    framing, intensity_range = framing_of(card.preprocessing), card.preprocessing.intensity_range(volume)
     cut = framing.cut(volume, intensity_range)
     cuts = [(plane, *cut.of(plane)) for plane in volume.array]
-    given = [framing.plane(plane[box], spacing, intensity_range) for plane, box, spacing in cuts]
+    given = [framing.plane(plane[box], spacing, intensity_range, card.architecture) for plane, box, spacing in cuts]
     np.testing.assert_array_equal(given, PACKAGE["package_inputs"](np.asarray(volume.array)))
 
 

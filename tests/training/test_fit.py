@@ -50,7 +50,7 @@ def job(slices, chosen: TrainSettings, *, validation=(), replay=None, unjudged=N
         SliceSampler(replay, {}) if replay else None,
         SliceSampler(unjudged, {}) if unjudged else None,
         1,
-        preprocessing.spacing_mm,
+        preprocessing,
     )
     return TrainingJob(Batches(mix, chosen), chosen, Judge(preprocessing, ("lung",), chosen.loss), validation, **more)
 

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_lungseg.framing import framing_of
+from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.training.augmentation.augment import augment
 from napari_lungseg.training.augmentation.options import AugmentSettings
 from napari_lungseg.training.samples import LabelledSlice
@@ -80,15 +82,15 @@ class ViewSamplers:
         Slices that nobody has judged.
     lung : int or None
         Class that is lung.
-    pixel_mm : float
-        The model's pixel size.
+    preprocessing : Preprocessing
+        Of the model.
     """
 
     new: SliceSampler
     replay: SliceSampler | None
     unjudged: SliceSampler | None
     lung: int | None
-    pixel_mm: float
+    preprocessing: Preprocessing
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,7 @@ class Batch:
     Attributes
     ----------
     image : (N, 1, S, S) tensor
-        -1 .. 1.
+        As the network reads them.
     label : (N, S, S) tensor of uint8
         As in :class:`~.samples.LabelledSlice`.
     new, replay, taught : int
@@ -135,7 +137,7 @@ class Batches:
         settings = self._settings
         rng = np.random.default_rng((settings.seed, step, rank) if rank else (settings.seed, step))
         strength = min(1.0, 0.3 + 0.7 * progress / RAMP) if progress < 1.0 - SETTLE else MILD
-        samplers, size, pixel_mm, count = self._fine, settings.view_px, self._mix.pixel_mm, settings.batch_size
+        samplers, size, pixel_mm, count = self._fine, settings.view_px, self._mix.preprocessing.spacing_mm, settings.batch_size
         if progress < settings.coarse_share:
             samplers, size, pixel_mm, count = self._coarse, size // 2, 2.0 * pixel_mm, 2 * count
         counts = self._counts(count, rng)
@@ -147,7 +149,8 @@ class Batches:
             for _ in range(amount):
                 assert sampler is not None
                 views.append(self._view(sampler.draw(rng), size, pixel_mm, look, strong, rng))
-        return Batch(torch.stack([image for image, _ in views]), torch.stack([label for _, label in views]), *counts)
+        images = framing_of(self._mix.preprocessing).scaled(torch.stack([image for image, _ in views]))
+        return Batch(images, torch.stack([label for _, label in views]), *counts)
 
     def _counts(self, total: int, rng: np.random.Generator) -> tuple[int, int, int]:
         """Count the views of each kind; shares that are no whole number come out right on average."""

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_lungseg.framing import framing_of
+from napari_lungseg.mask import apply_threshold
 from napari_lungseg.metrics import evaluate
 from napari_lungseg.model import Model
 from napari_lungseg.preprocess import Preprocessing, normalise
-from napari_lungseg.resample import network_plane, resize
 from napari_lungseg.segmentation import segment
 from napari_lungseg.training.dataset import Dataset
 from napari_lungseg.training.losses import LOSSES
@@ -96,17 +97,16 @@ class Judge:
         logits : (1, C, H, W) tensor
             On the CPU.
         """
-        box = (slice(0, item.image.shape[0]), slice(0, item.image.shape[1]))
-        grid = self.preprocessing.grid(box, item.spacing_mm)
-        seen = torch.from_numpy(network_plane(normalise(item.image, *item.intensity_range), grid, network.config))
+        framing, size = framing_of(self.preprocessing), (item.image.shape[0], item.image.shape[1])
+        rows, columns = framing.grid(size, item.spacing_mm)
+        seen = torch.from_numpy(framing.plane(item.image, item.spacing_mm, item.intensity_range, network.config))
         with torch.inference_mode():
             device = next(network.parameters()).device
-            logits = network(seen[None, None].to(device)).float().cpu()[..., : grid[0], : grid[1]]
-            likely = np.stack([resize(plane, item.image.shape) for plane in probabilities(logits)[0].numpy()])
-            logits = F.interpolate(logits, size=item.image.shape, mode="bilinear", align_corners=False)
-        best = likely.argmax(axis=0).astype(np.uint8) + np.uint8(1)
-        best[likely.sum(axis=0) < THRESHOLD] = 0
-        return best, logits
+            logits = network(seen[None, None].to(device)).float().cpu()[..., :rows, :columns]
+            found = framing.found(probabilities(logits)[0].numpy(), size, item.spacing_mm)
+            logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        best = np.uint8(1) if found.classes is None else found.classes + np.uint8(1)
+        return apply_threshold(found.percent, THRESHOLD) * best, logits
 
     def score(
         self, network: UNet, slices: Sequence[LabelledSlice], *, only: int | None = None

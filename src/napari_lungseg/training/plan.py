@@ -16,6 +16,7 @@ from napari_lungseg.architecture import PRESETS
 from napari_lungseg.card import Card, check_name
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import write_whole
+from napari_lungseg.labels import plain_name
 from napari_lungseg.run_files import PLAN
 from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.training.settings import TrainSettings
@@ -104,7 +105,8 @@ def choose_classes(found: Mapping[int, str], base: Card | None, *, keep_old: boo
     if base is not None:
         own = {label for label in found if base.sides and label in (1, 2) and (label in lungs or not found[label])}
         for number, (name, label) in enumerate(zip(base.classes, base.labels, strict=True), 1):
-            mine = own if base.sides and number == 1 else {one for one, called in found.items() if one == label and called in ("", name)}
+            same = {one for one, called in found.items() if one == label and (not called or plain_name(called) == plain_name(name))}
+            mine = own if base.sides and number == 1 else same
             if base.sides and number == 1:
                 mine |= lungs
             if mine or keep_old:

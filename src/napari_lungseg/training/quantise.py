@@ -19,13 +19,12 @@ import safetensors.numpy
 
 from napari_lungseg.card import Card, Int8, read_card
 from napari_lungseg.errors import InputError
+from napari_lungseg.framing import framing_of
 from napari_lungseg.int8 import Activation, Int8Network
 from napari_lungseg.library import CARD_FILE, INT8_FILE, place_model
 from napari_lungseg.model import Model
 from napari_lungseg.openvino_graph import make_graph
 from napari_lungseg.openvino_runtime import OpenVinoError, OpenVinoRuntime
-from napari_lungseg.preprocess import normalise
-from napari_lungseg.resample import network_plane
 from napari_lungseg.training.samples import LabelledSlice, spread
 from napari_lungseg.weights import Weights, fold_batch_norm, weight_shapes
 
@@ -54,9 +53,7 @@ def few(cases: Iterable[Sequence[LabelledSlice]]) -> list[LabelledSlice]:
 
 def network_image(item: LabelledSlice, card: Card) -> Image:
     """A slice (C, H, W) as the network of a card takes it; where it takes neighbours, the slice itself stands for them."""
-    box = (slice(0, item.image.shape[0]), slice(0, item.image.shape[1]))
-    grid = card.preprocessing.grid(box, item.spacing_mm)
-    plane = network_plane(normalise(item.image, *item.intensity_range), grid, card.architecture)
+    plane = framing_of(card.preprocessing).plane(item.image, item.spacing_mm, item.intensity_range, card.architecture)
     return np.repeat(plane[None], card.architecture.in_channels, axis=0)
 
 

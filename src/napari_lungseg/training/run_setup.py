@@ -122,7 +122,7 @@ def make_job(setup: RunSetup) -> Generator[Progress, None, TrainingJob]:
         replay=SliceSampler(replay, {}, settings.empty_share) if replay else None,
         unjudged=SliceSampler(unjudged, plan.patients, 0.0, trust) if unjudged else None,
         lung=1 if plan.classes.sides else None,
-        pixel_mm=setup.model.card.preprocessing.spacing_mm,
+        preprocessing=setup.model.card.preprocessing,
     )
     return TrainingJob(
         Batches(mix, settings),

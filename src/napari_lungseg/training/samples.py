@@ -17,9 +17,10 @@ from PIL import Image
 from napari_lungseg.card import Card
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import write_whole
+from napari_lungseg.framing import framing_of
 from napari_lungseg.grid import laid_on
 from napari_lungseg.library import bundled_folder
-from napari_lungseg.preprocess import Preprocessing, assumed_spacing, body_box
+from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.run_files import SLICES_DATA, SLICES_INDEX
 from napari_lungseg.volume import Array, Volume
 
@@ -100,7 +101,7 @@ def _majority(blocks: npt.NDArray[np.uint8], values: list[int]) -> npt.NDArray[n
 def slices_of(
     key: str, image: Volume, labels: Volume, preprocessing: Preprocessing, most_unjudged: int | None = None
 ) -> Iterator[LabelledSlice]:
-    """Cut the axial slices of a case, feet first, cropped to one body box for the whole volume.
+    """Cut the axial slices of a case, feet first, cropped to the body as for prediction.
 
     Parameters
     ----------
@@ -123,21 +124,22 @@ def slices_of(
     labels = laid_on(labels, image, ("labels", "image"), "give labels that were made on this image, or resample them first.")
     image, _ = image.reorient()
     labels, _ = labels.reorient()
-    box = body_box(image)
-    spacing = image.spacing[-2:] if image.spacing_known else assumed_spacing(box)
     values, known = image.array, labels.array
     if image.ndim == 2:
         values, known = values[None], known[None]
     intensity_range = preprocessing.intensity_range(image)
+    cut = framing_of(preprocessing).cut(image, intensity_range)
     unjudged = [index for index in range(len(known)) if not (np.asarray(known[index]) != IGNORE).any()]
     wanted = set(range(len(known)))
     if most_unjudged is not None and len(unjudged) > most_unjudged:
         wanted -= set(unjudged) - {unjudged[int(place)] for place in np.linspace(0, len(unjudged) - 1, most_unjudged).round()}
     for index in sorted(wanted):
+        plane = np.asarray(values[index])
+        box, spacing = cut.of(plane)
         yield LabelledSlice(
             key,
             index,
-            np.ascontiguousarray(np.asarray(values[index])[box]),
+            np.ascontiguousarray(plane[box]),
             np.ascontiguousarray(np.asarray(known[index])[box], dtype=np.uint8),
             (float(spacing[0]), float(spacing[1])),
             intensity_range,
