@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import product
 
 import numpy as np
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.volume import Affine, Orientation, Volume
+from napari_lungseg.volume import Affine, Array, Orientation, Volume
 
 #: Grids whose corners lie nearer together than this part of a voxel are the same: files round their geometry.
 SAME_GRID = 0.05
+#: Told of a segmentation that is made whole; a grid of so many times the voxels of two volumes is not made of them.
+CROPPED = "The segmentation was saved cropped to its labels: it was put back into its place, and is empty beyond."
+_MOST_LARGER = 20
 
 
 def upright(volume: Volume) -> Volume:
@@ -137,6 +141,71 @@ def voxel_shift(volume: Volume, grid: Volume) -> Affine | None:
     if not straight or _shift_mm(grid.affine @ whole, volume).max() > SAME_GRID * min(grid.spacing):
         return None
     return np.asarray(whole)
+
+
+def with_segmentation_whole(one: Volume, other: Volume) -> tuple[Volume, Volume]:
+    """Two volumes on one grid where a segmentation was saved cropped to its labels, as 3D Slicer and DICOM-SEG do.
+
+    What lies beyond such a segmentation is empty. Only volumes that say what their labels are (``names``) are taken for cropped, and only
+    where voxels lie on voxels; all others come back as they are.
+
+    Parameters
+    ----------
+    one, other : Volume
+        (Z, Y, X).
+
+    Returns
+    -------
+    one, other : Volume
+        Each on the least grid that holds both, with a note where it was cropped.
+    """
+    if one.shape == other.shape or one.ndim + other.ndim < 6 or not (one.spacing_known and other.spacing_known):
+        return one, other
+    index = voxel_shift(one, other)
+    if index is None or (one.names is None and other.names is None):
+        return one, other
+    ends = (index @ np.array([(0, 0, 0, 1), (*(size - 1 for size in one.shape), 1)]).T)[:3].astype(int)
+    first, last = np.minimum(ends.min(axis=1), 0), np.maximum(ends.max(axis=1) + 1, other.shape)
+    affine = other.affine.copy()
+    affine[:, 3] = other.affine @ (*first, 1)
+    shape = tuple(int(size) for size in last - first)
+    if math.prod(shape) > _MOST_LARGER * (math.prod(one.shape) + math.prod(other.shape)):
+        return one, other
+    cropped = [math.prod(volume.shape) < math.prod(shape) for volume in (one, other)]
+    if any(is_cropped and volume.names is None for is_cropped, volume in zip(cropped, (one, other), strict=True)):
+        return one, other
+    whole = [
+        replace(volume, array=placed(volume, affine, shape), affine=affine, notes=(*volume.notes, CROPPED)) if is_cropped else volume
+        for is_cropped, volume in zip(cropped, (one, other), strict=True)
+    ]
+    return whole[0], whole[1]
+
+
+def placed(volume: Volume, affine: Affine, shape: tuple[int, ...]) -> Array:
+    """Voxels of a volume in their places on a grid on whose voxels they lie; 0 beyond them, and without those beyond the grid.
+
+    Parameters
+    ----------
+    volume : Volume
+        (Z, Y, X).
+    affine : (4, 4) array
+        Of the grid; :func:`voxel_shift` must not be None there.
+    shape : tuple of int
+        Of the grid, (Z, Y, X).
+    """
+    array = np.asarray(volume.array)
+    index = np.rint(np.linalg.inv(affine) @ volume.affine)
+    turn = index[:3, :3]
+    ends = index @ np.array([(0, 0, 0, 1), (*(size - 1 for size in array.shape), 1)]).T
+    # The axis of the volume that runs along each axis of the grid, and which of them run backwards there.
+    order = np.abs(turn).argmax(axis=1)
+    turned = np.flip(array.transpose(order), tuple(axis for axis in range(3) if turn[axis, order[axis]] < 0))
+    starts = ends.min(axis=1).astype(int)[:3]
+    result = np.zeros(shape, array.dtype)
+    there = tuple(slice(max(0, start), max(0, start + size)) for start, size in zip(starts, turned.shape, strict=True))
+    here = tuple(slice(max(0, -start), max(0, whole - start)) for start, whole in zip(starts, shape, strict=True))
+    result[there] = turned[here]
+    return result
 
 
 def _agreeing(one: Volume, other: Volume, names: tuple[str, str], advice: str) -> tuple[Volume, Volume]:

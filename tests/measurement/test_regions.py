@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from geometry import grids, stored_otherwise, tilt
+from scipy import ndimage
 from scipy.spatial.distance import pdist
 from shapes import ball, cuboid, ellipsoid, grid, solid
 
@@ -214,6 +215,15 @@ def test_another_grid_is_refused_with_its_difference():
         measure(labels, Volume(ct.array, moved, "HU"))
     with pytest.raises(InputError, match="different grids"):
         measure(labels, ct.crop((slice(5, 20), slice(None), slice(None))))
+
+
+def test_a_cropped_segmentation_is_measured_in_its_place():
+    ct, labels = sample_ct(), replace(sample_lungs(), names={1: "right lung", 2: "left lung"})
+    box = ndimage.find_objects((np.asarray(labels.array) > 0).astype(int))[0]
+    whole, cropped = measure(labels, ct), measure(labels.crop(box), ct)
+    assert [region.voxels for region in cropped.regions] == [region.voxels for region in whole.regions]
+    assert [region.density.mean_hu for region in cropped.regions] == [region.density.mean_hu for region in whole.regions]
+    assert cropped.notes == whole.notes
 
 
 @pytest.mark.parametrize(

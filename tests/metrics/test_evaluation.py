@@ -224,6 +224,31 @@ def test_names_of_which_none_is_alike_are_refused() -> None:
     assert evaluate(replace(both, names={1: "lungs"}), replace(labels, names=english))["lungs"].dice == 1
 
 
+@pytest.mark.parametrize("affine", list(grids())[::7])
+def test_cropped_segmentations_are_compared_in_their_places(affine: npt.NDArray[np.float64]) -> None:
+    """As 3D Slicer and DICOM-SEG save them: either of the two, or both, each to its own part."""
+    names = {1: "right lung", 2: "left lung"}
+    array = np.pad(blobs(0), 2)
+    whole = Volume(array, affine, names=names)
+    other = replace(whole, array=np.maximum(array, np.roll(array, 1, axis=1)))
+    expected = evaluate(whole, other)
+
+    def cropped(volume: Volume) -> Volume:
+        boxes = ndimage.find_objects((np.asarray(volume.array) > 0).astype(int))
+        return volume.crop(boxes[0])
+
+    assert cropped(whole).shape != whole.shape
+    for one, two in ((cropped(whole), other), (whole, cropped(other)), (cropped(whole), cropped(other))):
+        found = evaluate(one, two)
+        assert found.keys() == expected.keys()
+        assert found["right"].dice == expected["right"].dice
+        assert found["lungs"].hd95_mm == pytest.approx(expected["lungs"].hd95_mm)
+    errors = disagreement(cropped(whole), other)
+    np.testing.assert_array_equal(errors.array, disagreement(whole, other).array)
+    with pytest.raises(InputError, match="different grids"):
+        evaluate(replace(cropped(whole), names=None), replace(other, names=None))
+
+
 def test_axes_that_run_otherwise_are_told_where_the_shapes_are_alike() -> None:
     one, other = scaling((2.0, 1.0, 1.0)), scaling((2.0, 1.0, 1.0))
     one[:3, [0, 2]] = one[:3, [2, 0]]

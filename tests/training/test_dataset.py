@@ -263,3 +263,17 @@ def test_a_name_that_the_data_set_does_not_know_is_refused_beside_one_that_it_kn
     write_named(tmp_path, {1: "left lung", 2: "spleen"})
     with pytest.raises(InputError, match=r"a\.seg\.nrrd: Label 2 is called 'spleen'"):
         open_dataset(tmp_path).load("a")
+
+
+def test_segmentations_that_were_saved_cropped_are_learnt_in_their_places(tmp_path: Path) -> None:
+    array = np.zeros((4, 12, 12), np.uint8)
+    array[1:3, 3:8, 2:6], array[1:3, 3:8, 7:11] = 1, 2
+    affine = scaling((2.0, 1.0, 1.0), (-5.0, 7.0, 30.0))
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    write(Volume(np.full(array.shape, -850, np.int16), affine), tmp_path / "images" / "a.nii.gz")
+    cropped = Volume(array, affine).crop((slice(1, 3), slice(3, 8), slice(2, 11)))
+    write(cropped, tmp_path / "masks" / "a.seg.nrrd")
+    _, labels = open_dataset(tmp_path).load("a")
+    np.testing.assert_array_equal(labels.array, array)
+    assert "saved cropped" in labels.notes[0]

@@ -28,6 +28,7 @@ def evaluate(
     from napari_lungseg.comparison import as_csv, as_json, as_table, case_rows, pairs, slice_rows
     from napari_lungseg.files import new_path, write_whole
     from napari_lungseg.formats import read
+    from napari_lungseg.grid import with_segmentation_whole
     from napari_lungseg.metrics import evaluate as evaluate_volume
     from napari_lungseg.metrics import evaluate_slices
     from napari_lungseg.tables import Row
@@ -41,7 +42,7 @@ def evaluate(
     slices: list[Row] = []
     for case, paths in matched.items():
         try:
-            predicted, expected = map(read, paths)
+            predicted, expected = with_segmentation_whole(*map(read, paths))
             for path, volume in zip(paths, (predicted, expected), strict=True):
                 for note in volume.notes:
                     say(f"{path}: {note}", err=True)

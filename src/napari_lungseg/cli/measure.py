@@ -23,6 +23,7 @@ def measure(
     from napari_lungseg.batch_paths import stem_of
     from napari_lungseg.files import new_path, write_whole
     from napari_lungseg.formats import read
+    from napari_lungseg.grid import with_segmentation_whole
     from napari_lungseg.measurement import as_rows, measure, summary, write_report
     from napari_lungseg.mesh import check_mesh_path, surfaces, write_surfaces
     from napari_lungseg.tables import aligned, as_csv
@@ -34,6 +35,8 @@ def measure(
     if mesh is not None:
         check_mesh_path(mesh)
     mask, ct = read(labels), None if image is None else read(image)
+    if ct is not None:
+        mask, ct = with_segmentation_whole(mask, ct)
     if mesh is not None and not mask.spacing_known:
         raise InputError(f"{labels} does not say how large its voxels are, so there is no surface in mm; give a mask with a geometry.")
     names = named_labels(label) or mask.names

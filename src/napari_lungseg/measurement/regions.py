@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.grid import on_same_grid, upright, with_geometry
+from napari_lungseg.grid import on_same_grid, upright, with_geometry, with_segmentation_whole
 from napari_lungseg.labels import NEARLY, label_name, labels_of, lung_labels
 from napari_lungseg.measurement.density import density
 from napari_lungseg.measurement.shape import extremes, feret, hull_corners, oriented_box, placed, point
@@ -55,6 +55,8 @@ def measure(
         When the labels are empty or no labels, or lie on another grid than the image.
     """
     names = labels.names if names is None else names
+    if image is not None:
+        labels, _ = with_segmentation_whole(labels, image)
     given = with_geometry(labels, image)
     if image is None:
         turned, values = upright(given), None

@@ -113,7 +113,7 @@ def disagreement(prediction: Volume, reference: Volume) -> Volume:
     errors[wanted & ~found] = FALSE_NEGATIVE
     if len(_structures(pair, None)) > 1:
         errors[found & wanted & (pair.predicted != pair.expected)] = OTHER_LABEL
-    return reference.with_array(np.ascontiguousarray(pair.on_reference(errors)))
+    return pair.reference.with_array(np.ascontiguousarray(pair.on_reference(errors)))
 
 
 def _structures(pair: Pair, names: Mapping[int, str] | None) -> dict[str, Collection[int] | None]:

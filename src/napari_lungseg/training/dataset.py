@@ -14,7 +14,7 @@ from napari_lungseg.classes import LEFT, RIGHT
 from napari_lungseg.errors import InputError, reading
 from napari_lungseg.files import given_path
 from napari_lungseg.formats import READABLE, read
-from napari_lungseg.grid import laid_on
+from napari_lungseg.grid import laid_on, with_segmentation_whole
 from napari_lungseg.labels import renumbered, whole_labels
 from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.volume import Array, Volume
@@ -86,7 +86,8 @@ class Dataset:
         InputError
             When one cannot be read, they lie on different grids, or the labels are none.
         """
-        image, labels = read(self.images[case]), read(self.labels[case])
+        image = read(self.images[case])
+        labels, _ = with_segmentation_whole(read(self.labels[case]), image)
         if sorted(image.shape) != sorted(labels.shape):
             raise InputError(
                 f"{self.labels[case]} has shape {labels.shape} but its image {self.images[case].name} {image.shape}; "

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import read, write
-from napari_lungseg.grid import grid_difference, voxel_shift
+from napari_lungseg.grid import grid_difference, placed, voxel_shift
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.workspace.content import plain_labels
 from napari_lungseg.workspace.records import Case
@@ -87,31 +87,20 @@ def read_mask(path: str | Path, like: Volume, *, exact: bool = False) -> Volume:
         return replace(like.with_array(np.ascontiguousarray(labels.reshape(like.shape))), names=mask.names, notes=mask.notes)
     shape = (1,) * (3 - like.ndim) + like.shape
     labels = labels[None] if labels.ndim == 2 else labels
-    placed = _place(Volume(labels, mask.affine), like, shape, exact=exact)
-    if placed is None:
+    found = _place(Volume(labels, mask.affine), like, shape, exact=exact)
+    if found is None:
         difference = grid_difference(mask, like) or "turned, or in part"
         raise InputError(f"{path} lies on other voxels than the image ({difference}); resample it first.")
-    if labels.any() and not placed.any():
+    if labels.any() and not found.any():
         raise InputError(f"Nothing in {path} lies within the image; give the mask of this image.")
-    return replace(like.with_array(placed.reshape(like.shape)), names=mask.names, notes=mask.notes)
+    return replace(like.with_array(found.reshape(like.shape)), names=mask.names, notes=mask.notes)
 
 
 def _place(mask: Volume, like: Volume, shape: tuple[int, ...], *, exact: bool) -> Array | None:
     """Labels of three axes on another grid; None where they would have to be resampled and may not."""
-    labels, index = mask.array, voxel_shift(mask, like)
-    if index is None:
-        if exact:
-            return None
-        back = np.linalg.inv(mask.affine) @ like.affine
-        return ndimage.affine_transform(labels, back[:3, :3], back[:3, 3], shape, order=0, mode="grid-constant")
-    turn = index[:3, :3]
-    ends = index @ np.array([(0, 0, 0, 1), (*(size - 1 for size in labels.shape), 1)]).T
-    # The axis of the labels that runs along each axis of the image, and which of them run backwards there.
-    order = np.abs(turn).argmax(axis=1)
-    turned = np.flip(labels.transpose(order), tuple(axis for axis in range(3) if turn[axis, order[axis]] < 0))
-    starts = ends.min(axis=1).astype(int)[:3]
-    placed = np.zeros(shape, labels.dtype)
-    there = tuple(slice(max(0, start), max(0, start + size)) for start, size in zip(starts, turned.shape, strict=True))
-    here = tuple(slice(max(0, -start), max(0, whole - start)) for start, whole in zip(starts, shape, strict=True))
-    placed[there] = turned[here]
-    return placed
+    if voxel_shift(mask, like) is not None:
+        return placed(mask, like.affine, shape)
+    if exact:
+        return None
+    back = np.linalg.inv(mask.affine) @ like.affine
+    return ndimage.affine_transform(mask.array, back[:3, :3], back[:3, 3], shape, order=0, mode="grid-constant")
