@@ -82,6 +82,17 @@ def test_lungs_have_their_codes_and_colours(series, tmp_path):
         assert "RecommendedDisplayCIELabValue" in segment
 
 
+def test_lobes_have_their_codes(series, tmp_path):
+    labels = halves(read(series))
+    path = write(labels, tmp_path / "lobes.dcm", {1: "right middle lobe", 2: "left upper lobe"}, source=series)
+    assert_in_place(path, labels)
+    middle, upper = (segment.SegmentedPropertyTypeCodeSequence[0] for segment in pydicom.dcmread(path).SegmentSequence)
+    assert (middle.CodeValue, middle.CodeMeaning) == ("72481006", "Middle lobe of right lung")
+    assert "SegmentedPropertyTypeModifierCodeSequence" not in middle
+    assert (upper.CodeValue, upper.CodeMeaning) == ("45653009", "Upper lobe of lung")
+    assert upper.SegmentedPropertyTypeModifierCodeSequence[0].CodeValue == "7771000"
+
+
 def test_what_is_no_lung_is_not_written_as_one(series, tmp_path):
     """Labels mean what their names say, not what their numbers mean elsewhere."""
     labels = halves(read(series))

@@ -72,6 +72,15 @@ def test_both_lungs_together_are_of_no_side(tmp_path):
     assert "~SCT^39607008^Lung~^^~" in both["Tags"]
 
 
+def test_lobes_have_their_codes_and_colours_of_their_own(tmp_path):
+    names = {1: "left upper lobe", 2: "right middle lobe"}
+    _, header = nrrd.read(str(write(Volume(LABELS, AFFINE), tmp_path / "a.seg.nrrd", names)))
+    upper, middle = segments(header)
+    assert "~SCT^45653009^Upper lobe of lung~SCT^7771000^Left~" in upper["Tags"]
+    assert "~SCT^72481006^Middle lobe of right lung~^^~" in middle["Tags"]
+    assert upper["Color"] != middle["Color"]
+
+
 def test_an_empty_mask_has_both_lungs_to_paint_on(tmp_path):
     _, header = nrrd.read(str(write(Volume(np.zeros_like(LABELS), AFFINE), tmp_path / "a.seg.nrrd")))
     assert [(one["Name"], one["Extent"]) for one in segments(header)] == [("right lung", "0 -1 0 -1 0 -1"), ("left lung", "0 -1 0 -1 0 -1")]

@@ -23,11 +23,12 @@ from napari_lungseg.formats.choice import choose
 from napari_lungseg.formats.dicom import is_dicom_path, stacks_in
 from napari_lungseg.formats.dicom.headers import Frame
 from napari_lungseg.formats.dicom.part10 import HEAD, opened
-from napari_lungseg.formats.segnrrd import LUNG_SIDES, LUNGS, lung_names
+from napari_lungseg.formats.segnrrd import STRUCTURES, lung_names
 from napari_lungseg.volume import Array, Volume
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
+    from highdicom.sr import CodedConcept
 
 #: All that is read of the series, so that nothing else of it can get into the new file: what its slices are and where they lie, and
 #: the numbers by which they are found.
@@ -157,7 +158,7 @@ def check_source(source: Path | None) -> Path:
 def write_dicom_seg(
     volume: Volume, path: Path, source: Path | None, series: str | None = None, names: Mapping[int, str] | None = None
 ) -> None:
-    """Write lungs, each as a segment with its code.
+    """Write lungs or their lobes, each as a segment with its code.
 
     Parameters
     ----------
@@ -176,13 +177,13 @@ def write_dicom_seg(
     Raises
     ------
     InputError
-        When the labels do not cover the slices, hold something else than lungs, or the series lacks what the standard asks for.
+        When the labels do not cover the slices, hold something else than lungs and lobes, or the series lacks what the standard asks for.
     """
     source = check_source(source)
     from highdicom import PlanePositionSequence
     from highdicom.seg import Segmentation
 
-    labels, segments = _lungs_alone(volume, lung_names() if names is None else names)
+    labels, segments = _known_alone(volume, lung_names() if names is None else names)
     if not volume.spacing_known:
         raise InputError("The mask's place in the patient is not known; segment the DICOM series itself.")
     frames = choose(stacks_in(source), series, source).image.frames
@@ -212,44 +213,48 @@ def write_dicom_seg(
     made.save_as(path)
 
 
-def _lungs_alone(volume: Volume, names: Mapping[int, str]) -> tuple[Array, list[str]]:
+def _known_alone(volume: Volume, names: Mapping[int, str]) -> tuple[Array, list[str]]:
     """Labels numbered from 1 on, as segments are, and the name of each."""
     array = np.asarray(volume.array)
     if array.dtype.kind not in "bui" or array.min(initial=0) < 0:
         raise InputError("DICOM-SEG holds labels, not an image; use .nii.gz or .nrrd.")
-    lungs = {label: name for label, name in names.items() if name in LUNG_SIDES}
+    known = {label: name for label, name in names.items() if name in STRUCTURES}
     numbered = np.zeros(array.shape, np.uint8)
-    for number, label in enumerate(lungs, 1):
+    for number, label in enumerate(known, 1):
         numbered[array == label] = number
     others = np.unique(array[(numbered == 0) & (array != 0)])
-    if len(others) or not lungs:
+    if len(others) or not known:
         what = ", ".join(names.get(int(label), f"label {label}") for label in others[:_MOST_NAMED]) or "no lung"
         what += " and more" if len(others) > _MOST_NAMED else ""
-        raise InputError(f"DICOM-SEG is written of lungs only, but the mask has {what}; use .seg.nrrd.")
-    return numbered, list(lungs.values())
+        raise InputError(f"DICOM-SEG is written of lungs and lobes only, but the mask has {what}; use .seg.nrrd.")
+    return numbered, list(known.values())
 
 
 def _description(number: int, name: str) -> SegmentDescription:
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
-    from highdicom.sr import CodedConcept
 
-    colour = next((colour for known, colour in LUNGS.values() if known == name), LUNGS[1][1])
+    structure = STRUCTURES[name]
     segment = SegmentDescription(
         number,
         name,
         codes.cid7150.AnatomicalStructure,
-        codes.SCT.Lung,
+        _concept(structure.code),
         # A person chose the threshold and may have corrected it.
         "SEMIAUTOMATIC",
         AlgorithmIdentificationSequence("napari-lungseg", codes.cid7162.ArtificialIntelligence, version("napari-lungseg")),
-        display_color=CIELabColor.from_rgb(*bytes.fromhex(colour[1:])),
+        display_color=CIELabColor.from_rgb(*bytes.fromhex(structure.colour[1:])),
     )
-    if (side := LUNG_SIDES[name]) is not None:
-        code, meaning = side
-        segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [CodedConcept(code, "SCT", meaning)]
+    if structure.side is not None:
+        segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [_concept(structure.side)]
     return segment
+
+
+def _concept(code: tuple[str, str]) -> CodedConcept:
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(code[0], "SCT", code[1])
 
 
 def _without_patient(path: Path) -> pydicom.Dataset:

@@ -19,10 +19,39 @@ from napari_lungseg.formats.nrrd import read_header, write_nrrd
 from napari_lungseg.formats.voxels import arranged, image_of
 from napari_lungseg.volume import Array, Volume, bounding_box
 
-#: Name and colour of each lung.
-LUNGS = {1: ("right lung", "#3ddc97"), 2: ("left lung", "#4aa8ff")}
-#: By its name, the side of a lung in SNOMED CT, as a modifier of "lung"; both lungs together have none.
-LUNG_SIDES = {"right lung": ("24028007", "Right"), "left lung": ("7771000", "Left"), "lungs": None}
+
+@dataclass(frozen=True)
+class Structure:
+    """What is known of a structure by its name.
+
+    Attributes
+    ----------
+    colour : str
+        By which it is shown.
+    code : tuple of str
+        What it is: code and meaning in SNOMED CT.
+    side : tuple of str, or None
+        Likewise its side, as a modifier; None where it has none, or the code tells it.
+    """
+
+    colour: str
+    code: tuple[str, str]
+    side: tuple[str, str] | None = None
+
+
+_LUNG, _UPPER, _LOWER = ("39607008", "Lung"), ("45653009", "Upper lobe of lung"), ("90572001", "Lower lobe of lung")
+_RIGHT, _LEFT = ("24028007", "Right"), ("7771000", "Left")
+#: All structures that have a code, by name.
+STRUCTURES = {
+    "right lung": Structure("#3ddc97", _LUNG, _RIGHT),
+    "left lung": Structure("#4aa8ff", _LUNG, _LEFT),
+    "lungs": Structure("#3ddc97", _LUNG),
+    "left upper lobe": Structure("#3ddc97", _UPPER, _LEFT),
+    "left lower lobe": Structure("#4aa8ff", _LOWER, _LEFT),
+    "right upper lobe": Structure("#ffb02e", _UPPER, _RIGHT),
+    "right middle lobe": Structure("#c78bff", ("72481006", "Middle lobe of right lung")),
+    "right lower lobe": Structure("#ff6b4a", _LOWER, _RIGHT),
+}
 _REPRESENTATION = "Binary labelmap"
 
 
@@ -44,7 +73,8 @@ def write_segmentation(volume: Volume, path: Path, names: Mapping[int, str] | No
     }
     values = sorted({*names, *(int(value) for value in np.unique(labels))} - {0})
     for number, value in enumerate(values):
-        colour = LUNGS[value][1] if value in LUNGS else _colour(value)
+        known = STRUCTURES.get(names.get(value, "")) or STRUCTURES.get(lung_names().get(value, ""))
+        colour = known.colour if known else _colour(value)
         segment = {
             "ID": f"Segment_{value}",
             "Name": names.get(value, f"label {value}"),
@@ -88,17 +118,18 @@ def read_segmentation(path: Path) -> tuple[Volume, dict[int, str]]:
 
 def lung_names() -> dict[int, str]:
     """What labels are called where nobody says otherwise."""
-    return {label: name for label, (name, _) in LUNGS.items()}
+    return {1: "right lung", 2: "left lung"}
 
 
 def _terminology(name: str | None) -> str:
     """What a segment is, in the words of 3D Slicer's anatomy list (category, type, modifier; no region)."""
-    if name not in LUNG_SIDES:
+    structure = STRUCTURES.get(name or "")
+    if structure is None:
         return "|"
-    modifier = "^".join(("SCT", *side)) if (side := LUNG_SIDES[name]) else "^^"
+    modifier = "^".join(("SCT", *structure.side)) if structure.side else "^^"
     return (
         "TerminologyEntry:Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
-        f"~SCT^39607008^Lung~{modifier}~Anatomic codes - DICOM master list~^^~^^|"
+        f"~{'^'.join(('SCT', *structure.code))}~{modifier}~Anatomic codes - DICOM master list~^^~^^|"
     )
 
 
