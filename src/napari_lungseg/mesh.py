@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 #: Endings that :func:`write_surfaces` takes.
 MESH_ENDINGS = (".stl", ".obj", ".ply", ".glb")
 #: Colours of the right lung, the left one, what else models find, and every other label.
-COLOURS = {1: "#3ddc97", 2: "#4aa8ff", 3: "#ffb02e", 4: "#c78bff", 5: "#ff6b4a"}
-OTHER_COLOUR = "#ff5fa2"
+COLOURS = {1: "#3ddc97", 2: "#4aa8ff", 3: "#ffff3e", 4: "#cf679b", 5: "#b0302a"}
+OTHER_COLOUR = "#e8e8e8"
 #: Part of a vertex's way to the mean of its neighbours that a step of smoothing takes, there and back; the pass band of
 #: G. Taubin, "A signal processing approach to fair surface design", SIGGRAPH 1995, is 1/0.5 - 1/0.53 = 0.11.
 _SHRINK, _GROW = 0.5, 0.53

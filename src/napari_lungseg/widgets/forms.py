@@ -69,6 +69,13 @@ def scrolled(content: QWidget) -> QScrollArea:
     return area
 
 
+def make_button(text: str, tooltip: str) -> QPushButton:
+    """Make a button that says what it does."""
+    made = QPushButton(text)
+    made.setToolTip(tooltip)
+    return made
+
+
 def emphasise(button: QPushButton) -> None:
     """Make a button the module's main one."""
     button.setMinimumHeight(34)

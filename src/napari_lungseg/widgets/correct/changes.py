@@ -21,7 +21,7 @@ from napari_lungseg.widgets.view import displayed_slice, displayed_time_index
 if TYPE_CHECKING:
     import napari.viewer
 
-COLOURS = {0: "transparent", 1: "#3ddc4a", 2: "#ff4b4b", 3: "#ffd93b", None: "transparent"}
+COLOURS = {0: "transparent", 1: "#ffff3e", 2: "#e8263c", 3: "#e1ffff", None: "transparent"}
 MEANINGS = {"index": [0, 1, 2, 3], "change": [None, "added", "removed", "relabelled"]}
 
 

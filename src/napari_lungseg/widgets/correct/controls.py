@@ -20,6 +20,7 @@ from napari_lungseg.widgets.forms import (
     folded,
     form,
     labelled_form,
+    make_button,
     replace_choices,
     scrolled,
     shorten,
@@ -69,18 +70,17 @@ class CorrectControls(QWidget):
         self.sphere = CheckBox(text="Sphere", tooltip="Paint the neighbouring slices too.")
         self.limited = CheckBox(text="Only from", tooltip="Brush and tools change only voxels with these intensities.")
         low, high = PRESETS_HU["lung"]
-        self.low = FloatSpinBox(value=low, min=-1e6, max=1e6, step=10.0)
-        self.high = FloatSpinBox(value=high, min=-1e6, max=1e6, step=10.0)
+        self.low = FloatSpinBox(value=low, min=-1e6, max=1e6, step=10.0, tooltip="Lowest intensity that may be changed (HU in a CT).")
+        self.high = FloatSpinBox(value=high, min=-1e6, max=1e6, step=10.0, tooltip="Highest intensity that may be changed (HU in a CT).")
         self.preset = ComboBox(label="Range", choices=[OWN], tooltip="Ranges by name.")
         self.inside = ComboBox(
             label="Only inside", choices=[("anywhere", ANYWHERE)], tooltip="Brush and tools change only voxels that have this label."
         )
         self.tools = ToolForm({"other": others, "shapes": shapes})
-        self.show_changes = CheckBox(text="Show what I changed", tooltip="Green: added; red: removed; yellow: another label.")
+        self.show_changes = CheckBox(text="Show what I changed", tooltip="Yellow: added; red: removed; white: another label.")
         self.numbers = plain_label()
         self.give_back = PushButton(text="Give this slice back to the model", tooltip="The slice becomes what the model made of it.")
-        self.undo = PushButton(text="Undo")
-        self.redo = PushButton(text="Redo")
+        self.undo, self.redo = PushButton(text="Undo"), PushButton(text="Redo")
         self._unit = plain_label()
         self._named: dict[int, str] = {}
         self._lay_out()
@@ -162,7 +162,7 @@ class CorrectControls(QWidget):
         """Show what can be undone and done again."""
         for button, what, cause in ((self.undo, "Undo", undo), (self.redo, "Redo", redo)):
             button.enabled = cause is not None
-            button.tooltip = f"{what}: {cause}" if cause else ""
+            button.tooltip = f"{what}: {cause}" if cause else f"There is nothing to {what.lower()}."
 
     def _take_preset(self, name: str) -> None:
         values = self._window if name == AS_SHOWN else PRESETS_HU.get(name)
@@ -220,12 +220,11 @@ def _choices(named: dict[int, str]) -> list[tuple[str, int]]:
 
 
 def _mode_button(text: str, tooltip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tooltip)
-    button.setCheckable(True)
-    button.setMinimumWidth(1)
-    button.setStyleSheet("padding: 4px 2px")
-    return button
+    made = make_button(text, tooltip)
+    made.setCheckable(True)
+    made.setMinimumWidth(1)
+    made.setStyleSheet("padding: 4px 2px")
+    return made
 
 
 def _row(*widgets: QWidget) -> QHBoxLayout:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from napari_lungseg.edit.stroke import LIMIT
+from napari_lungseg.widgets.forms import make_button
 from napari_lungseg.widgets.texts import plain_label
 
 #: Steps of the slider for each unit of size.
@@ -25,9 +26,8 @@ class RegionForm(QWidget):
         self.size = QSlider(Qt.Orientation.Horizontal)
         self.size.setRange(round(-LIMIT * STEPS), round(LIMIT * STEPS) - 1)
         self.size.setToolTip("Larger or smaller; the middle is what is most likely meant.")
-        self.take, self.drop = QPushButton("Take"), QPushButton("Drop")
-        self.take.setToolTip("Change the mask: Enter, or the next stroke.")
-        self.drop.setToolTip("Leave the mask as it is: Escape.")
+        self.take = make_button("Take", "Change the mask: Enter, or the next stroke.")
+        self.drop = make_button("Drop", "Leave the mask as it is: Escape.")
         self._what = plain_label()
         self._what.setWordWrap(True)
         self._what.setMinimumWidth(1)
@@ -35,8 +35,8 @@ class RegionForm(QWidget):
         row = QHBoxLayout(self._found)
         row.addWidget(QLabel("Size"))
         row.addWidget(self.size, stretch=1)
-        for button in (self.drop, self.take):
-            row.addWidget(button)
+        for part in (self.drop, self.take):
+            row.addWidget(part)
         layout = QVBoxLayout(self)
         for box in (row, layout):
             box.setContentsMargins(0, 0, 0, 0)

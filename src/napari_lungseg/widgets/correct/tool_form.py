@@ -34,9 +34,9 @@ class ToolForm(QWidget):
         self._pages: dict[str, tuple[QWidget, dict[str, ValueWidget]]] = {}
         self._parameters = QVBoxLayout()
         self._what = plain_label()
-        self.tool = ComboBox(label="Tool", choices=_choices(), value=next(iter(TOOLS)))
+        self.tool = ComboBox(label="Tool", choices=_choices(), value=next(iter(TOOLS)), tooltip="What is done to the mask; below is how.")
         self.where = ComboBox(label="Where", choices=list(SCOPES.items()), tooltip="The slice on the canvas, or all of them.")
-        self.apply = PushButton(text="Apply")
+        self.apply = PushButton(text="Apply", tooltip="Change the mask; undo takes it back.")
         self.progress = QProgressBar()
         self.status = plain_label()
         self._lay_out()

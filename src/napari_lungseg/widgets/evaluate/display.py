@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_lungseg.comparison import as_csv, as_json, case_rows, slice_rows
 from napari_lungseg.files import write_whole
 from napari_lungseg.widgets.evaluate.error_layer import COLOURS, MEANINGS
 from napari_lungseg.widgets.evaluate.table import ScoreTable
 from napari_lungseg.widgets.evaluate.work import Comparison
-from napari_lungseg.widgets.forms import NO_CURVES, wrapped
+from napari_lungseg.widgets.forms import NO_CURVES, make_button, wrapped
 from napari_lungseg.widgets.notices import show_error, show_info
 from napari_lungseg.widgets.tasks import Task
 
@@ -37,7 +37,9 @@ class Display(QWidget):
         self._compared: Comparison | None = None
         self.table = ScoreTable()
         self.plot = _make_plot()
-        self.copy, self.csv, self.json = QPushButton("Copy"), QPushButton("CSV …"), QPushButton("JSON …")
+        self.copy = make_button("Copy", "Copy the table, to be pasted into a spreadsheet.")
+        self.csv = make_button("CSV …", "Save the table of the volume.")
+        self.json = make_button("JSON …", "Save the scores of the volume and of each slice.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.table)

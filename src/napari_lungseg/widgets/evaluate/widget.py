@@ -9,7 +9,7 @@ import numpy as np
 from magicgui.widgets import ComboBox, FloatSpinBox
 from napari.layers import Labels
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QVBoxLayout, QWidget
 
 from napari_lungseg.metrics import TOLERANCE_MM
 from napari_lungseg.volume import Array, Volume
@@ -17,7 +17,7 @@ from napari_lungseg.widgets.appearance import label_names
 from napari_lungseg.widgets.evaluate.display import Display, slice_dice
 from napari_lungseg.widgets.evaluate.error_layer import show_errors
 from napari_lungseg.widgets.evaluate.work import Comparison, LayerPair, compare, read_reference
-from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, scrolled
+from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, make_button, scrolled
 from napari_lungseg.widgets.layers import layer_geometry
 from napari_lungseg.widgets.lookup import is_mask, result_holding
 from napari_lungseg.widgets.notices import show_error, show_info
@@ -53,8 +53,8 @@ class EvaluateWidget(Panel):
         self.compared: Comparison | None = None
         self.prediction = ComboBox(label="Prediction", choices=self._masks, tooltip="The mask that is judged.")
         self.reference = ComboBox(label="Reference", choices=self._masks, tooltip="The mask that is taken as true.")
-        self.open = QPushButton("Reference from a file …")
-        self.run = QPushButton("Evaluate")
+        self.open = make_button("Reference from a file …", "Add a mask from a file on the same voxels, and take it as true.")
+        self.run = make_button("Evaluate", "Score the prediction against the reference, and mark where they differ.")
         self.status = plain_label()
         self.display = Display()
         self.tolerance = FloatSpinBox(

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHeaderView,
     QProgressBar,
-    QPushButton,
     QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
@@ -22,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_lungseg.measurement import HINTS, Measurements, summary
-from napari_lungseg.widgets.forms import emphasise, fill, folded, form, scrolled
+from napari_lungseg.widgets.forms import emphasise, fill, folded, form, make_button, scrolled
 from napari_lungseg.widgets.measure.plots import Plot
 from napari_lungseg.widgets.texts import plain_label
 
@@ -40,17 +39,17 @@ class MeasureControls(QWidget):
         super().__init__()
         self.mask = ComboBox(label="Mask", choices=masks, tooltip="The labels to measure; follows the layer that is selected.")
         self.image = ComboBox(label="Image", choices=images, nullable=True, tooltip="For densities and mass; the mask's own by itself.")
-        self.run = QPushButton("Measure")
+        self.run = make_button("Measure", "Volume (mL), surface (cm²), densities (HU) and more of each label.")
         self.progress = QProgressBar()
         self.status = plain_label()
         self.table = QTableWidget()
         self.notes = plain_label()
         self.areas = Plot("height z (mm), towards the head", "area (cm²)")
         self.densities = Plot("density (HU)", "part of the voxels (%)")
-        self.csv = QPushButton("Save as CSV …")
-        self.report = QPushButton("Save a report …")
-        self.show_surfaces = QPushButton("Show surfaces")
-        self.save_surfaces = QPushButton("Save surfaces …")
+        self.csv = make_button("Save as CSV …", "Save the table.")
+        self.report = make_button("Save a report …", "Save one page (HTML) with the table, curves and pictures.")
+        self.show_surfaces = make_button("Show surfaces", "Add a smooth surface of each label, and show them in 3-D.")
+        self.save_surfaces = make_button("Save surfaces …", "Save them as STL, OBJ, PLY or GLB, in mm.")
         self._lay_out()
 
     def tell(self, text: str) -> None:

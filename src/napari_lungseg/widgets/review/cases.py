@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 from superqt.utils import qdebounced
 
 from napari_lungseg.formats import scans_in
+from napari_lungseg.widgets.forms import make_button
 from napari_lungseg.widgets.lookup import result_of
 from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.saving.session import Session
@@ -33,7 +34,7 @@ class Cases(QWidget):
         super().__init__()
         self.list = QListWidget()
         self.list.setMaximumHeight(130)
-        self.choose = QPushButton("Open a folder …")
+        self.choose = make_button("Open a folder …", "Go through the scans of a folder, one after the other.")
         self._hint = plain_label(NO_FOLDER)
         self._hint.setWordWrap(True)
         self._session = session

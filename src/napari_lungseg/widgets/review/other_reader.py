@@ -11,7 +11,7 @@ import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.errors import InputError
@@ -19,6 +19,7 @@ from napari_lungseg.metrics import Scores
 from napari_lungseg.readers import Reading, check_names, find_reading
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Volume
+from napari_lungseg.widgets.forms import make_button
 from napari_lungseg.widgets.layers import ROLE, layer_geometry
 from napari_lungseg.widgets.review.reviewing import Reviewing
 from napari_lungseg.widgets.saving.session import Session
@@ -51,15 +52,16 @@ class OtherReader(QWidget):
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        self.choose = QPushButton("Compare with a workspace …")
+        self.choose = make_button("Compare with a workspace …", "Choose the folder of another person's workspace; it is only read.")
         self.status = plain_label(HINT)
         self.status.setWordWrap(True)
         self.status.setMinimumWidth(1)
         self.list = QListWidget()
         self.list.setMaximumHeight(130)
         self.list.setToolTip("Slices that the other reader has reviewed, by the area on which your masks differ (mm²).")
-        self.take = QPushButton("Take theirs on this slice")
-        self.take.setToolTip("The slice becomes the other reader's; undo takes that back. Accept it if you agree.")
+        self.take = make_button(
+            "Take theirs on this slice", "The slice becomes the other reader's; undo takes that back. Accept it if you agree."
+        )
         self._session = session
         self._reviewing: Reviewing | None = None
         self._index = 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QListWidget, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QListWidget, QVBoxLayout, QWidget
 
+from napari_lungseg.widgets.forms import make_button
 from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.review.reviewing import Reviewing
 from napari_lungseg.widgets.saving.session import Session
@@ -28,8 +29,7 @@ class Past(QWidget):
         super().__init__()
         self.list = QListWidget()
         self.list.setMaximumHeight(110)
-        self.bring_back = QPushButton("Bring this state back")
-        self.bring_back.setToolTip("The slice becomes what it was; undo takes that back.")
+        self.bring_back = make_button("Bring this state back", "The slice becomes what it was; undo takes that back.")
         self._none = plain_label(NONE_YET)
         self._none.setWordWrap(True)
         self._session = session

@@ -12,8 +12,7 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 HEIGHT = 64
 #: Colour of each state; those of a slice that nobody has looked at are quiet.
-COLOURS = {"unseen": "#7d8590", "corrected": "#4aa8ff", "flagged": "#f0883e", "reviewed": "#3ddc97"}
-HERE = "#ffffff"
+COLOURS = {"unseen": "#7d8590", "corrected": "#2f8dff", "flagged": "#c8601f", "reviewed": "#3ddc97"}
 #: Even a slice without doubt can be seen and hit.
 LOWEST = 0.12
 
@@ -65,7 +64,7 @@ class Strip(QWidget):
             colour = QColor(COLOURS[self._states.get(index, "unseen")])
             gap = 1.0 if width >= 4 else 0.0
             painter.fillRect(QRectF(index * width, height * (1 - part), width - gap, height * part), colour)
-        painter.setPen(QPen(QColor(HERE), 2))
+        painter.setPen(QPen(self.palette().windowText().color(), 2))
         middle = (self._here + 0.5) * width
         painter.drawLine(int(middle), 0, int(middle), self.height())
 

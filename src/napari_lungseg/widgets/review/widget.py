@@ -11,8 +11,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QHideEvent, QShortcut, QShowEvent
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, scrolled
-from napari_lungseg.widgets.intensity_windows import FROM_DATA, WINDOWS, set_window
+from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, make_button, scrolled
+from napari_lungseg.widgets.intensity_windows import FROM_DATA, WINDOWS, set_window, window_limits
 from napari_lungseg.widgets.keys import ModuleKeys
 from napari_lungseg.widgets.lookup import is_image, results_in
 from napari_lungseg.widgets.mask_layer import MaskLayer
@@ -59,13 +59,14 @@ class ReviewWidget(Panel):
         self.mask = ComboBox(label="Mask", choices=self._masks, tooltip="The mask to review; follows the layer that is selected.")
         self.strip = Strip(self._describe)
         self.progress = plain_label()
-        self.accept = QPushButton("Accept, next slice")
-        self.flag = QPushButton("Flag")
-        self.skip = QPushButton("Skip")
-        self.previous = QPushButton("Back")
-        self.reopen = QPushButton("Open again")
+        self.accept = make_button("Accept, next slice", "You stand for every voxel of this slice; the one most worth a look comes next.")
+        self.flag = make_button("Flag", "Leave this slice for later, with the note, and go on.")
+        self.skip = make_button("Skip", "Go to the next slice that nobody has reviewed.")
+        self.previous = make_button("Back", "Go to the slice that was shown before.")
+        self.reopen = make_button("Open again", "Stand for this slice no longer: what you set stays yours, the rest is the model's again.")
         self.note = QLineEdit(placeholderText="A note, if you flag it")
-        self.windows = {name: QPushButton(name) for name in (*WINDOWS, FROM_DATA)}
+        self.note.setToolTip("Kept with the slice when you flag it.")
+        self.windows = {name: make_button(name, _window_tip(name)) for name in (*WINDOWS, FROM_DATA)}
         self.past = Past(self.session)
         self.other = OtherReader(self.session)
         self.cases = Cases(self.session)
@@ -294,6 +295,13 @@ class ReviewWidget(Panel):
         self.other.show_slice(None, 0)
         if self.reviewing is not None:
             self.reviewing.end()
+
+
+def _window_tip(name: str) -> str:
+    if name == FROM_DATA:
+        return "Show the image from the lowest to the highest of its usual numbers."
+    low, high = window_limits(name)
+    return f"Show the image from {low:.0f} to {high:.0f} HU."
 
 
 def _row(*buttons: QPushButton) -> QHBoxLayout:

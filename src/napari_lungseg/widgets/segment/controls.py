@@ -12,9 +12,27 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidg
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.setting import settings_of
 from napari_lungseg.volume import Unit
-from napari_lungseg.widgets.forms import MODULE_WIDTH, clock, emphasise, fill, folded, form, replace_choices, scrolled, shorten
+from napari_lungseg.widgets.forms import (
+    MODULE_WIDTH,
+    clock,
+    emphasise,
+    fill,
+    folded,
+    form,
+    make_button,
+    replace_choices,
+    scrolled,
+    shorten,
+    wrapped,
+)
 from napari_lungseg.widgets.segment.reading import Look
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
+
+FIRST_STEPS = (
+    "1. Drop a CT into the window (a file, or a DICOM folder), or open the sample.",
+    "2. Press Segment: the lungs appear slice by slice.",
+    "3. Correct and review them. Every change is saved by itself.",
+)
 
 
 class Controls(QWidget):
@@ -42,6 +60,7 @@ class Controls(QWidget):
         described = settings_of(MaskSettings)
         threshold = described.pop("threshold")
         self.threshold = Slider(label=threshold.label, value=round(100 * threshold.default), min=1, max=99, tooltip=threshold.text)
+        self.threshold.native.setToolTip(threshold.text)  # on the number beside it too
         self.steps: dict[str, ValueWidget] = {}
         for name, about in described.items():
             options = {"tooltip": about.text}
@@ -52,6 +71,8 @@ class Controls(QWidget):
         self.probability = ComboBox(
             label="Probability as", choices=["label layer", "image layer"], tooltip="What the next run shows the probability in."
         )
+        self.first_steps = QWidget()
+        self.open_sample = make_button("Open the sample CT", "A public chest CT of 30 slices that comes with the plugin.")
         self.progress = QProgressBar()
         self.status = plain_label()
         self._lay_out()
@@ -131,6 +152,10 @@ class Controls(QWidget):
         self.status.setMinimumWidth(1)  # a long path does not widen the dock either
         self.tell("")
         self.progress.setVisible(False)
+        steps = QVBoxLayout(self.first_steps)
+        steps.setContentsMargins(0, 8, 0, 8)
+        for part in (*map(wrapped, FIRST_STEPS), self.open_sample):
+            steps.addWidget(part)
         note = QLabel("For research, not for diagnosis.")
         note.setEnabled(False)
 
@@ -146,7 +171,7 @@ class Controls(QWidget):
             between.addWidget(part, stretch=not isinstance(part, QLabel))
         span.setVisible(False)
         self.slices.changed.connect(lambda value: span.setVisible(value == "range"))
-        for part in (span, self.run.native, self.progress, self.status):
+        for part in (span, self.run.native, self.progress, self.status, self.first_steps):
             layout.addWidget(part)
         layout.addSpacing(4)
         layout.addWidget(form(self.threshold))

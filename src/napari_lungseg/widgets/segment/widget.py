@@ -84,6 +84,7 @@ class SegmentWidget(Panel):
         controls = self.controls
         controls.image.changed.connect(self._image_changed)
         controls.run.changed.connect(self._pressed)
+        controls.open_sample.clicked.connect(lambda: self.viewer.open_sample("napari-lungseg", "chest-ct"))
         controls.threshold.changed.connect(self._threshold_changed)
         controls.axis.changed.connect(lambda: controls.show_look(self._look))
         for step in controls.steps.values():
@@ -115,9 +116,10 @@ class SegmentWidget(Panel):
         self._look = None
         self.controls.show_look(None)
         self.controls.run.enabled = layer is not None or self._run is not None
+        self.controls.first_steps.setVisible(layer is None)
         if layer is None:
             self._looking.forget()
-            self.controls.tell("Open an image first: drop a file or a DICOM folder into the window.")
+            self.controls.tell("")
             return
         self.controls.tell("")
         self._looking.what = f"Reading {layer.name}"

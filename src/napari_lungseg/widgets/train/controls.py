@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 
 from napari_lungseg.architecture import PRESETS
 from napari_lungseg.training.settings import TrainSettings
-from napari_lungseg.widgets.forms import clock, emphasise, fill, folded, form, scrolled, shorten, wrapped
+from napari_lungseg.widgets.forms import clock, emphasise, fill, folded, form, make_button, scrolled, shorten, wrapped
 from napari_lungseg.widgets.train.augment_form import AugmentForm
 from napari_lungseg.widgets.train.curves import Curves
 from napari_lungseg.widgets.train.input_form import ChooseForm
@@ -45,11 +45,9 @@ class TrainControls(QWidget):
         self.device = ComboBox(label="Device", choices=["auto"], tooltip="Where it is trained; auto takes a GPU if there is one.")
         self.overview = wrapped()
         self.overview.setTextFormat(Qt.TextFormat.RichText)
-        self.run = QPushButton("Train")
-        self.run.setToolTip("Teach the model; the one in use stays until you have accepted the new one.")
-        self.pause = QPushButton("Pause")
-        self.stop = QPushButton("Stop, keep the best")
-        self.stop.setToolTip("End now, and compare the best epoch so far with the model before.")
+        self.run = make_button("Train", "Teach the model; the one in use stays until you have accepted the new one.")
+        self.pause = make_button("Pause", "Hold the training, or let it go on.")
+        self.stop = make_button("Stop, keep the best", "End now, and compare the best epoch so far with the model before.")
         self.progress = QProgressBar()
         self.status = wrapped()
         self.curves = Curves()
@@ -59,8 +57,8 @@ class TrainControls(QWidget):
         self.augmentation = AugmentForm()
         self.preview = Preview()
         self.offer = wrapped()
-        self.go_on = QPushButton("Go on")
-        self.discard = QPushButton("Discard")
+        self.go_on = make_button("Go on", "Go on with the training that was not finished.")
+        self.discard = make_button("Discard", "Remove the training that was not finished.")
         self._offer_box, self._form_box, self._run_box, self._more_box = QWidget(), QWidget(), QWidget(), QWidget()
         self._lay_out()
         self.show_defaults(new=False)

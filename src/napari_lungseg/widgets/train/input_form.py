@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import CheckBox, ComboBox, SpinBox
 from napari.layers import Layer
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFileDialog, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_lungseg.annotation.document import MODEL_CAUSES
 from napari_lungseg.errors import InputError
-from napari_lungseg.widgets.forms import folded, form, shorten
+from napari_lungseg.widgets.forms import folded, form, make_button, shorten
 from napari_lungseg.widgets.lookup import is_image, is_mask, result_holding
 from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.saving.session import Session
@@ -51,8 +51,7 @@ class ChooseForm(Panel):
         self.kind = ComboBox(label="Learn from", choices=KINDS, tooltip="Where corrected slices are taken from.")
         self.labels = ComboBox(label="Labels", choices=self._masks, tooltip="The corrected mask.")
         self.image = ComboBox(label="Image", choices=self._images, tooltip="The image that the labels belong to.")
-        self.folder = QPushButton("Choose a folder …")
-        self.folder.setToolTip("An nnU-Net data set, or images and masks of the same names in two folders.")
+        self.folder = make_button("Choose a folder …", "An nnU-Net data set, or images and masks of the same names in two folders.")
         self.scribbles = CheckBox(text="Unpainted is unknown", tooltip="Learn only from voxels that have a label, as from scribbles.")
         self.background = SpinBox(
             label="Background label", value=3, min=1, max=254, tooltip="The label with which you have painted what is no structure."

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_lungseg.library import find_model
 from napari_lungseg.volume import Array
-from napari_lungseg.widgets.forms import wrapped
+from napari_lungseg.widgets.forms import make_button, wrapped
 from napari_lungseg.widgets.tasks import Request, Task
 from napari_lungseg.widgets.train.chosen_input import ChosenInput
 from napari_lungseg.widgets.train.pictures import Picture, Pictures
@@ -31,7 +31,7 @@ class Preview(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.another = QPushButton("Show examples")
+        self.another = make_button("Show examples", "Slices as the model will see them, each shown as it is and augmented.")
         self.pictures = Pictures(columns=2)
         self._trouble = wrapped()
         self._seed = -VIEWS

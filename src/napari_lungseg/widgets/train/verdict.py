@@ -7,9 +7,9 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QToolButton, QVBoxLayout, QWidget
 
-from napari_lungseg.widgets.forms import emphasise, wrapped
+from napari_lungseg.widgets.forms import emphasise, make_button, wrapped
 from napari_lungseg.widgets.texts import html_label
 from napari_lungseg.widgets.train.pictures import Picture, Pictures
 
@@ -38,10 +38,11 @@ class VerdictBox(QWidget):
         self.pictures = Pictures(columns=2)
         self.name = QLineEdit()
         self.name.setToolTip("What the new model is called; letters, digits, dots, dashes and underscores.")
-        self.accept = QPushButton()
-        self.roll_back = QPushButton("Roll back")
-        self.roll_back.setToolTip("Remove the new model, and go on with the one before.")
+        self.accept = make_button("", "Keep the new model under this name; Segment offers it first.")
+        self.roll_back = make_button("Roll back", "Remove the new model, and go on with the one before.")
         self._previous, self._next = QToolButton(), QToolButton()
+        self._previous.setToolTip("The pictures before.")
+        self._next.setToolTip("The next pictures.")
         self._of = wrapped()
         self._pairs: list[list[Picture]] = []
         self._shown = 0

@@ -1,0 +1,62 @@
+"""What somebody sees who has never used this: how to begin, and what each control is."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit, QScrollBar, QWidget
+from superqt import QCollapsible
+
+from napari_lungseg.widgets.dock import MODULES
+
+CONTROLS = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit)
+
+
+def controls(module: QWidget) -> list[QWidget]:
+    """All that a person can press or set, also what is folded away, without the parts that Qt makes these of."""
+    parts = (QAbstractSpinBox, QComboBox)
+    return [
+        widget
+        for widget in module.findChildren(QWidget)
+        if isinstance(widget, CONTROLS)
+        and not isinstance(widget, QScrollBar)
+        and not isinstance(widget.parent(), (*parts, QCollapsible))
+        and not widget.objectName().startswith("qt_")
+    ]
+
+
+def explained(widget: QWidget) -> bool:
+    """Whether it, or what it is a part of, has a tooltip."""
+    while widget is not None and not widget.toolTip():
+        widget = widget.parentWidget()
+    return widget is not None
+
+
+def test_an_empty_window_tells_how_to_begin_and_opens_the_sample(open_desk, qtbot):
+    desk = open_desk(show=True)
+    first = desk.controls.first_steps
+    assert first.isVisible()
+    qtbot.mouseClick(desk.controls.open_sample, Qt.MouseButton.LeftButton)
+    assert desk.image.name == "chest CT"
+    assert not first.isVisible()
+    assert desk.controls.run.enabled
+    desk.viewer.layers.clear()
+    assert first.isVisible()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_each_control_says_what_it_is(desk, name):
+    module = desk.dock.open(name)
+    nameless = [f"{type(widget).__name__} {getattr(widget, 'text', str)()!r}" for widget in controls(module) if not explained(widget)]
+    assert not nameless, nameless
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_each_control_is_reached_by_the_tab_key(desk, name):
+    module = desk.dock.open(name)
+    skipped = [
+        f"{type(widget).__name__} {getattr(widget, 'text', str)()!r}"
+        for widget in controls(module)
+        if not widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.focusProxy() is None
+    ]
+    assert not skipped, skipped
