@@ -69,11 +69,16 @@ def tidy(labels: Labels, *, keep_largest: bool = True, fill_holes: bool = True) 
     """
     own = _joined(labels) if keep_largest else labels
     result = np.zeros_like(labels)
-    for label in np.unique(own)[1 if (own == 0).any() else 0 :]:
-        mask = own == label
+    # No hole reaches out of the box of its label. fill_voids errs at the border of an array, in some orders of its axes: with a voxel more
+    # around each box, and the axes as they are there, it errs only where it does there too.
+    for label, box in enumerate(ndimage.find_objects(own), 1):
+        if box is None:
+            continue
+        box = _widened(box)
+        mask = own[box] == label
         if keep_largest:
             mask = _largest(mask)
-        result[_filled(mask) if fill_holes else mask] = label
+        result[box][_filled(mask, len(labels) > 1) if fill_holes else mask] = label
     return result
 
 
@@ -97,8 +102,7 @@ def _joined(labels: Labels) -> Labels:
     for part in order:
         if not LEAST_VOXELS <= areas[part] < largest[label_of[part]]:
             continue
-        box = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in boxes[part])
-        view = parts[box]
+        view = parts[_widened(boxes[part])]
         own = view == part
         numbers, contacts = np.unique(view[ndimage.binary_dilation(own) & ~own], return_counts=True)
         numbers, contacts = numbers[numbers > 0], contacts[numbers > 0]
@@ -115,6 +119,11 @@ def _joined(labels: Labels) -> Labels:
     return written_as[parts]
 
 
+def _widened(box: tuple[slice, ...]) -> tuple[slice, ...]:
+    """A box with one voxel more on each side."""
+    return tuple(slice(max(0, side.start - 1), side.stop + 1) for side in box)
+
+
 def _largest(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     parts = measure.label(mask)
     sizes = np.bincount(parts.ravel())[1:].astype(np.float64)
@@ -122,8 +131,8 @@ def _largest(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return np.asarray(parts == np.argsort(sizes)[-1] + 1)
 
 
-def _filled(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    if len(mask) > 1:
+def _filled(mask: npt.NDArray[np.bool_], is_volume: bool) -> npt.NDArray[np.bool_]:
+    if is_volume:
         return np.asarray(fill_voids.fill(mask), bool)
     closed = morphology.area_closing(mask[0], area_threshold=LARGEST_HOLE)
     return np.asarray(closed & ndimage.binary_fill_holes(mask[0]))[None]
