@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
 
 from napari_lungseg.architecture import UNetConfig
 from napari_lungseg.errors import InputError
-from napari_lungseg.weights import Weights, check_finite, weight_shapes
+from napari_lungseg.weights import Weights, check_finite, open_safetensors, weight_shapes
 
 _ACTIVATION = "activation"
 _TYPES: dict[str, np.dtype[Any]] = {"I8": np.dtype(np.int8), "F32": np.dtype("<f4")}
@@ -87,10 +86,7 @@ def parse_int8(data: bytes, config: UNetConfig, folder: object) -> Int8Network:
         When the file is damaged or does not fit the architecture.
     """
     what = f"The int8 network in {folder}"
-    try:
-        stored = dict(safetensors.deserialize(data))
-    except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise InputError(f"{what} is not a safetensors file ({error}).") from error
+    stored = open_safetensors(data, what)
     arrays = {name: _array(part, f"{what} does not fit the card: {name}") for name, part in stored.items()}
     check_finite(arrays, what)
     shapes = weight_shapes(config, folded=True)

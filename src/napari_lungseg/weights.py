@@ -58,6 +58,14 @@ def weight_shapes(config: UNetConfig, *, folded: bool = False) -> dict[str, tupl
     return shapes
 
 
+def open_safetensors(data: bytes, what: str) -> dict[str, Any]:
+    """Find the arrays of a safetensors file, as bytes with type and shape (InputError where it is none)."""
+    try:
+        return dict(safetensors.deserialize(data))
+    except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise InputError(f"{what} is not a safetensors file ({error}).") from error
+
+
 def parse_weights(data: bytes, config: UNetConfig, folder: object) -> Weights:
     """Read the content of a weights file and check all of it.
 
@@ -80,10 +88,7 @@ def parse_weights(data: bytes, config: UNetConfig, folder: object) -> Weights:
     InputError
         When the file is damaged, or its arrays do not fit the architecture, are of types that cannot be used, or are not finite.
     """
-    try:
-        stored = dict(safetensors.deserialize(data))
-    except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise InputError(f"The weights in {folder} are not a safetensors file ({error}).") from error
+    stored = open_safetensors(data, f"The weights file in {folder}")
     wanted, given = weight_shapes(config), {name: tuple(part["shape"]) for name, part in stored.items()}
     if sum(math.prod(shape) for shape in given.values()) < config.parameters[0]:
         raise InputError(f"The weights in {folder} do not fit the card's architecture: it has at least {config.parameters[0]} numbers.")

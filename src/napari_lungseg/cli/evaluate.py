@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from napari_lungseg.cli.terminal import SOME_FAILED, UNUSABLE, complain, named_labels, say
+from napari_lungseg.cli.scores import report_scores
+from napari_lungseg.cli.terminal import named_labels, say
 from napari_lungseg.errors import InputError, memory_sentence
 
 
@@ -25,8 +26,8 @@ def evaluate(
     ] = None,
 ) -> int:
     """Compare labels with a reference: Dice, IoU, precision, recall, specificity, HD95, ASSD, surface Dice, volume error."""
-    from napari_lungseg.comparison import as_csv, as_json, as_table, case_rows, pairs, slice_rows
-    from napari_lungseg.files import new_path, write_whole
+    from napari_lungseg.comparison import case_rows, pairs, slice_rows
+    from napari_lungseg.files import new_path
     from napari_lungseg.formats import read
     from napari_lungseg.grid import with_segmentation_whole
     from napari_lungseg.metrics import evaluate as evaluate_volume
@@ -57,15 +58,4 @@ def evaluate(
             continue
         if not (predicted.spacing_known or expected.spacing_known):
             say(f"{case}: neither file says how large a pixel is; it is taken as 1 mm.", err=True)
-    for failure in failures:
-        complain(failure)
-    if not rows:
-        return UNUSABLE
-    say(as_table(rows))
-    if csv is not None:
-        write_whole(csv, as_csv(rows))
-    if per_slice is not None:
-        write_whole(per_slice, as_csv(slices))
-    if json is not None:
-        write_whole(json, as_json(rows, slices if per_slice is not None else None))
-    return SOME_FAILED if failures else 0
+    return report_scores(rows, slices, failures, csv=csv, per_slice=per_slice, json=json)

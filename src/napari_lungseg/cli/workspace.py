@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from napari_lungseg.cli.scores import report_scores
 from napari_lungseg.cli.terminal import SOME_FAILED, UNUSABLE, complain, say
 
 workspace = typer.Typer(
@@ -24,9 +25,9 @@ def agreement(
     tolerance_mm: Annotated[float, typer.Option(help="Distance, in mm, that the surface Dice (nsd) allows.")] = 3.0,
 ) -> int:
     """Tell how far two readers agree, on the slices that both have reviewed; the second one's mask counts as the reference."""
-    from napari_lungseg.comparison import as_csv, as_table, case_rows
+    from napari_lungseg.comparison import case_rows
     from napari_lungseg.errors import InputError
-    from napari_lungseg.files import new_path, write_whole
+    from napari_lungseg.files import new_path
     from napari_lungseg.readers import compare_readings, find_reading, shared_cases
     from napari_lungseg.workspace import Workspace
 
@@ -49,16 +50,7 @@ def agreement(
                 for index, score in scores.items():
                     slices += [{**row, "slice": index} for row in case_rows(case.name, {label: score})]
             say(f"{case.name}: {len(found.compared)} of {case.slices} slices were reviewed by both.")
-    for failure in failures:
-        complain(failure)
-    if not rows:
-        return UNUSABLE
-    say(as_table(rows))
-    if csv is not None:
-        write_whole(csv, as_csv(rows))
-    if per_slice is not None:
-        write_whole(per_slice, as_csv(slices))
-    return SOME_FAILED if failures else 0
+    return report_scores(rows, slices, failures, csv=csv, per_slice=per_slice)
 
 
 @workspace.command()
