@@ -181,6 +181,16 @@ def test_augmentation_that_makes_no_sense_is_refused_by_name() -> None:
         AugmentSettings(intensity=IntensitySettings(noise_hu=-1))
 
 
+def test_sides_stay_what_they_are_where_classes_are_called_by_them() -> None:
+    """A lung that was mirrored would be learnt under the name of the other."""
+    settings = AugmentSettings()
+    for names in (("right", "left"), ("tumour", "left_upper-lobe"), ("Right lung",)):
+        spatial = settings.for_classes(names).spatial
+        assert (spatial.flip, spatial.any_rotation) == (0.0, 0.0)
+        assert spatial.rotation_deg == settings.spatial.rotation_deg
+    assert settings.for_classes(("lung", "bright spot")) == settings
+
+
 @pytest.mark.parametrize(
     ("chance", "reach"),
     [

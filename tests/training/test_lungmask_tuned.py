@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from lungmask_files import write_weights
@@ -15,6 +17,7 @@ from napari_lungseg.training.batches import Batches, SliceSampler, ViewSamplers
 from napari_lungseg.training.judge import Judge
 from napari_lungseg.training.prepare import prepare
 from napari_lungseg.training.run import run
+from napari_lungseg.training.run_setup import make_job, read_setup
 from napari_lungseg.training.samples import slices_of
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.sources import CasesSource, FolderSource, TrainingCase
@@ -54,6 +57,14 @@ def base(tmp_path, monkeypatch) -> str:
     return str(import_model(write_weights(tmp_path / "w.pth", 3, 8)))
 
 
+def returned_by(generator):
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            return end.value
+
+
 def test_slices_to_learn_from_are_what_prediction_gives_the_network(cases, base):
     card = load_model(base).card
     items = list(slices_of("a", cases[0].image, cases[0].labels, card.preprocessing))
@@ -86,3 +97,10 @@ def test_a_tuned_model_is_one_of_the_same_kind_and_better(cases, base, tmp_path)
 def test_labels_that_mean_something_else_in_the_model_are_refused(cases, base, tmp_path):
     with pytest.raises(InputError, match="Label 1 is bone here but right in the model"):
         list(prepare(CasesSource(cases, {1: "bone", 2: "left"}), tmp_path / "no", base=base, settings=SETTINGS))
+
+
+def test_no_view_is_mirrored_as_the_sides_have_names(cases, base, tmp_path):
+    settings = replace(SETTINGS, augmentation=AugmentSettings())
+    list(prepare(CasesSource(cases, {1: "right", 2: "left"}), tmp_path / "new", base=base, settings=settings))
+    job = returned_by(make_job(read_setup(tmp_path / "new")))
+    assert job.settings.augmentation == AugmentSettings().for_classes(("right", "left"))

@@ -81,8 +81,8 @@ def count(
     return estimate_seconds(settings, base, preset, device) if timed else None
 
 
-def find_example(control: Control, training_input: TrainingInput, base: Path | None) -> tuple[LabelledSlice, int | None]:
-    """The judged slice of the first case on which most is labelled, and which of its classes is lung."""
+def find_example(control: Control, training_input: TrainingInput, base: Path | None) -> tuple[LabelledSlice, int | None, tuple[str, ...]]:
+    """The judged slice of the first case on which most is labelled, which of its classes is lung, and what they are called."""
     card = None if base is None else read_card(base / CARD_FILE)
     with opened(training_input) as source:
         for case in source:
@@ -94,15 +94,24 @@ def find_example(control: Control, training_input: TrainingInput, base: Path | N
             if judged:
                 item = max(judged, key=lambda one: int(((one.label > 0) & (one.label != IGNORE)).sum()))
                 classes = choose_classes({label: source.names.get(label, "") for label in item.classes}, card, keep_old=True)
-                return replace(item, label=classes.index(item.label)), 1 if classes.sides else None
+                return replace(item, label=classes.index(item.label)), 1 if classes.sides else None, classes.names
     raise InputError("There is no annotated slice with a label yet: correct or review one first.")
 
 
 def show_views(
-    control: Control, item: LabelledSlice, lung: int | None, settings: AugmentSettings, seed: int, views: int, side: int, pixel_mm: float
+    control: Control,
+    item: LabelledSlice,
+    lung: int | None,
+    names: tuple[str, ...],
+    settings: AugmentSettings,
+    seed: int,
+    views: int,
+    side: int,
+    pixel_mm: float,
 ) -> list[tuple[Array, Array]]:
     """Greys and labels of some random views of a slice."""
-    return [preview(item, settings, pixel_mm, seed + number, size=side, lung=lung) for number in range(views)]
+    own = settings.for_classes(names)
+    return [preview(item, own, pixel_mm, seed + number, size=side, lung=lung) for number in range(views)]
 
 
 @contextmanager

@@ -111,6 +111,7 @@ def _model(plan: Plan, base: Model | None) -> Model:
 def make_job(setup: RunSetup) -> Generator[Progress, None, TrainingJob]:
     """Make the job of a run; scores the base on cases of which some slices were not judged."""
     plan, settings = setup.plan, setup.plan.settings
+    settings = replace(settings, augmentation=settings.augmentation.for_classes(plan.classes.names))
     replay = setup.old.replay if setup.old is not None and settings.replay > 0 else []
     unjudged = setup.slices["unjudged"] if settings.keep_old and settings.distillation > 0 else []
     trust: dict[str, float] = {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from napari_lungseg.setting import check, setting
@@ -89,3 +90,10 @@ class AugmentSettings:
     def off(cls) -> AugmentSettings:
         """Make settings under which nothing happens."""
         return cls(0.0, SpatialSettings(flip=0.0))
+
+    def for_classes(self, names: Iterable[str]) -> AugmentSettings:
+        """Keep right and left what they are, where classes are called by sides: a mirrored right lung would be learnt as a right one."""
+        words = {word for name in names for word in name.lower().replace("_", " ").replace("-", " ").split()}
+        if not words & {"left", "right"}:
+            return self
+        return replace(self, spatial=replace(self.spatial, flip=0.0, any_rotation=0.0))

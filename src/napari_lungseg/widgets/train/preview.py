@@ -35,7 +35,7 @@ class Preview(QWidget):
         self.pictures = Pictures(columns=2)
         self._trouble = wrapped()
         self._seed = -VIEWS
-        self._example: tuple[LabelledSlice, int | None] | None = None
+        self._example: tuple[LabelledSlice, int | None, tuple[str, ...]] | None = None
         self._settings: AugmentSettings | None = None
         self._task, self._views = Task(self, "The preview"), Task(self, "The preview")
         self._task.returned.connect(self._found)
@@ -67,7 +67,7 @@ class Preview(QWidget):
         else:
             self._show()
 
-    def _found(self, example: tuple[LabelledSlice, int | None]) -> None:
+    def _found(self, example: tuple[LabelledSlice, int | None, tuple[str, ...]]) -> None:
         self._example = example
         self._show()
 
