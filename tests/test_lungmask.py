@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,6 +192,7 @@ def without(state: dict, name: str) -> dict:
         (lambda: {"more.weight": torch.zeros(2), **seeded_weights(3)}, r"more\.weight, which is unknown"),
         (lambda: {**seeded_weights(3), "last.weight": torch.zeros(3, 5, 1, 1)}, r"head\.weight is \(3, 5, 1, 1\)"),
         (lambda: {**seeded_weights(3), "last.bias": torch.zeros(3, dtype=torch.int32)}, "torch.int32"),
+        (lambda: {**seeded_weights(3), "more.weight": torch.zeros(1).expand(1 << 40)}, "larger than the file"),
         (lambda: {**seeded_weights(3), "last.bias": torch.full((3,), torch.nan)}, "not finite"),
     ],
 )
@@ -215,6 +217,15 @@ def test_damaged_files_are_refused_in_a_sentence(library, tmp_path):
     with pytest.raises(InputError, match="cannot be a model's name"):
         import_model(write_weights(tmp_path / "a name.pth", 3))
     assert not library.exists()
+
+
+def test_a_packed_file_is_not_unpacked(library, tmp_path):
+    torch.save({"a": torch.zeros(1 << 20)}, tmp_path / "plain.pth")
+    with zipfile.ZipFile(tmp_path / "plain.pth") as plain, zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as packed:
+        for entry in plain.infolist():
+            packed.writestr(entry.filename, plain.read(entry))
+    with pytest.raises(InputError, match="it is packed"):
+        import_model(tmp_path / "packed.pth")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have no names on this system")

@@ -6,6 +6,7 @@ import hashlib
 import io
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,8 @@ def read_foreign(path: Path, name: str | None = None) -> ForeignModel:
 def _tensors(data: bytes, path: Path) -> Mapping[str, Any]:
     import torch
 
+    if _unpacked(data) > len(data):  # torch packs nothing
+        raise _refusal(path, "it is packed")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is wrong with a file is told in one sentence
@@ -123,7 +126,20 @@ def _tensors(data: bytes, path: Path) -> Mapping[str, Any]:
         ) from error
     if not isinstance(found, dict) or not found or not all(isinstance(one, torch.Tensor) for one in found.values()):
         raise _refusal(path, "it is no list of tensors with names")
+    if sum(one.numel() * one.element_size() for one in found.values()) > len(data):
+        raise _refusal(path, "its tensors are larger than the file")
     return found
+
+
+def _unpacked(data: bytes) -> int:
+    """Bytes that a zip archive has once it is unpacked; 0 for what is none, as files of early versions of torch."""
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return 0
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        return 0  # torch will not read it either
 
 
 def _refusal(path: Path, why: str) -> InputError:
