@@ -19,8 +19,9 @@ from phantom import chest, chest_model
 from PIL import Image
 
 from napari_lungseg import cli
-from napari_lungseg.cases import CASES_CSV, CASES_HTML, Entry, coronal_picture, measure_case, rank_cases, write_cases
+from napari_lungseg.cases import CASES_CSV, CASES_HTML, Entry, coronal_picture, measure_case, rank_cases, read_cases, write_cases
 from napari_lungseg.comparison import pairs
+from napari_lungseg.errors import InputError
 from napari_lungseg.formats import scans_in, write
 from napari_lungseg.model import FOLDER_VARIABLE, save_model
 from napari_lungseg.review import measure_slices
@@ -255,6 +256,11 @@ def test_the_terminal_puts_the_failures_first_in_table_and_page(run, scans, mode
     assert not re.search(r'(src|href)="(?!data:)', text)
     assert "default-src 'none'" in text
     assert "Doe" not in pictures.sub("", text) + table
+    known = read_cases(Path("out"))
+    assert [path.name.partition(".")[0] for path, _ in known] == [row["case"] for row in rows]
+    assert all(path.is_absolute() and path.exists() for path, _ in known)
+    assert known[1][1] == "No lung was found; usual are two."
+    assert "bad.mha is damaged" in known[0][1]
 
 
 def test_other_commands_take_no_notice_of_table_and_page(run, model, tmp_path):
@@ -271,6 +277,16 @@ def test_other_commands_take_no_notice_of_table_and_page(run, model, tmp_path):
     assert {path.name for path in Path("masks").iterdir()} == {"a_lungs.nii.gz", "b_lungs.nii.gz", CASES_CSV, CASES_HTML}
     matched, failures = pairs(Path("masks"), Path("masks"))
     assert (set(matched), failures) == ({"a", "b"}, [])
+
+
+def test_a_table_of_cases_that_cannot_be_used_is_refused(tmp_path):
+    assert read_cases(tmp_path) == []
+    (tmp_path / CASES_CSV).write_text("case,volume\na,1\n")
+    with pytest.raises(InputError, match="is no table of cases"):
+        read_cases(tmp_path)
+    write_cases(tmp_path, [Entry("gone", str(tmp_path / "gone.nii.gz"), error="It was damaged.")])
+    with pytest.raises(InputError, match="None of the scans"):
+        read_cases(tmp_path)
 
 
 def test_one_scan_to_one_file_has_its_table_and_page_beside_it(run, model, tmp_path):

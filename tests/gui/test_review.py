@@ -9,6 +9,7 @@ import pytest
 from phantom import chest
 from qtpy.QtCore import QPoint, Qt
 
+from napari_lungseg.cases import Entry, measure_case, write_cases
 from napari_lungseg.formats import write
 from napari_lungseg.widgets.intensity_windows import FROM_DATA
 from napari_lungseg.widgets.saving import states as slice_states
@@ -165,6 +166,24 @@ def test_the_keys_work_while_the_module_is_seen_and_follow_the_preferences(revie
         preferences().review.accept = "Return"
     desk.dock.open("Segment")
     assert not any(shortcut.isEnabled() for shortcut in review.shortcuts.values())
+
+
+def test_scans_that_need_a_look_come_first_where_a_run_has_told_so(open_desk, tmp_path):
+    scans, masks = tmp_path / "scans", tmp_path / "masks"
+    for folder in (scans, masks):
+        folder.mkdir()
+    for name in ("a", "b"):
+        write(chest(slices=2)[0], scans / f"{name}.nii.gz")
+    known = Entry("a", str(scans / "a.nii.gz"), measures=measure_case(CT.with_array(LUNGS)))
+    write_cases(masks, [known, Entry("b", str(scans / "b.nii.gz"), error="It failed.")])
+    desk = open_desk()
+    review = desk.dock.open("Review")
+    desk.wait(lambda: review.session.workspace is not None)
+    review.cases.open_folder(masks)
+    desk.wait(lambda: review.reviewing is not None and review.reviewing.result.image.name == "b")
+    desk.wait(lambda: not desk.widget._run)
+    assert "· It failed." in review.cases.list.item(0).text()
+    assert review.cases.list.item(1).text().startswith("a.nii.gz: not begun")
 
 
 def test_the_next_case_of_a_folder_opens_and_is_segmented_by_itself(open_desk, tmp_path):

@@ -1,7 +1,7 @@
 """Which case of many a person should look at first, and the page that shows them all."""
 
 from napari_lungseg.cases.ranking import CaseMeasures, Oddity, measure_case, rank_cases
-from napari_lungseg.cases.sheet import CASES_CSV, CASES_HTML, Entry, coronal_picture, write_cases
+from napari_lungseg.cases.sheet import CASES_CSV, CASES_HTML, Entry, coronal_picture, read_cases, write_cases
 
 __all__ = [
     "CASES_CSV",
@@ -12,5 +12,6 @@ __all__ = [
     "coronal_picture",
     "measure_case",
     "rank_cases",
+    "read_cases",
     "write_cases",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 
 from napari_lungseg import __version__
 from napari_lungseg.cases.ranking import CaseMeasures, rank_cases
+from napari_lungseg.errors import InputError
 from napari_lungseg.files import write_whole
 from napari_lungseg.grid import upright
 from napari_lungseg.measurement.report_pictures import outline_png, window_of
@@ -25,6 +27,7 @@ CASES_CSV, CASES_HTML = "lungseg_cases.csv", "lungseg_cases.html"
 _FLATTEST = 0.2
 #: Ways to sort, by the name of the attribute that is compared.
 _SORTS = {"need": "Needs a look first", "name": "Name", "volume": "Volume", "ratio": "Right / left", "error": "Expected error"}
+_UNITS = (("ml", "mL"), ("percent", "%"))
 _STYLE = """
 body { font: 14px/1.4 sans-serif; margin: 24px; color: #222; } h1 { font-size: 22px; margin: 0 0 2px; }
 h2 { font-size: 15px; margin: 8px 0 2px; overflow-wrap: anywhere; } .note { color: #666; margin: 2px 0 12px; }
@@ -140,6 +143,48 @@ def write_cases(folder: Path, entries: Sequence[Entry]) -> tuple[Path, Path]:
     write_whole(folder / CASES_CSV, as_csv([_row(place, entry) for place, entry in enumerate(ordered, start=1)]))
     write_whole(folder / CASES_HTML, _page(ordered))
     return folder / CASES_CSV, folder / CASES_HTML
+
+
+def read_cases(folder: Path) -> list[tuple[Path, str]]:
+    """Read which scans of a run there are, those first that need a look, each with why.
+
+    Parameters
+    ----------
+    folder : Path
+        In which :func:`write_cases` has written. Scans that were given by a relative path are looked for from the current folder, from
+        this folder, and from the one above.
+
+    Returns
+    -------
+    list of (Path, str)
+        Empty where there is no table. Scans that are not where they were are left out.
+
+    Raises
+    ------
+    InputError
+        When the table cannot be read, or none of its scans is there.
+    """
+    path = folder / CASES_CSV
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [(row["input"], row["error"] or row["oddities"] or _expected(row)) for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise InputError(f"{path} is no table of cases ({error}); make it again with segment --summary.") from error
+    found: list[tuple[Path, str]] = []
+    for source, why in rows:
+        at = next((at for at in (Path(source), folder / source, folder.parent / source) if at.exists()), None)
+        if at is not None:
+            found.append((at.absolute(), why))
+    if not found:
+        raise InputError(f"None of the scans that {path} names is there any more.")
+    return found
+
+
+def _expected(row: dict[str, str]) -> str:
+    """The expected error of a row, in words."""
+    return next((f"expected error {row[f'expected_error_{unit}']} {sign}" for unit, sign in _UNITS if row[f"expected_error_{unit}"]), "")
 
 
 def _row(place: int, entry: Entry) -> Row:

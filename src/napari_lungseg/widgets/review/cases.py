@@ -18,7 +18,10 @@ from napari_lungseg.workspace import CaseSummary
 
 #: Milliseconds after something was saved until the list is brought up to date.
 REFRESH_MS = 500
-NO_FOLDER = "Open a folder of scans to go through them: the next one opens by itself when all slices are reviewed."
+NO_FOLDER = (
+    "Open a folder of scans to go through them: the next one opens by itself when all slices are reviewed. "
+    "Of a folder of masks that segment --summary made, the scans that need a look come first."
+)
 
 
 class Cases(QWidget):
@@ -39,6 +42,7 @@ class Cases(QWidget):
         self._hint.setWordWrap(True)
         self._session = session
         self._paths: list[Path] = []
+        self._reasons: list[str] = []
         self._open: Path | None = None
         self._known: dict[Path | None, CaseSummary] = {}
         self._going_on = False
@@ -69,10 +73,10 @@ class Cases(QWidget):
     def open_folder(self, folder: Path) -> None:
         """List the scans of a folder and open the first that is not reviewed."""
         self._listing.what = f"Listing the scans in {folder}"
-        self._listing.run(scans_in, folder)
+        self._listing.run(_list, folder)
 
-    def _listed(self, paths: list[Path]) -> None:
-        self._paths, self._open = paths, None
+    def _listed(self, scans: list[tuple[Path, str]]) -> None:
+        self._paths, self._reasons, self._open = [path for path, _ in scans], [why for _, why in scans], None
         self.next()
 
     def next(self) -> None:
@@ -125,14 +129,21 @@ class Cases(QWidget):
         self._hint.setVisible(not self._paths)
         self.list.setVisible(bool(self._paths))
         self.list.clear()
-        for path in self._paths:
+        for path, why in zip(self._paths, self._reasons, strict=True):
             summary = self._known.get(path)
             far = "not begun" if summary is None else f"{summary.reviewed} of {summary.case.slices} reviewed"
             mark = "✓ " if _done(summary) else ""
-            item = QListWidgetItem(f"{mark}{path.name}: {far}")
+            item = QListWidgetItem(f"{mark}{path.name}: {far}" + (f" · {why}" if why else ""))
             self.list.addItem(item)
             if path == self._open:
                 self.list.setCurrentItem(item)
+
+
+def _list(folder: Path) -> list[tuple[Path, str]]:
+    """The scans of a folder, each with why it needs a look, if that is known."""
+    from napari_lungseg.cases import read_cases  # it brings along what draws pictures
+
+    return read_cases(folder) or [(path, "") for path in scans_in(folder)]
 
 
 def _done(summary: CaseSummary | None) -> bool:
