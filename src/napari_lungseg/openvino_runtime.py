@@ -21,7 +21,17 @@ MOST_STREAMS = 4
 
 
 class OpenVinoError(Exception):
-    """OpenVINO failed, for whatever reason; in its own words."""
+    """OpenVINO failed, for whatever reason; in its own words.
+
+    Attributes
+    ----------
+    unfinished : list of (C, H, W) array
+        Images that were taken and whose results were not given.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.unfinished: list[Image] = []
 
 
 class OpenVinoRuntime:
@@ -58,8 +68,6 @@ class OpenVinoRuntime:
         self.threads = int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
         # One more than run at a time, so that no stream waits for Python.
         self._requests = streams + 1
-        #: Images that were taken and whose results were not given, after a failure.
-        self.unfinished: list[Image] = []
 
     def run(self, images: Iterator[Image]) -> Generator[npt.NDArray[np.float32]]:
         """Yield the probabilities (classes, H, W) of each image (C, H, W) in turn; each is overwritten after the next was asked for.
@@ -67,7 +75,7 @@ class OpenVinoRuntime:
         Raises
         ------
         OpenVinoError
-            When OpenVINO fails; ``unfinished`` holds then what was not computed.
+            When OpenVINO fails.
         """
         running: deque[tuple[openvino.InferRequest, Image]] = deque()
         try:
@@ -81,8 +89,10 @@ class OpenVinoRuntime:
                     yield _finish(running, free)
             while running:
                 yield _finish(running, free)
+        except OpenVinoError as error:
+            error.unfinished = [image for _, image in running]
+            raise
         finally:
-            self.unfinished = [image for _, image in running]
             for request, _ in running:
                 request.cancel()
 

@@ -141,7 +141,7 @@ def _run_openvino(model: Model, weights: Weights, images: Iterator[Image]) -> Ge
                 yield Probabilities(result, runtime.name)
     except OpenVinoError as error:
         yield _failure("failed", error, "torch")
-        return chain(runtime.unfinished, images)
+        return chain(error.unfinished, images)
     return images
 
 
