@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,22 @@ def model(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     config = UNetConfig(base_width=8, depth=2, norm="group")
     return save_model(Model(UNet(config), Card("tiny", "", config, Preprocessing(spacing_mm=4.0))), tmp_path / "tiny")
+
+
+def test_a_scan_takes_a_few_bytes_for_each_voxel_beside_itself(model: Path, tmp_path: Path) -> None:
+    y, x = np.mgrid[:512, :512]
+    plane = np.where((x - 256) ** 2 + (y - 256) ** 2 < 200**2, 40, -1000).astype(np.int16)
+    scan = Volume(np.repeat(plane[None], 64, axis=0), scaling((2.0, 0.2, 0.2)), "HU")
+    write(scan, tmp_path / "scan.nii")
+    list(segment_files([BatchItem(tmp_path / "scan.nii", tmp_path / "warm.nii", None)], CohortSettings(str(model), "cpu")))
+    tracemalloc.start()
+    task = BatchItem(tmp_path / "scan.nii", tmp_path / "mask.nii", None)
+    (outcome,) = segment_files([task], CohortSettings(model=str(model), device="cpu"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert not outcome.error
+    # Two of them are the scan's own.
+    assert peak < 10 * scan.array.size
 
 
 def test_a_killed_process_costs_the_scan_in_its_hand_alone(model: Path, tmp_path: Path) -> None:

@@ -16,14 +16,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_lungseg.batch_paths import LABELS_SUFFIX, BatchItem, stem_of
 from napari_lungseg.classes import spelled_out
 from napari_lungseg.cores import available_cores
 from napari_lungseg.errors import InputError, memory_sentence
 from napari_lungseg.files import make_folder, write_whole
 from napari_lungseg.formats import check_target, read, write
+from napari_lungseg.labels import count_labels
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.model import DEFAULT_MODEL, load_model
 from napari_lungseg.runtimes import find_device
@@ -184,7 +183,7 @@ def segment_file(task: BatchItem, settings: CohortSettings, progress: Callable[[
         if probability is not None:
             _remove(probability)
         raise
-    counts = np.bincount(np.asarray(result.labels.array).ravel(), minlength=max(result.names) + 1)
+    counts = count_labels(result.labels.array, 256)
     voxels = {name: int(counts[label]) for label, name in result.names.items()}
     record = {
         "input": str(task.source),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.volume import Array
@@ -62,6 +63,15 @@ def labels_of(array: Array, what: str) -> Array:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(f"{what} holds what is no number (NaN or infinity); choose a mask.")
     raise InputError(f"{what} holds numbers that are not whole (up to {array.max():g}), as a probability does; choose a mask.")
+
+
+def count_labels(array: Array, length: int) -> npt.NDArray[np.int64]:
+    """How often each number from 0 to below ``length``, which none reaches, occurs in an array of them."""
+    counts = np.zeros(length, np.int64)
+    # Plane by plane, as bincount copies what it is given to 8 bytes a number.
+    for plane in array if array.ndim > 2 else [array]:
+        counts += np.bincount(np.asarray(plane).ravel(), minlength=length)
+    return counts
 
 
 def label_name(label: int, names: Mapping[int, str] | None) -> str:

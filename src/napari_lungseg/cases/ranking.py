@@ -194,7 +194,7 @@ def _parts(mask: npt.NDArray[np.bool_], voxel_ml: float) -> int:
     if box is None:
         return 0
     numbers = cc3d.connected_components(np.ascontiguousarray(mask[box]), connectivity=26, binary_image=True)
-    return int(np.count_nonzero(np.bincount(numbers.ravel())[1:] * voxel_ml >= SMALLEST_PART_ML))
+    return int(np.count_nonzero(cc3d.statistics(numbers)["voxel_counts"][1:] * voxel_ml >= SMALLEST_PART_ML))
 
 
 def _unlike_a_chest(volume_ml: float, ratio: float | None, parts: int) -> list[Oddity]:
