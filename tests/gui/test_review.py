@@ -50,6 +50,24 @@ def test_accepting_goes_to_the_most_doubtful_slice_and_ends_with_all(review, qtb
     assert "all done" in review.progress.text()
 
 
+def test_a_rejected_slice_is_decided_and_not_offered_again(review, qtbot):
+    count = len(CT.array)
+    for index in range(count - 1):
+        review.go(index)
+        review.accept_slice()
+    review.go(count - 1)
+    review.note.setText("motion")
+    with qtbot.waitSignal(review.finished):
+        qtbot.mouseClick(review.reject, Qt.MouseButton.LeftButton)
+    assert f"{count - 1} of {count} slices reviewed, 1 rejected" in review.progress.text()
+    assert "all done" in review.progress.text()
+    assert (review.reviewing.state(count - 1), review.reviewing.notes[count - 1]) == ("rejected", "motion")
+    assert review.reviewing.next() is None
+    review.go(count - 1)
+    qtbot.mouseClick(review.reopen, Qt.MouseButton.LeftButton)
+    assert review.reviewing.next() == count - 1
+
+
 def test_an_accepted_slice_is_not_changed_by_a_threshold_or_another_run(review, desk):
     review.go(DOUBTFUL)
     accepted = desk.lungs.data[DOUBTFUL].copy()

@@ -76,16 +76,17 @@ def test_open_again_gives_back_what_was_the_models_and_is_a_step_too(review, des
     np.testing.assert_array_equal(theirs(desk), stroke)
 
 
-def test_a_flag_and_its_note_are_undone_together_and_it_opens_what_was_accepted(review, desk):
+@pytest.mark.parametrize(("press", "state"), [("flag", "flagged"), ("reject", "rejected")])
+def test_a_flag_and_its_note_are_undone_together_and_it_opens_what_was_accepted(review, desk, press, state):
     at(review, 2).accept_slice()
     at(review, 2).note.setText("effusion?")
-    review.flag_slice()
-    assert review.reviewing.state(2) == "flagged"
+    getattr(review, press).click()
+    assert review.reviewing.state(2) == state
     assert not theirs(desk).any()
     desk.lungs.undo()
     assert (review.reviewing.state(2), review.reviewing.notes[2]) == ("reviewed", "")
     desk.lungs.redo()
-    assert (review.reviewing.state(2), review.reviewing.notes[2]) == ("flagged", "effusion?")
+    assert (review.reviewing.state(2), review.reviewing.notes[2]) == (state, "effusion?")
     at(review, 2).reopen.click()
     assert review.reviewing.state(2) == "unseen"
 
@@ -237,7 +238,7 @@ class Oracle:
 
 slices = st.integers(0, CT.shape[0] - 1)
 actions = st.one_of(
-    st.tuples(st.sampled_from(["accept", "accept", "reopen", "flag", "undo", "undo", "redo", "give back"]), slices, st.just(0)),
+    st.tuples(st.sampled_from(["accept", "accept", "reopen", "flag", "reject", "undo", "undo", "redo", "give back"]), slices, st.just(0)),
     st.tuples(st.just("paint"), slices, st.integers(0, 3)),
     st.tuples(st.just("threshold"), slices, st.sampled_from([20, 50, 80])),
 )
@@ -301,6 +302,10 @@ def test_whatever_is_said_and_done_in_whatever_order_undo_is_exact(open_desk):
                 review.note.setText("")
                 review.flag_slice()
                 oracle.say(index, "flagged")
+            elif kind == "reject":
+                review.note.setText("")
+                review.reject_slice()
+                oracle.say(index, "rejected")
             if kind not in ("undo", "redo") and corrections.steps != steps:
                 oracle.put(before)
             np.testing.assert_array_equal(desk.lungs.data, oracle.shown)

@@ -165,6 +165,10 @@ def test_states_notes_and_seconds_are_kept(workspace, volume):
     workspace.set_state(case, np.int64(2), "flagged", note="motion")
     assert workspace.states(case) == {1: SliceState("reviewed", "", 6.5), 2: SliceState("flagged", "motion", 0.0)}
     (summary,) = workspace.cases()
+    workspace.set_state(case, 3, "rejected", note="motion")
+    assert workspace.states(case)[3] == SliceState("rejected", "motion")
+    assert workspace.record(case)[-1].details["state"] == "flagged", "for versions that know no rejected slices"
+    assert workspace.cases()[0].rejected == 1
     assert (summary.case, summary.saved, summary.corrected, summary.reviewed, summary.flagged) == (case, 0, 0, 1, 1)
 
 

@@ -16,19 +16,19 @@ from napari_lungseg.mask import MaskSettings, apply_threshold
 from napari_lungseg.predicted import OwnGrid, PredictedSlice
 from napari_lungseg.steps import Box, History, Step, as_box
 from napari_lungseg.volume import Array, Volume
-from napari_lungseg.workspace import Accepted, Saved, SliceState, Source, State
+from napari_lungseg.workspace import SAID, Accepted, Saved, SliceState, Source, State
 
-ACCEPT, FLAG, REOPEN = "accept", "flag", "open again"
+ACCEPT, FLAG, REJECT, REOPEN = "accept", "flag", "reject", "open again"
 GIVE_BACK, IMPORT, RESTORED = "give back to the model", "import", "restored"
 #: Changes of the model's mask.
 MODEL_CAUSES = frozenset({"segment", "segment again", "threshold", "post-processing"})
-_SAID = frozenset({ACCEPT, FLAG, REOPEN})
+_SAID = frozenset({ACCEPT, FLAG, REJECT, REOPEN})
 
 Bytes = npt.NDArray[np.uint8]
 
 
 class _Mark(NamedTuple):
-    """What a person said of a slice: "reviewed", "flagged" or nothing, and the note."""
+    """What a person said of a slice: "reviewed", "flagged", "rejected" or nothing, and the note."""
 
     state: State | None
     note: str
@@ -231,6 +231,11 @@ class MaskDocument:
         """Slices that a person stands for."""
         return [index for index, state in self.states.items() if state == "reviewed"]
 
+    @property
+    def rejected(self) -> list[int]:
+        """Slices of which a person said that they are of no use."""
+        return [index for index, state in self.states.items() if state == "rejected"]
+
     def accept(self, index: int) -> None:
         """Stand for a slice as it is: no model changes it any more."""
         self.take_up()
@@ -241,13 +246,20 @@ class MaskDocument:
 
     def flag(self, index: int, note: str) -> None:
         """Leave a slice for later, with a note; it is open again if it was accepted."""
-        step = self._reopened(index, FLAG)
-        if step.patches or (self.state(index), self.notes.get(index, "")) != ("flagged", note):
-            self._say(index, "flagged", note, step)
+        self._set_aside(index, "flagged", note, FLAG)
+
+    def reject(self, index: int, note: str) -> None:
+        """Say that a slice is of no use, with a note; nothing is learnt from it, and it is open again if it was accepted."""
+        self._set_aside(index, "rejected", note, REJECT)
+
+    def _set_aside(self, index: int, state: State, note: str, cause: str) -> None:
+        step = self._reopened(index, cause)
+        if step.patches or (self.state(index), self.notes.get(index, "")) != (state, note):
+            self._say(index, state, note, step)
 
     def reopen(self, index: int) -> None:
         """Stand for a slice no longer: what was the model's is its again, what a person set stays."""
-        if self.state(index) in ("reviewed", "flagged"):
+        if self.state(index) in SAID:
             self._say(index, None, self.notes.get(index, ""), self._reopened(index, REOPEN))
 
     def know(self, states: Mapping[int, SliceState], accepted: Mapping[int, Accepted]) -> None:
@@ -256,7 +268,7 @@ class MaskDocument:
             if index in self._said:
                 continue
             self.notes[index] = known.note
-            if known.state in ("reviewed", "flagged") or index not in self.states:
+            if known.state in SAID or index not in self.states:
                 self.states[index] = known.state
             if index in accepted:
                 which, labels = accepted[index]
@@ -280,7 +292,7 @@ class MaskDocument:
 
     def _mark(self, index: int) -> _Mark:
         state = self.state(index)
-        return _Mark(state if state in ("reviewed", "flagged") else None, self.notes.get(index, ""))
+        return _Mark(state if state in SAID else None, self.notes.get(index, ""))
 
     def _set_mark(self, index: int, mark: _Mark) -> None:
         self.states[index] = mark.state or self._derived(index)

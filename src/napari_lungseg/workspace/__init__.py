@@ -9,6 +9,7 @@ from napari_lungseg.workspace.masks import export_labels, import_mask, read_mask
 from napari_lungseg.workspace.nnunet import ExportReport, export_nnunet, image_of
 from napari_lungseg.workspace.record_csv import export_record
 from napari_lungseg.workspace.records import (
+    SAID,
     Case,
     CaseSummary,
     Damage,
@@ -26,6 +27,7 @@ from napari_lungseg.workspace.workspace import FOLDER_VARIABLE, Workspace, defau
 __all__ = [
     "FOLDER_VARIABLE",
     "JOURNAL",
+    "SAID",
     "Accepted",
     "Case",
     "CaseSummary",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,11 +32,13 @@ def summaries(db: sqlite3.Connection) -> list[CaseSummary]:
         given.setdefault(number, []).append(known.state)
     found = []
     for case in cases:
-        corrected, reviewed, flagged = (given[case.id].count(state) for state in ("corrected", "reviewed", "flagged"))
+        counts = Counter(given[case.id])
         number = last.get(case.id, 0)
         entry = entries.get(number)
         at = rows.moment(db, number) if entry is None else entry.at
-        found.append(CaseSummary(case, saved.get(case.id, 0), corrected, reviewed, flagged, at))
+        found.append(
+            CaseSummary(case, saved.get(case.id, 0), counts["corrected"], counts["reviewed"], counts["flagged"], counts["rejected"], at)
+        )
     return found
 
 
@@ -69,6 +72,8 @@ def _given(db: sqlite3.Connection, where: str, values: Sequence[Any]) -> dict[Pl
             continue
         changed_at, derived = last.get(place, (0, row.details["state"]))
         # What a person said of a slice stands; whether it is corrected shows in what was saved later.
-        state = derived if changed_at > event and row.details["state"] in ("unseen", "corrected") else row.details["state"]
+        # Earlier versions know no rejected slices: for them it is a flag.
+        said: State = "rejected" if row.details.get("rejected") is True else row.details["state"]
+        state = derived if changed_at > event and said in ("unseen", "corrected") else said
         found[place] = SliceState(state, row.details["note"], before.seconds + row.details["seconds"])
     return found

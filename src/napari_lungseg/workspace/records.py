@@ -14,8 +14,10 @@ import numpy.typing as npt
 from napari_lungseg.classes import ClassLabels, spelled_out
 from napari_lungseg.volume import Affine, Array, Unit
 
-State = Literal["unseen", "flagged", "corrected", "reviewed"]
+State = Literal["unseen", "flagged", "corrected", "reviewed", "rejected"]
 STATES: tuple[State, ...] = get_args(State)
+#: Those that a person gives; the others follow from the voxels.
+SAID: frozenset[State] = frozenset({"reviewed", "flagged", "rejected"})
 
 #: Length of the hash that :attr:`Case.content` begins with.
 HASH_DIGITS = 64
@@ -207,7 +209,7 @@ class SliceState:
 
     Attributes
     ----------
-    state : {"unseen", "flagged", "corrected", "reviewed"}
+    state : {"unseen", "flagged", "corrected", "reviewed", "rejected"}
         As it was set, or "corrected" where a person set a voxel since.
     note : str
         The last one.
@@ -228,7 +230,7 @@ class CaseSummary:
     ----------
     case : Case
         Which one.
-    saved, corrected, reviewed, flagged : int
+    saved, corrected, reviewed, flagged, rejected : int
         How many of its slices were saved, and how many are in these states.
     changed : datetime
         When anything about it was written last, with its time zone.
@@ -239,6 +241,7 @@ class CaseSummary:
     corrected: int
     reviewed: int
     flagged: int
+    rejected: int
     changed: datetime
 
 

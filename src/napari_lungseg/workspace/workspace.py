@@ -351,8 +351,8 @@ class Workspace:
             Of this workspace.
         index : int
             Which slice.
-        state : {"unseen", "flagged", "corrected", "reviewed"}
-            "reviewed" means that a person stands for every voxel of it.
+        state : {"unseen", "flagged", "corrected", "reviewed", "rejected"}
+            "reviewed" means that a person stands for every voxel of it, "rejected" that it is of no use.
         note : str
             For whoever comes next.
         seconds : float
@@ -371,7 +371,9 @@ class Workspace:
             raise InputError(f"{case.name} has no slice {index}, only 0 to {case.slices - 1}.")
         with self._journal.writing() as entry:
             number = rows.case_id(entry.db, case)
-            entry.event("state", {"state": state, "note": note, "seconds": float(seconds)}, number, int(index))
+            # As a flag for earlier versions, which know no other word for it.
+            said = {"state": "flagged", "rejected": True} if state == "rejected" else {"state": state}
+            entry.event("state", {**said, "note": note, "seconds": float(seconds)}, number, int(index))
 
     def states(self, case: Case) -> dict[int, SliceState]:
         """States of the slices that were saved or given one; all others are "unseen".

@@ -147,4 +147,4 @@ def _list(folder: Path) -> list[tuple[Path, str]]:
 
 
 def _done(summary: CaseSummary | None) -> bool:
-    return summary is not None and summary.reviewed == summary.case.slices
+    return summary is not None and summary.reviewed + summary.rejected == summary.case.slices

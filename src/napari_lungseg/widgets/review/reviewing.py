@@ -81,6 +81,11 @@ class Reviewing(QObject):
         """Slices that a person stands for."""
         return self.document.reviewed
 
+    @property
+    def done(self) -> bool:
+        """Whether a person has decided on every slice."""
+        return len(self.reviewed) + len(self.document.rejected) == self.document.slices
+
     def state(self, index: int) -> State:
         """State of a slice."""
         return self.document.state(index)
@@ -101,6 +106,12 @@ class Reviewing(QObject):
         self.document.flag(index, note)
         self.result.refresh()
 
+    def reject(self, index: int, note: str) -> None:
+        """Say that a slice is of no use, with a note."""
+        self.result.finish_edits()
+        self.document.reject(index, note)
+        self.result.refresh()
+
     def reopen(self, index: int) -> None:
         """Stand for a slice no longer."""
         self.result.finish_edits()
@@ -110,7 +121,7 @@ class Reviewing(QObject):
     def next(self) -> int | None:
         """The unreviewed slice that is most worth a look; flagged ones come last."""
         flagged = {index for index, state in self.states.items() if state == "flagged"}
-        found = next_slice(self.scores, {*self.reviewed, *flagged}, self._slice_mm)
+        found = next_slice(self.scores, {*self.reviewed, *self.document.rejected, *flagged}, self._slice_mm)
         return found if found is not None else min(flagged, default=None)
 
     def _mask_changed(self, box: Box, _: str) -> None:

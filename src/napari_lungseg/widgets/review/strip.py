@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 HEIGHT = 64
 #: Colour of each state; those of a slice that nobody has looked at are quiet.
-COLOURS = {"unseen": "#7d8590", "corrected": "#2f8dff", "flagged": "#c8601f", "reviewed": "#3ddc97"}
+COLOURS = {"unseen": "#7d8590", "corrected": "#2f8dff", "flagged": "#c8601f", "reviewed": "#3ddc97", "rejected": "#8e44ad"}
 #: Even a slice without doubt can be seen and hit.
 LOWEST = 0.12
 

@@ -26,6 +26,7 @@ from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.texts import plain_label
 from napari_lungseg.widgets.view import displayed_time_index, displayed_voxel, show_slice
+from napari_lungseg.workspace import SAID
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -61,11 +62,12 @@ class ReviewWidget(Panel):
         self.progress = plain_label()
         self.accept = make_button("Accept, next slice", "You stand for every voxel of this slice; the one most worth a look comes next.")
         self.flag = make_button("Flag", "Leave this slice for later, with the note, and go on.")
+        self.reject = make_button("Reject", "This slice is of no use: nothing is learnt from it, and exports ignore it.")
         self.skip = make_button("Skip", "Go to the next slice that nobody has reviewed.")
         self.previous = make_button("Back", "Go to the slice that was shown before.")
         self.reopen = make_button("Open again", "Stand for this slice no longer: what you set stays yours, the rest is the model's again.")
-        self.note = QLineEdit(placeholderText="A note, if you flag it")
-        self.note.setToolTip("Kept with the slice when you flag it.")
+        self.note = QLineEdit(placeholderText="A note, if you flag or reject it")
+        self.note.setToolTip("Kept with the slice when you flag or reject it.")
         self.windows = {name: make_button(name, _window_tip(name)) for name in (*WINDOWS, FROM_DATA)}
         self.past = Past(self.session)
         self.other = OtherReader(self.session)
@@ -95,7 +97,7 @@ class ReviewWidget(Panel):
         self.progress.setMinimumWidth(1)
         emphasise(self.accept)
         layout.addWidget(self.accept)
-        layout.addLayout(_row(self.previous, self.skip, self.flag, self.reopen))
+        layout.addLayout(_row(self.previous, self.skip, self.flag, self.reject, self.reopen))
         layout.addWidget(self.note)
         layout.addLayout(_row(*self.windows.values()))
         layout.addWidget(folded("Earlier states of this slice", self.past))
@@ -112,6 +114,7 @@ class ReviewWidget(Panel):
         for button, slot in (
             (self.accept, self.accept_slice),
             (self.flag, self.flag_slice),
+            (self.reject, self.reject_slice),
             (self.skip, self.skip_slice),
             (self.previous, self.go_back),
             (self.reopen, self.reopen_slice),
@@ -180,6 +183,13 @@ class ReviewWidget(Panel):
         self.reviewing.flag(self._here(), self.note.text())
         self._go_on(self.reviewing.next())
 
+    def reject_slice(self) -> None:
+        """Say that the displayed slice is of no use, with the note, and go on."""
+        if self.reviewing is None:
+            return
+        self.reviewing.reject(self._here(), self.note.text())
+        self._go_on(self.reviewing.next())
+
     def reopen_slice(self) -> None:
         """Stand for the displayed slice no longer."""
         if self.reviewing is not None:
@@ -191,7 +201,7 @@ class ReviewWidget(Panel):
             return
         count, here = self.reviewing.document.slices, self._here()
         order = [(here + 1 + ahead) % count for ahead in range(count - 1)]
-        self._go_on(next((index for index in order if self.reviewing.state(index) != "reviewed"), None))
+        self._go_on(next((index for index in order if self.reviewing.state(index) not in ("reviewed", "rejected")), None))
 
     def go_back(self) -> None:
         """Back to the slice that was looked at before."""
@@ -208,7 +218,7 @@ class ReviewWidget(Panel):
     def _go_on(self, index: int | None) -> None:
         if index is None:
             self._show()
-            if self.reviewing is not None and len(self.reviewing.reviewed) == self.reviewing.document.slices:
+            if self.reviewing is not None and self.reviewing.done:
                 self.finished.emit()
                 self.cases.next()
             return
@@ -241,7 +251,7 @@ class ReviewWidget(Panel):
 
     def _show(self) -> None:
         reviewing = self.reviewing
-        for widget in (self.accept, self.flag, self.skip, self.previous, self.reopen, self.note):
+        for widget in (self.accept, self.flag, self.reject, self.skip, self.previous, self.reopen, self.note):
             widget.setEnabled(reviewing is not None)
         if reviewing is None:
             self.strip.show_slices(np.zeros(0), {}, -1)
@@ -252,7 +262,7 @@ class ReviewWidget(Panel):
         here = self._here()
         reviewing.look_at(here)
         self.strip.show_slices(reviewing.scores, reviewing.states, here)
-        self.reopen.setEnabled(reviewing.state(here) in ("reviewed", "flagged"))
+        self.reopen.setEnabled(reviewing.state(here) in SAID)
         self.previous.setEnabled(bool(self._been))
         if not self.note.hasFocus():
             self.note.setText(reviewing.notes.get(here, ""))
@@ -321,8 +331,11 @@ def _progress(reviewing: Reviewing) -> str:
     text = f"{done} of {count} slices reviewed"
     if flagged:
         text += f", {flagged} flagged"
+    rejected = len(reviewing.document.rejected)
+    if rejected:
+        text += f", {rejected} rejected"
     if done and reviewing.slices.spent_s >= 1:
         each = reviewing.slices.spent_s / done
-        left = each * (count - done) / 60
+        left = each * (count - done - rejected) / 60
         text += f" · {each:.0f} s a slice" + (f" · about {left:.0f} min left" if left >= 1 else "")
-    return text + ("." if done < count else ": all done.")
+    return text + (": all done." if reviewing.done else ".")

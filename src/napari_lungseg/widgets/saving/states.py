@@ -13,7 +13,7 @@ from napari_lungseg.steps import Box
 from napari_lungseg.widgets.saving.target import SaveTarget
 from napari_lungseg.widgets.saving.waiting import Note
 from napari_lungseg.widgets.tasks import Task
-from napari_lungseg.workspace import Accepted, Case, SliceState, State, Workspace
+from napari_lungseg.workspace import SAID, Accepted, Case, SliceState, State, Workspace
 
 #: A slice is not looked at for longer than this (s) at a time; the person was away.
 AWAY_S = 300.0
@@ -73,7 +73,7 @@ class SliceStates(QObject):
     def tell_again(self) -> None:
         """Write down all that was said, in another workspace."""
         for index, state in self._document.states.items():
-            if state in ("reviewed", "flagged"):
+            if state in SAID:
                 self._write(index, state, 0.0)
 
     def _said(self, index: int) -> None:

@@ -90,18 +90,23 @@ class ChosenLayers:
         return source is None or source.kind == "imported"
 
     def _judged(self, planes: Sequence[Array], axis: int) -> list[int]:
-        """Slices that were reviewed; else those that a person changed; else, of labels from elsewhere, those that hold any."""
+        """Slices that were reviewed; else those that a person changed; else, of labels from elsewhere, those that hold any.
+
+        Rejected slices are none of them.
+        """
         if self.workspace is not None and self.case is not None:
             reviewed = [index for index, known in self.workspace.states(self.case).items() if known.state == "reviewed"]
             if reviewed:
                 return reviewed
+        rejected: set[int] = set()
         if self.result is not None:
+            rejected.update(self.result.document(self.time_index).rejected)
             origin = self.result.document(self.time_index).corrections.origin
             touched = np.moveaxis(origin, axis, 0) if origin.ndim == 3 else origin[None]
-            changed = [index for index, plane in enumerate(touched) if (plane & PERSON).any()]
+            changed = [index for index, plane in enumerate(touched) if (plane & PERSON).any() and index not in rejected]
             if changed:
                 return changed
-        return [index for index, plane in enumerate(planes) if plane.any()] if self._is_foreign else []
+        return [index for index, plane in enumerate(planes) if plane.any() and index not in rejected] if self._is_foreign else []
 
 
 @dataclass(frozen=True, eq=False)
