@@ -30,7 +30,7 @@ CONFIGS = [
     {"norm": "group", "patch": 2, "base_width": 16},
     {"norm": "instance", "context_slices": 1},
     {"classes": 2, "patch": 3, "norm": "group"},
-    {"classes": 5, "house": "lungmask"},
+    {"classes": 5, "convention": "lungmask"},
 ]
 
 

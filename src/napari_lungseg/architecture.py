@@ -7,7 +7,7 @@ from typing import Literal
 
 Norm = Literal["batch", "group", "instance"]
 #: Whose way something of a model is: this package's, or that of the package lungmask, whose weights can be imported.
-House = Literal["lungseg", "lungmask"]
+Convention = Literal["lungseg", "lungmask"]
 
 #: Name of the bundled model that is used unless another is asked for.
 DEFAULT_MODEL = "lung-ct"
@@ -50,7 +50,7 @@ class UNetConfig:
         Side of the pixel block that is folded into channels before the first level and unfolded after
         the head (sub-pixel convolution, Shi et al. 2016, doi 10.1109/CVPR.2016.207). With 2 the network
         reads and writes at full resolution for the price of half.
-    house : {"lungseg", "lungmask"}
+    convention : {"lungseg", "lungmask"}
         How layers are put together. ``lungseg``: norm before ReLU, max pooling, transposed convolutions. ``lungmask``: ReLU before
         BatchNorm, mean pooling, bilinear upsampling and a 1x1 convolution; what comes from below is concatenated first.
     """
@@ -61,7 +61,7 @@ class UNetConfig:
     norm: Norm = "batch"
     context_slices: int = 0
     patch: int = 1
-    house: House = "lungseg"
+    convention: Convention = "lungseg"
 
     def __post_init__(self) -> None:
         for name, (least, most) in _BOUNDS.items():
@@ -72,7 +72,7 @@ class UNetConfig:
             raise ValueError(f"U-Net settings base_width {self.base_width} and depth {self.depth} give more than {_WIDEST} channels.")
         if self.norm not in ("batch", "group", "instance"):
             raise ValueError(f"U-Net setting norm must be batch, group or instance, not {self.norm!r}.")
-        if self.house == "lungmask" and self.norm != "batch":
+        if self.convention == "lungmask" and self.norm != "batch":
             raise ValueError("U-Net setting norm must be batch where layers are put together as in lungmask.")
 
     @property
@@ -88,7 +88,7 @@ class UNetConfig:
     @property
     def folds_norm(self) -> bool:
         """Whether each BatchNorm follows a convolution, into which it can be merged."""
-        return self.norm == "batch" and self.house == "lungseg"
+        return self.norm == "batch" and self.convention == "lungseg"
 
     @property
     def parameters(self) -> tuple[int, int]:

@@ -140,7 +140,7 @@ class Card:
     @property
     def class_labels(self) -> ClassLabels:
         """The classes with their labels."""
-        return ClassLabels(self.classes, self.labels, self.sides, self.preprocessing.house)
+        return ClassLabels(self.classes, self.labels, self.sides, self.preprocessing.convention)
 
     def to_json(self) -> str:
         """JSON text of every field, one per line and level."""
@@ -174,7 +174,7 @@ def read_card(path: Path) -> Card:
         parts = {part: given.get(part) for part in ("architecture", "preprocessing")}
         given = {
             **given,
-            **{part: {**values, "house": "lungseg"} for part, values in parts.items() if isinstance(values, dict)},
+            **{part: {**values, "convention": "lungseg"} for part, values in parts.items() if isinstance(values, dict)},
             "schema": 4,
         }
     if isinstance(given, dict) and given.get("schema") != SCHEMA:

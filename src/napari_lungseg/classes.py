@@ -36,7 +36,7 @@ class ClassLabels:
         Label, 1 to 254, that each class is written as.
     sides : bool
         The first class is lung and is told apart into right (1) and left (2) by geometry.
-    house : {"lungseg", "lungmask"}
+    convention : {"lungseg", "lungmask"}
         Whose way of making a mask is gone: this package's, or that of the package lungmask (:mod:`~napari_lungseg.lungmask`).
 
     Raises
@@ -48,7 +48,7 @@ class ClassLabels:
     names: tuple[str, ...] = (LUNG,)
     labels: tuple[int, ...] = (RIGHT,)
     sides: bool = True
-    house: Literal["lungseg", "lungmask"] = "lungseg"
+    convention: Literal["lungseg", "lungmask"] = "lungseg"
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.labels):
@@ -79,12 +79,16 @@ class ClassLabels:
 
     def to_settings(self) -> dict[str, Any]:
         """The classes as JSON gives them back."""
-        return {"names": [*self.names], "labels": [*self.labels], "sides": self.sides, "house": self.house}
+        return {"names": [*self.names], "labels": [*self.labels], "sides": self.sides, "convention": self.convention}
 
     @classmethod
     def from_settings(cls, saved: Mapping[str, Any] | None) -> ClassLabels:
         """Back from :meth:`to_settings`; without anything it is lung alone."""
-        return cls() if saved is None else cls(tuple(saved["names"]), tuple(saved["labels"]), saved["sides"], saved.get("house", "lungseg"))
+        return (
+            cls()
+            if saved is None
+            else cls(tuple(saved["names"]), tuple(saved["labels"]), saved["sides"], saved.get("convention", "lungseg"))
+        )
 
     def names_by_label(self, *, split_sides: bool = True) -> dict[int, str]:
         """Name of each label that a mask may hold; lung is "right" and "left" where its sides are split, else "lungs"."""

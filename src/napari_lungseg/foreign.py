@@ -155,7 +155,7 @@ def _config(tensors: Mapping[str, Any], path: Path) -> UNetConfig:
     if classes not in _CLASSES:
         raise _refusal(path, f"it tells {classes} classes apart, not 2 (right and left lung) or 5 (lobes)")
     try:
-        return UNetConfig(classes=classes, base_width=len(first), depth=_DEPTH, house="lungmask")
+        return UNetConfig(classes=classes, base_width=len(first), depth=_DEPTH, convention="lungmask")
     except ValueError as error:
         raise _refusal(path, f"its first layer has {len(first)} channels") from error
 

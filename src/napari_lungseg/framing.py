@@ -1,6 +1,6 @@
 """From the slices of a volume to what a network reads, and from what it gives back to their pixels: one code for training and prediction.
 
-There are two ways, and a model's card says which is its own (:attr:`~napari_lungseg.preprocess.Preprocessing.house`):
+There are two ways, and a model's card says which is its own (:attr:`~napari_lungseg.preprocess.Preprocessing.convention`):
 :class:`Framing`, this package's, and :class:`LungmaskFraming`, that of the package lungmask.
 """
 
@@ -177,7 +177,7 @@ _FRAMINGS = {"lungseg": Framing, "lungmask": LungmaskFraming}
 
 def framing_of(preprocessing: Preprocessing) -> Framing:
     """The framing that a card asks for."""
-    return _FRAMINGS[preprocessing.house](preprocessing)
+    return _FRAMINGS[preprocessing.convention](preprocessing)
 
 
 def _number(value: float) -> int | float:

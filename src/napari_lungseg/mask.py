@@ -137,7 +137,7 @@ def make_mask(
         )
     if len(classes.labels) > 1 if likeliest is None else likeliest.shape != percent.shape:
         raise InputError("The most likely class must be given for each voxel of the probability.")
-    if classes.house == "lungmask":
+    if classes.convention == "lungmask":
         labels = _tidied(probability, settings, classes, likeliest, own)
         return replace(probability.with_array(labels), names=classes.names_by_label())
     labels = np.zeros(percent.shape, np.uint8)

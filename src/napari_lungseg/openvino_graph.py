@@ -42,7 +42,7 @@ def make_graph(weights: Weights | Int8Network, config: UNetConfig, height: int =
         When the network has no nodes of the names by which activations are rounded.
     """
     image = ops.parameter([1, config.in_channels, height, width], np.float32, name="image")
-    builder = _BUILDERS[config.house](weights, config)
+    builder = _BUILDERS[config.convention](weights, config)
     graph = openvino.Model([builder.build(image)], [image], "unet")
     if isinstance(weights, Int8Network):
         nodes = {node.get_friendly_name(): node for node in graph.get_ops()}

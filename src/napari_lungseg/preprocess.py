@@ -46,14 +46,14 @@ class Preprocessing:
         Pixel size in the plane.
     window_hu : tuple of float
         HU range that is mapped to -1 .. 1; beyond it values are clipped.
-    house : {"lungseg", "lungmask"}
+    convention : {"lungseg", "lungmask"}
         Whose way from slices to a network and back is gone: this package's, or that of the package lungmask, which fits the body on each
         slice into one square and maps the window to 0 .. 1 (:mod:`~napari_lungseg.framing`).
     """
 
     spacing_mm: float = 0.75
     window_hu: tuple[float, float] = (-1024.0, 600.0)
-    house: Literal["lungseg", "lungmask"] = "lungseg"
+    convention: Literal["lungseg", "lungmask"] = "lungseg"
 
     def __post_init__(self) -> None:
         low, high = self.window_hu

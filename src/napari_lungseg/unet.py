@@ -104,7 +104,7 @@ class UNet(nn.Module):
         cells = config.patch**2
         widths = [config.base_width * 2**level for level in range(config.depth + 1)]
         inputs = [config.in_channels * cells, *widths]
-        lungmask = config.house == "lungmask"
+        lungmask = config.convention == "lungmask"
         up: type[Up | BilinearUp] = BilinearUp if lungmask else Up
         self.down = nn.ModuleList(Block(inputs[i], widths[i], config.norm, relu_first=lungmask) for i in range(config.depth))
         self.pool: nn.Module = nn.AvgPool2d(2, ceil_mode=True) if lungmask else nn.MaxPool2d(2, ceil_mode=True)

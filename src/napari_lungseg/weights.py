@@ -38,7 +38,7 @@ def weight_shapes(config: UNetConfig, *, folded: bool = False) -> dict[str, tupl
         if config.norm == "batch":
             shapes.update({f"{name}.running_mean": (channels,), f"{name}.running_var": (channels,), f"{name}.{_COUNTER}": ()})
 
-    lungmask = config.house == "lungmask"
+    lungmask = config.convention == "lungmask"
 
     def block(name: str, before: int, after: int, *, second_norm: bool = True) -> None:
         convolution(f"{name}.0", after, before, 3, 3, outputs=after)
