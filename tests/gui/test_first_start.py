@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit, QScrollBar, QWidget
+from qtpy.QtWidgets import QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit, QScrollArea, QScrollBar, QWidget
 from superqt import QCollapsible
 
 from napari_lungseg.widgets.dock import MODULES
@@ -49,6 +49,17 @@ def test_each_control_says_what_it_is(desk, name):
     module = desk.dock.open(name)
     nameless = [f"{type(widget).__name__} {getattr(widget, 'text', str)()!r}" for widget in controls(module) if not explained(widget)]
     assert not nameless, nameless
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_no_wider_than_the_dock(open_desk, name):
+    desk = open_desk(show=True)
+    module = desk.dock.open(name)
+    areas = [area for area in module.findChildren(QScrollArea) if area.isVisible()]
+    desk.wait(lambda: all(area.viewport().width() > 100 for area in areas))
+    assert areas
+    for area in areas:
+        assert area.widget().minimumSizeHint().width() <= area.viewport().width()
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -89,6 +89,8 @@ class ReviewWidget(Panel):
         layout.addWidget(form(self.mask))
         layout.addWidget(self.strip)
         legend = QLabel(" ".join(f'<span style="color:{colour}">■</span> {state}' for state, colour in COLOURS.items()))
+        legend.setWordWrap(True)
+        legend.setMinimumWidth(1)
         layout.addWidget(legend)
         self.progress.setWordWrap(True)
         layout.addWidget(self.progress)
