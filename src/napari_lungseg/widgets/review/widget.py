@@ -88,7 +88,7 @@ class ReviewWidget(Panel):
         layout.setSpacing(6)
         layout.addWidget(form(self.mask))
         layout.addWidget(self.strip)
-        legend = QLabel(" ".join(f'<span style="color:{colour}">■</span> {state}' for state, colour in COLOURS.items()))
+        legend = QLabel(" ".join(f'<span style="color:{colour}">■</span>&nbsp;{state}' for state, colour in COLOURS.items()))
         legend.setWordWrap(True)
         legend.setMinimumWidth(1)
         layout.addWidget(legend)
