@@ -19,6 +19,7 @@ from phantom import chest, chest_model
 from PIL import Image
 
 from napari_lungseg import cli
+from napari_lungseg.batch_paths import RECORDS
 from napari_lungseg.cases import CASES_CSV, CASES_HTML, Entry, coronal_picture, measure_case, rank_cases, read_cases, write_cases
 from napari_lungseg.comparison import pairs
 from napari_lungseg.errors import InputError
@@ -274,7 +275,7 @@ def test_other_commands_take_no_notice_of_table_and_page(run, model, tmp_path):
         assert (status, len(out)) == (0, 3)
     assert run("segment", scans / "a.nii.gz", scans / "b.nii.gz", "-o", "masks", "--model", model, "--summary")[0] == 0
     assert [path.name for path in scans_in("masks")] == ["a_lungs.nii.gz", "b_lungs.nii.gz"]
-    assert {path.name for path in Path("masks").iterdir()} == {"a_lungs.nii.gz", "b_lungs.nii.gz", CASES_CSV, CASES_HTML}
+    assert {path.name for path in Path("masks").iterdir()} == {"a_lungs.nii.gz", "b_lungs.nii.gz", CASES_CSV, CASES_HTML, RECORDS}
     matched, failures = pairs(Path("masks"), Path("masks"))
     assert (set(matched), failures) == ({"a", "b"}, [])
 

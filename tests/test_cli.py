@@ -15,6 +15,7 @@ from dicom_files import write_ct_slice
 from phantom import chest, chest_model, dice, two_class_model
 
 from napari_lungseg import __version__, cli
+from napari_lungseg.batch_paths import RECORDS
 from napari_lungseg.formats import write
 from napari_lungseg.model import FOLDER_VARIABLE, save_model, user_folder
 from napari_lungseg.volume import Volume
@@ -46,7 +47,7 @@ def run(capsys, monkeypatch, tmp_path):
 
 
 def files_in(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and RECORDS not in path.parts}
 
 
 def labels_of(path: Path) -> np.ndarray:

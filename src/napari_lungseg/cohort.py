@@ -6,10 +6,11 @@ import json
 import multiprocessing
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import islice
@@ -19,18 +20,21 @@ from typing import TYPE_CHECKING, Any
 from napari_lungseg.batch_paths import LABELS_SUFFIX, BatchItem, stem_of
 from napari_lungseg.classes import spelled_out
 from napari_lungseg.cores import available_cores
+from napari_lungseg.done_cases import at_work, case_key, file_hash, read_done, write_done
 from napari_lungseg.errors import InputError, memory_sentence
 from napari_lungseg.files import make_folder, write_whole
-from napari_lungseg.formats import check_target, read, write
+from napari_lungseg.formats import DICOM_SEG, check_target, read, write
+from napari_lungseg.formats.dicom.finding import DIRECTORY, dicom_files
 from napari_lungseg.labels import count_labels
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.model import DEFAULT_MODEL, load_model
 from napari_lungseg.runtimes import find_device
-from napari_lungseg.volume import Unit
+from napari_lungseg.volume import Unit, Volume
 
 if TYPE_CHECKING:
-    from napari_lungseg.cases import Entry
+    from napari_lungseg.cases import CaseMeasures, Entry
     from napari_lungseg.model import Model
+    from napari_lungseg.segmentation import Segmentation
 
 #: Letters of the names of labels that a message tells.
 _MOST_TOLD = 80
@@ -58,6 +62,8 @@ class CohortSettings:
         What the numbers mean; None to tell it from the file and the numbers.
     summary : bool
         Measure and draw each case for :func:`write_summary`.
+    again : bool
+        Do also what an earlier run has done already.
     """
 
     model: str = DEFAULT_MODEL
@@ -68,6 +74,7 @@ class CohortSettings:
     fill_gaps: bool = False
     unit: Unit | None = None
     summary: bool = False
+    again: bool = False
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
@@ -88,12 +95,15 @@ class Outcome:
         Why it failed, in one sentence; else empty.
     entry : Entry or None
         The case for :func:`write_summary`, where that is wanted; None after a failure.
+    done_before : bool
+        Whether an earlier run did it.
     """
 
     source: Path
     record: dict[str, Any]
     error: str = ""
     entry: Entry | None = None
+    done_before: bool = False
 
 
 def segment_files(
@@ -102,7 +112,8 @@ def segment_files(
     """Segment scans and write their results, yielding one outcome for each as it is done.
 
     A scan that fails is named in its outcome, and the others go on. With one job, ``progress`` is called with the task, the
-    number of its slices done and of all its slices.
+    number of its slices done and of all its slices. A task with a record is not done again, if its image, model and settings are the same
+    and its results are as they were written.
 
     Raises
     ------
@@ -111,6 +122,15 @@ def segment_files(
     """
     _model(settings.model)
     find_device(settings.device)
+    with ExitStack() as runs:
+        for folder in sorted({task.record.parent for task in tasks if task.record is not None}):
+            runs.enter_context(at_work(folder))
+        yield from _outcomes(tasks, settings, progress)
+
+
+def _outcomes(
+    tasks: Sequence[BatchItem], settings: CohortSettings, progress: Callable[[BatchItem, int, int], None] | None
+) -> Iterator[Outcome]:
     if settings.jobs == 1 or len(tasks) < 2:
         for task in tasks:
             yield _outcome(task, partial(segment_file, task, settings, progress), alone=len(tasks) == 1)
@@ -126,7 +146,7 @@ def _in_processes(tasks: Sequence[BatchItem], settings: CohortSettings) -> Itera
 
     def fresh() -> ProcessPoolExecutor:
         # A pool for each process, as a pool that loses one fails all that it holds.
-        return ProcessPoolExecutor(1, context, _limit_threads, (threads,))
+        return ProcessPoolExecutor(1, context, _begin_process, (threads,))
 
     def begin(pool: ProcessPoolExecutor, task: BatchItem) -> None:
         try:
@@ -158,27 +178,55 @@ def _in_processes(tasks: Sequence[BatchItem], settings: CohortSettings) -> Itera
 
 
 def segment_file(task: BatchItem, settings: CohortSettings, progress: Callable[[BatchItem, int, int], None] | None = None) -> Outcome:
-    """Segment one scan and write its results (InputError where that is not possible)."""
+    """Segment one scan and write its results, unless that is done already (InputError where that is not possible)."""
     from napari_lungseg.segmentation import segment
 
-    volume = read(task.source, series=settings.series, fill_gaps=settings.fill_gaps)
-    if volume.names:
-        raise InputError(f"{task.source} holds labels ({', '.join(volume.names.values())[:_MOST_TOLD]}), not an image; give the image.")
-    if settings.unit is not None:
-        volume = replace(volume, unit=settings.unit, why_unit="The person said so.")
+    volume, model = _read(task, settings), _model(settings.model)
+    key = "" if task.record is None else case_key(volume, model.card, settings.mask, _also_from(task))
+    if (done := _done(task, settings, key)) is not None:
+        return done
     for target in filter(None, (task.labels, task.probability)):
         check_target(target, volume.shape, task.source)
     result = segment(
         volume,
-        _model(settings.model),
+        model,
         settings.device,
         mask=settings.mask,
         progress=None if progress is None else lambda done, total: progress(task, done, total),
     )
+    return _write(task, settings, volume, result, key)
+
+
+def _read(task: BatchItem, settings: CohortSettings) -> Volume:
+    volume = read(task.source, series=task.series or settings.series, fill_gaps=settings.fill_gaps)
+    if volume.names:
+        raise InputError(f"{task.source} holds labels ({', '.join(volume.names.values())[:_MOST_TOLD]}), not an image; give the image.")
+    unit = task.unit or settings.unit
+    return volume if unit is None else replace(volume, unit=unit, why_unit="The person said so.")
+
+
+def _done(task: BatchItem, settings: CohortSettings, key: str) -> Outcome | None:
+    """What an earlier run did of a scan; None where it has to be done."""
+    if task.record is None or settings.again:
+        return None
+    found = read_done(task.record, key, task.labels, probability=task.probability is not None)
+    if found is None:
+        return None
+    record, measures, picture = found
+    entry = None
+    if settings.summary:
+        if measures is None:
+            return None
+        entry = _entry(task, record["output"], measures, picture)
+    return Outcome(task.source, {**record, "input": str(task.source)}, entry=entry, done_before=True)
+
+
+def _write(task: BatchItem, settings: CohortSettings, volume: Volume, result: Segmentation, key: str) -> Outcome:
     make_folder(task.labels.parent)
     probability = None if task.probability is None else write(result.probability, task.probability)
     try:
-        labels = write(result.labels, task.labels, spelled_out(result.names), source=task.source, series=settings.series)
+        series = task.series or settings.series
+        labels = write(result.labels, task.labels, spelled_out(result.names), source=task.source, series=series)
     except BaseException:
         if probability is not None:
             _remove(probability)
@@ -202,11 +250,28 @@ def segment_file(task: BatchItem, settings: CohortSettings, progress: Callable[[
     }
     entry = None
     if settings.summary:
-        from napari_lungseg.cases import Entry, coronal_picture, measure_case
+        from napari_lungseg.cases import coronal_picture, measure_case
 
-        measures, picture = measure_case(result.labels, result.probability), coronal_picture(volume, result.labels)
-        entry = Entry(stem_of(task.labels).removesuffix(LABELS_SUFFIX), str(task.source), str(labels), measures, picture)
+        entry = _entry(task, str(labels), measure_case(result.labels, result.probability), coronal_picture(volume, result.labels))
+    if task.record is not None:
+        written = {"output": labels} | ({} if probability is None else {"probability": probability})
+        write_done(task.record, key, written, record, entry)
     return Outcome(task.source, record, entry=entry)
+
+
+def _entry(task: BatchItem, labels: str, measures: CaseMeasures, picture: bytes) -> Entry:
+    from napari_lungseg.cases import Entry
+
+    return Entry(stem_of(task.labels).removesuffix(LABELS_SUFFIX), str(task.source), labels, measures, picture)
+
+
+def _also_from(task: BatchItem) -> str:
+    """What a DICOM-SEG takes from the files of its series beside their voxels; empty for other results."""
+    if not task.labels.name.lower().endswith(DICOM_SEG):
+        return ""
+    folder = task.source.parent if task.source.name.upper() == DIRECTORY else task.source
+    files = dicom_files(folder) if folder.is_dir() else [task.source]
+    return " ".join([task.series or "", *(file_hash(file) for file in files if file != task.labels)])
 
 
 def write_report(path: Path, version: str, outcomes: Sequence[Outcome]) -> None:
@@ -249,8 +314,17 @@ def _outcome(task: BatchItem, work: Callable[[], Outcome], *, alone: bool) -> Ou
     return Outcome(task.source, {}, " ".join(named.split()))
 
 
-def _limit_threads(threads: str) -> None:
+def _begin_process(threads: str) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that gives it work was killed; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @cache

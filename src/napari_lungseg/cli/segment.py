@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,12 +12,15 @@ from napari_lungseg import __version__
 from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.cli.terminal import SOME_FAILED, UNUSABLE, Device, complain, printable, say
 
+if TYPE_CHECKING:
+    from napari_lungseg.cohort import Outcome
+
 #: Names of labels that are lung.
 LUNGS = {"right", "left", "lungs"}
 
 
 def segment(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Files, DICOM folders, or folders of scans.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Files, DICOM folders, folders of scans, or lists (.csv).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A file (its ending decides the format) or, for several scans, a folder.")],
     model: Annotated[str, typer.Option(help="Name or folder of a model.")] = DEFAULT_MODEL,
     device: Device = "auto",
@@ -31,6 +34,7 @@ def segment(
     fill_gaps: Annotated[bool, typer.Option("--fill-gaps", help="Interpolate where DICOM slices are missing or uneven.")] = False,
     unit: Annotated[Literal["HU", "arbitrary"] | None, typer.Option(help="What the numbers mean, where it is told wrongly.")] = None,
     summary: Annotated[bool, typer.Option("--summary", help="Write a table and a page of all cases beside the masks.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Segment also the scans that an earlier run has done already.")] = False,
 ) -> int:
     """Segment the lungs: label 1 is the right lung, 2 the left. Other models have the labels of their cards."""
     from tqdm import tqdm
@@ -41,11 +45,11 @@ def segment(
     from napari_lungseg.mask import MaskSettings
 
     mask = MaskSettings.without_postprocessing(threshold) if no_postprocess else MaskSettings(threshold=threshold)
-    settings = CohortSettings(model, device, mask, jobs, series, fill_gaps, unit, summary)
+    settings = CohortSettings(model, device, mask, jobs, series, fill_gaps, unit, summary, again)
     if report is not None:
         new_path(report)
     tasks, unusable = plan_batch(inputs, output, save_probability=save_probability)
-    outcomes = [Outcome(path, {}, error) for path, error in unusable.items()]
+    outcomes = [Outcome(path, {}, error) for path, error in unusable]
     several = len(tasks) + len(outcomes) > 1
     bar = tqdm(disable=None, unit=" slices" if jobs == 1 else " scans", total=len(tasks), file=sys.stderr, leave=False)
 
@@ -61,10 +65,14 @@ def segment(
             if jobs > 1:
                 bar.update()
             with tqdm.external_write_mode():
-                for notice in outcome.record.get("notices", ()):
+                for notice in () if outcome.done_before else outcome.record.get("notices", ()):
                     say(f"{outcome.source}: {notice}", err=True)
                 if outcome.record:
-                    say(_summary(outcome.record))
+                    say(_summary(outcome))
+    places = {task.source: place for place, task in enumerate(tasks)}
+    outcomes.sort(key=lambda one: (places.get(one.source, -1), one.record.get("output", "")))
+    if before := sum(outcome.done_before for outcome in outcomes):
+        say(f"{before} of {len(outcomes)} {'was' if len(outcomes) == 1 else 'were'} done already; --again segments all anew.", err=True)
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:
         complain(outcome.error)
@@ -73,14 +81,15 @@ def segment(
     if report is not None:
         write_report(report, __version__, outcomes)
     if summary:
-        table, page = write_summary(tasks[0].labels.parent, outcomes)
+        table, page = write_summary(output if output.is_dir() else tasks[0].labels.parent, outcomes)
         say(f"{table} and {page}: the cases that need a look first.")
     if failed and several:
         say(f"{len(failed)} of {len(outcomes)} scans failed.", err=True)
     return SOME_FAILED if failed else 0
 
 
-def _summary(record: dict[str, Any]) -> str:
+def _summary(outcome: Outcome) -> str:
+    record = outcome.record
     voxels, volumes = record["voxels"], record["volume_ml"]
     if volumes is not None:
         # Lungs have liters, a tumour may have less than one mL.
@@ -89,4 +98,5 @@ def _summary(record: dict[str, Any]) -> str:
         found = [f"{sum(voxels.values())} voxels of lung"]
     else:
         found = [f"{name} {count} voxels" for name, count in voxels.items()]
-    return f"{record['output']}: {', '.join(found)} ({record['seconds']:.1f} s)"
+    took = "done already" if outcome.done_before else f"{record['seconds']:.1f} s"
+    return f"{record['output']}: {', '.join(found)} ({took})"
