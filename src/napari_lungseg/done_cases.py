@@ -15,18 +15,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from napari_lungseg import __version__
 from napari_lungseg.card import Card
-from napari_lungseg.cases import CaseMeasures, Entry, Oddity
 from napari_lungseg.files import make_folder, read_whole, write_whole
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.run_files import remove_empty
 from napari_lungseg.volume import Volume
-from napari_lungseg.workspace.content import content_hash
+
+# What these bring along is not needed where a scan goes into a file, which keeps no record.
+if TYPE_CHECKING:
+    from napari_lungseg.cases import CaseMeasures, Entry
 
 #: No record is larger, its picture included.
 _MOST_BYTES = 1 << 26
@@ -49,6 +51,8 @@ def case_key(volume: Volume, card: Card, mask: MaskSettings, source: str = "") -
     source : str
         What a result takes from the scan's files besides (DICOM-SEG).
     """
+    from napari_lungseg.workspace.content import content_hash
+
     used = ("architecture", "preprocessing", "classes", "labels", "sides", "weights_sha256")
     facts = {
         "version": __version__,
@@ -130,6 +134,8 @@ def read_done(path: Path, key: str, labels: Path, *, probability: bool) -> tuple
         record["probability"] = str(labels.with_name(results["probability"][0]))
     if kept["case"] is None:
         return record, None, b""
+    from napari_lungseg.cases import CaseMeasures, Oddity
+
     measures = kept["case"]["measures"]
     oddities = tuple(Oddity(**{**oddity, "bounds": tuple(oddity["bounds"])}) for oddity in measures["oddities"])
     return record, CaseMeasures(**{**measures, "oddities": oddities}), base64.b64decode(kept["case"]["picture"])
