@@ -25,19 +25,23 @@ def test_import_brings_in_nothing_heavy(module: str) -> None:
     assert loaded == ""
 
 
-def test_segmenting_a_nifti_file_on_a_cpu_brings_in_nothing_heavy(tmp_path: Path) -> None:
+@pytest.mark.parametrize("output", ["lungs.nii.gz", "folder"])
+def test_segmenting_a_nifti_file_on_a_cpu_brings_in_nothing_heavy(tmp_path: Path, output: str) -> None:
     sample = resources.files("napari_lungseg").joinpath("samples", "ct.nii.gz")
+    written = tmp_path / output
+    if output == "folder":
+        written.mkdir()
     code = f"""
 import sys
 from napari_lungseg.cli import main
-sys.argv = ["napari-lungseg", "segment", {str(sample)!r}, "-o", {str(tmp_path / "lungs.nii.gz")!r}, "--device", "cpu"]
+sys.argv = ["napari-lungseg", "segment", {str(sample)!r}, "-o", {str(written)!r}, "--device", "cpu"]
 try:
     main()
 finally:
     print(*sorted(set({(*HEAVY, "scipy", "pydicom", "openvino_telemetry")!r}) & set(sys.modules)), file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (tmp_path / "lungs.nii.gz").exists(), done.stderr
+    assert (written / "ct_lungs.nii.gz" if output == "folder" else written).exists(), done.stderr
     assert done.stderr.strip() == ""
 
 

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from napari_lungseg import __version__
 from napari_lungseg.card import Card
+from napari_lungseg.content import content_hash
 from napari_lungseg.files import make_folder, read_whole, write_whole
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.run_files import remove_empty
@@ -51,8 +52,6 @@ def case_key(volume: Volume, card: Card, mask: MaskSettings, source: str = "") -
     source : str
         What a result takes from the scan's files besides (DICOM-SEG).
     """
-    from napari_lungseg.workspace.content import content_hash
-
     used = ("architecture", "preprocessing", "classes", "labels", "sides", "weights_sha256")
     facts = {
         "version": __version__,

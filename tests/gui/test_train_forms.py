@@ -11,6 +11,7 @@ from phantom import chest
 from qtpy.QtWidgets import QPushButton
 from waiting import turn
 
+from napari_lungseg.content import pack
 from napari_lungseg.errors import InputError
 from napari_lungseg.training.augmentation import AugmentSettings
 from napari_lungseg.training.samples import IGNORE
@@ -26,7 +27,6 @@ from napari_lungseg.widgets.train.settings_form import SettingsForm
 from napari_lungseg.widgets.train.train_run import free_name
 from napari_lungseg.widgets.train.verdict import VerdictBox
 from napari_lungseg.workspace import JOURNAL, Workspace
-from napari_lungseg.workspace.content import pack
 
 CT, LUNGS = chest()
 SCORES = PooledScores(0.1, {"lung": 0.9}, {"lung": 0.8}, {"lung": 0.7}, {"lung": float("nan")})

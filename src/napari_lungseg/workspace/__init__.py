@@ -1,7 +1,7 @@
 """The annotator's folder: a journal of every correction, review and mask, and its exports."""
 
+from napari_lungseg.content import content_hash
 from napari_lungseg.workspace.acceptance import Accepted
-from napari_lungseg.workspace.content import content_hash
 from napari_lungseg.workspace.damage import damaged
 from napari_lungseg.workspace.failures import WorkspaceError
 from napari_lungseg.workspace.journal import JOURNAL

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from napari_lungseg.content import unpack
 from napari_lungseg.corrections import PERSON
 from napari_lungseg.volume import Array
 from napari_lungseg.workspace import rows, stored
-from napari_lungseg.workspace.content import unpack
 from napari_lungseg.workspace.records import Case, Damage
 from napari_lungseg.workspace.stored import EventRow, PercentRow, RevisionRow, SessionRow
 

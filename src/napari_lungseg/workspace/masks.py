@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from napari_lungseg.content import plain_labels
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import read, write
 from napari_lungseg.grid import grid_difference, placed, voxel_shift
 from napari_lungseg.volume import Array, Volume
-from napari_lungseg.workspace.content import plain_labels
 from napari_lungseg.workspace.records import Case
 from napari_lungseg.workspace.workspace import Workspace
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_lungseg.content import content_hash
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import given_path, make_folder, write_whole
 from napari_lungseg.formats import SeriesChoiceError, read, write
 from napari_lungseg.volume import Array, Volume
-from napari_lungseg.workspace.content import content_hash
 from napari_lungseg.workspace.records import Case, case_key
 from napari_lungseg.workspace.workspace import Workspace
 

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from napari_lungseg.content import pack, plain_labels
 from napari_lungseg.corrections import PERSON
 from napari_lungseg.errors import InputError
 from napari_lungseg.volume import Array
 from napari_lungseg.workspace import stored
-from napari_lungseg.workspace.content import pack, plain_labels
 from napari_lungseg.workspace.failures import WorkspaceError
 from napari_lungseg.workspace.records import Case, Source
 from napari_lungseg.workspace.stored import CaseRow, Entry, EventRow, PercentRow, RevisionRow, SessionRow

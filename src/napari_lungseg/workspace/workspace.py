@@ -16,12 +16,12 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from napari_lungseg.content import pack
 from napari_lungseg.errors import InputError
 from napari_lungseg.home import user_data
 from napari_lungseg.volume import Affine, Array, Unit
 from napari_lungseg.workspace import connection, damage, failures, progress, rows, stored
 from napari_lungseg.workspace.acceptance import Accepted, accepted_in
-from napari_lungseg.workspace.content import pack
 from napari_lungseg.workspace.failures import DamagedError, WorkspaceError
 from napari_lungseg.workspace.journal import Journal
 from napari_lungseg.workspace.prune import prune

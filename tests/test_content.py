@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import zarr
 
+from napari_lungseg import content
+from napari_lungseg.content import content_hash
 from napari_lungseg.errors import InputError
-from napari_lungseg.workspace import content, content_hash
 
 ARRAY = np.random.default_rng(0).integers(-1000, 1000, (9, 7, 5)).astype(np.int16)
 
