@@ -75,6 +75,8 @@ class WorkspaceBar(QWidget):
             label.setMinimumWidth(1)
         button = QToolButton()
         button.setText("Workspace")
+        # Room for the arrow, which napari's style sheet draws over the text.
+        button.setStyleSheet("QToolButton { padding-right: 12px; }")
         button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         button.setMenu(self.menu)
         answers = QHBoxLayout()
