@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from napari_lungseg.sample import sample_lungs
 from napari_lungseg.widgets.demo import SIZE, virtual_display
@@ -23,6 +24,8 @@ from napari_lungseg.widgets.demo import SIZE, virtual_display
 #: Slices of the sample that a person is taken to have corrected, for the training.
 EVERY = 3
 SOON_S = 600.0
+#: Width of the animation in pixels, its colours, and how long each picture stays (ms).
+TOUR_PX, TOUR_COLOURS, LOOK_MS = 960, 128, 1800
 
 
 class Studio:
@@ -33,6 +36,8 @@ class Studio:
         from qtpy.QtWidgets import QApplication
 
         self.out = out
+        #: Pictures of the animation, each with the time it stays (ms).
+        self.frames: list[tuple[Image.Image, int]] = []
         self.viewer = napari.Viewer(title="napari-lungseg", show_welcome_screen=False)
         self.viewer.window.resize(*SIZE)
         self.app = QApplication.instance()
@@ -73,6 +78,23 @@ class Studio:
     def take(self, name: str) -> None:
         self.rest(1)
         self.viewer.screenshot(str(self.out / f"{name}.png"), canvas_only=False, flash=False)
+        print(name, flush=True)
+
+    def keep(self, stays_ms: int = LOOK_MS) -> None:
+        """Take a picture for the animation."""
+        picture = Image.fromarray(self.viewer.screenshot(canvas_only=False, flash=False)).convert("RGB")
+        picture.thumbnail((TOUR_PX, TOUR_PX))
+        self.frames.append((picture, stays_ms))
+
+    def animate(self, name: str) -> None:
+        """Write the animation, with one palette for all its pictures, so that nothing flickers."""
+        pictures, stays = zip(*self.frames, strict=True)
+        together = Image.new("RGB", (TOUR_PX, sum(one.height for one in pictures)))
+        for place, one in enumerate(pictures):
+            together.paste(one, (0, place * one.height))
+        palette = together.quantize(TOUR_COLOURS, dither=Image.Dither.NONE)
+        first, *others = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in pictures]
+        first.save(self.out / f"{name}.gif", save_all=True, append_images=others, duration=list(stays), loop=0, optimize=True)
         print(name, flush=True)
 
     def segment(self):
@@ -124,8 +146,61 @@ def _correct(studio: Studio, lungs) -> None:
     lungs.undo()
 
 
+def tour(studio: Studio) -> None:
+    """An animation: open, segment, mend by one stroke, review, and all sides."""
+    from napari_lungseg.widgets.views.viewing import View, viewing_of
+
+    viewer = studio.viewer
+    studio.open_dock()
+    studio.keep()
+    viewer.open_sample("napari-lungseg", "chest-ct")
+    studio.rest(2)
+    studio.keep()
+    segment = studio.module("Segment")
+    studio.wait(lambda: bool(segment.controls.model.value))
+    over: list[str] = []
+    segment.idle.connect(over.append)
+    segment.controls.run.native.click()
+    while not over:
+        studio.rest(0.1)
+        if f"{segment.controls.image.value.name} lungs" in viewer.layers:
+            studio.keep(150)
+    lungs = viewer.layers["chest CT lungs"]
+    viewer.layers["chest CT probability"].visible = False
+    studio.rest(1)
+    studio.keep()
+    _stroke(studio, lungs)
+    studio.keep()
+    studio.module("Correct").controls.strokes.take.click()
+    studio.rest(1)
+    studio.keep()
+    studio.module("Correct").controls.modes["pan_zoom"].click()
+    review = studio.module("Review")
+    studio.rest(2)
+    for _ in range(3):
+        studio.press(review.accept)
+        studio.rest(1)
+        studio.keep(900)
+    viewing = viewing_of(viewer, studio.dock)
+    studio.press(studio.dock.views.buttons[View.FOUR_UP])
+    studio.wait(lambda: viewing.view is View.FOUR_UP and not viewing.text)
+    viewer.dims.point = lungs.data_to_world(np.argwhere(lungs.data == 1).mean(axis=0))
+    studio.rest(2)
+    studio.keep(2 * LOOK_MS)
+    studio.animate("tour")
+
+
 def _region(studio: Studio, lungs) -> None:
-    """The stomach, which lung-ct takes for lung, and what one stroke finds of it."""
+    """What one stroke finds, for its picture."""
+    _stroke(studio, lungs)
+    studio.take("region")
+    correct = studio.module("Correct")
+    correct.controls.strokes.drop.click()
+    correct.controls.modes["pan_zoom"].click()
+
+
+def _stroke(studio: Studio, lungs) -> None:
+    """Draw one stroke into the stomach, which lung-ct takes for lung."""
     from qtpy.QtCore import QPoint, Qt
     from qtpy.QtTest import QTest
 
@@ -150,9 +225,6 @@ def _region(studio: Studio, lungs) -> None:
         studio.rest(0.1)
     QTest.mouseRelease(canvas, button, none, spot(113, 194))
     studio.wait(lambda: bool(viewer.layers[f"{lungs.name} proposal"].data[6].any()))
-    studio.take("region")
-    correct.controls.strokes.drop.click()
-    correct.controls.modes["pan_zoom"].click()
 
 
 def _review(studio: Studio, lungs) -> None:
@@ -292,7 +364,7 @@ def main(out: Path, path: Path | None) -> None:
         }
         os.environ.update(own | {f"XDG_{kind}_HOME": home for kind in ("DATA", "CONFIG", "CACHE")})
         with virtual_display():
-            for work in (modules, offer, second_reader, lambda studio: views(studio, path)):
+            for work in (modules, offer, second_reader, lambda studio: views(studio, path), tour):
                 studio = Studio(out)
                 work(studio)
                 studio.viewer.close()
