@@ -131,8 +131,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         with _explained(folder):
             temporary.mkdir()
             yield temporary
-            for file in temporary.iterdir():
-                _flush(file, os.O_RDWR)
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _flush(file, os.O_RDWR)
             os.rename(temporary, folder)
             with suppress(OSError):
                 _flush(folder.parent, os.O_RDONLY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,17 @@ def make_graph(weights: Weights | Int8Network, config: UNetConfig, height: int =
         for activation in weights.activations:
             _round(activation, nodes)
     return graph
+
+
+def wrapped(
+    graph: openvino.Model, image: openvino.Node, before: Callable[[openvino.Node], Any], after: Callable[[openvino.Node], Any]
+) -> openvino.Model:
+    """Put nodes before and after a graph of one input and one output, which is used up; ``image`` is the new input."""
+    (source,), (result,) = graph.get_parameters(), graph.get_results()
+    given = before(image)
+    for target in source.output(0).get_target_inputs():
+        target.replace_source_output(given.output(0))
+    return openvino.Model([after(result.input_value(0))], [image], graph.get_name())
 
 
 def make_probe() -> openvino.Model:

@@ -10,6 +10,7 @@ import typer
 from napari_lungseg import __version__
 from napari_lungseg.cli.demo import demo
 from napari_lungseg.cli.evaluate import evaluate
+from napari_lungseg.cli.export import export
 from napari_lungseg.cli.measure import measure
 from napari_lungseg.cli.models import models
 from napari_lungseg.cli.segment import segment
@@ -25,7 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(workspace, name="workspace")
-for command in (segment, train, evaluate, measure, demo):
+for command in (segment, train, evaluate, measure, export, demo):
     app.command()(command)
 
 

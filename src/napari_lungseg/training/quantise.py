@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
+from napari_lungseg.agreement import dice, overlap
 from napari_lungseg.card import Card, Int8, read_card
 from napari_lungseg.errors import InputError
 from napari_lungseg.framing import framing_of
@@ -110,9 +111,8 @@ def compare(
             both = total = 0
             # Each is overwritten when the next is asked for, by when it is counted.
             for pair in zip(*(runtime.run(same) for runtime, same in zip(runtimes, tee(images))), strict=True):
-                one, other = map(_labels, pair)
-                both += 2 * int(np.count_nonzero((one == other) & (one > 0)))
-                total += int(np.count_nonzero(one) + np.count_nonzero(other))
+                counted = overlap(*pair)
+                both, total = both + counted[0], total + counted[1]
                 yield
             counts[name] = (both, total)
     except OpenVinoError as error:
@@ -124,10 +124,10 @@ def facts(network: Int8Network, calibration: str, calibrated: tuple[int, int], o
     """What a card says of a network in int8, and its file, from what :func:`compare` counted."""
     data = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in network.arrays().items()})
     everything = tuple(sum(count[index] for count in others.values()) for index in (0, 1))
-    dice = {"calibration": _dice(*calibrated), "others": _dice(*everything)}
-    cases = {name: _dice(*count) if count[1] else None for name, count in others.items()}
+    both = {"calibration": dice(*calibrated), "others": dice(*everything)}
+    cases = {name: dice(*count) if count[1] else None for name, count in others.items()}
     ranked = dict(sorted(cases.items(), key=lambda item: (item[1] is None, item[1])))
-    return Int8(hashlib.sha256(data).hexdigest(), calibration, dice, ranked), data
+    return Int8(hashlib.sha256(data).hexdigest(), calibration, both, ranked), data
 
 
 def passes(int8: Int8) -> bool:
@@ -141,15 +141,6 @@ def add_int8(folder: Path, weights_sha256: str, int8: Int8, data: bytes) -> None
     if card.weights_sha256 != weights_sha256:
         raise InputError(f"The model in {folder} was changed meanwhile.")
     place_model({INT8_FILE: data, CARD_FILE: replace(card, int8=int8).to_json().encode()}, folder)
-
-
-def _dice(both: int, total: int) -> float:
-    return round(both / total, 6) if total else 1.0
-
-
-def _labels(probabilities: Image) -> npt.NDArray[np.uint8]:
-    best = probabilities.argmax(axis=0).astype(np.uint8) + np.uint8(1)
-    return np.where(probabilities.sum(axis=0) >= 0.5, best, np.uint8(0))
 
 
 def _extract(graph: Any, weights: Weights, card: Card) -> Int8Network:
