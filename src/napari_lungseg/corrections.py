@@ -253,7 +253,7 @@ class Corrections:
         self._history.forget(box, self._time_index)
         self._tell(box, "restored")
 
-    def accept(self, box: Box, step: Step | None = None) -> None:
+    def accept(self, box: Box, step: Step | None = None, *, drawn: bool = False) -> None:
         """Let a person stand for all voxels of a box as they are: no model changes them from now on.
 
         Parameters
@@ -262,6 +262,8 @@ class Corrections:
             Where.
         step : Step, optional
             To what this belongs; one of its own by default.
+        drawn : bool
+            Whether the person has told all of them, without a mask to go by: then :meth:`reopen` gives none of them back.
         """
         step = step or Step("accept")
         # A stroke that goes on after this is another one.
@@ -270,7 +272,7 @@ class Corrections:
             free = (self.origin[part] & PERSON) == 0
             if free.any():
                 seen = self._seen[part]
-                patch = self._by_person(part, free, seen, seen, PERSON | _ACCEPTED)
+                patch = self._by_person(part, free, seen, seen, PERSON if drawn else PERSON | _ACCEPTED)
                 self._history.add(step, patch)
         self._tell(box, step.cause)
 

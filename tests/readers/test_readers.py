@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from napari_lungseg.blind import BlindReading
 from napari_lungseg.cli import main
 from napari_lungseg.corrections import PERSON
 from napari_lungseg.errors import InputError
@@ -161,6 +163,19 @@ def ended(*arguments: str) -> int:
     with pytest.raises(SystemExit) as end:
         main(["workspace", *arguments])
     return int(end.value.code or 0)
+
+
+def test_slices_that_were_read_blind_are_named_in_the_agreement(ann, bob, tmp_path, capsys):
+    for folder, blind in ((ann, (2, 3)), (bob, (3, 5))):
+        with Workspace(folder) as workspace:
+            for index in blind:
+                workspace.set_state(workspace.find(CONTENT), index, "reviewed", blind=BlindReading(80, 90, 100))
+            assert set(find_reading(workspace, CONTENT).blind) == set(blind)
+    slices = tmp_path / "slices.csv"
+    assert ended("agreement", str(ann), str(bob), "--per-slice", str(slices)) == 0
+    assert "ct: 4 of 6 slices were reviewed by both, 1 of them without the model's mask." in capsys.readouterr().out
+    rows = list(csv.DictReader(slices.open()))
+    assert {int(row["slice"]): row["read_blind"] for row in rows} == {1: "", 2: "first", 3: "first second", 4: ""}
 
 
 def test_the_terminal_tells_agreement_and_makes_the_consensus(ann, bob, tmp_path, capsys):

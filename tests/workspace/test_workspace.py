@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_lungseg.blind import UNREAD, BlindReading
 from napari_lungseg.corrections import PERSON
 from napari_lungseg.errors import InputError
 from napari_lungseg.volume import Volume
@@ -185,6 +186,21 @@ def test_a_slice_is_corrected_when_a_person_set_a_voxel(workspace, volume):
     assert workspace.states(case)[2].state == "reviewed"
     (summary,) = workspace.cases()
     assert (summary.saved, summary.corrected, summary.reviewed) == (3, 1, 1)
+
+
+def test_that_a_slice_is_to_be_read_blind_is_kept_until_it_is_read_and_what_came_of_it_for_good(workspace, volume):
+    case = add(workspace, volume)
+    workspace.set_state(case, 1, "unseen", blind=UNREAD)
+    workspace.save(case, {1: painted(case, 1), 2: painted(case, 2)}, cause="segment")
+    workspace.set_state(case, 2, "flagged", note="later", blind=UNREAD)
+    assert workspace.load(case).blind == {1, 2}
+    reading = BlindReading(3, 4, 5)
+    workspace.set_state(case, 1, "reviewed", blind=reading)
+    workspace.set_state(case, 2, "unseen")
+    assert workspace.load(case).blind == frozenset()
+    assert (workspace.states(case)[1].blind, workspace.states(case)[2].blind) == (reading, None)
+    (told,) = [event for event in workspace.record(case) if event.details.get("state") == "reviewed"]
+    assert told.details["blind"] == {"both": 3, "person": 4, "model": 5}
 
 
 def test_unknown_states_and_slices_are_refused(workspace, volume):

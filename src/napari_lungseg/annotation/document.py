@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from psygnal import Signal
 
 from napari_lungseg.annotation.making import Making, label_if_above, told_by_mask
+from napari_lungseg.annotation.withheld import Withheld
+from napari_lungseg.blind import BlindReading, compare_masks
 from napari_lungseg.classes import ClassLabels
 from napari_lungseg.corrections import MODEL, PERSON, Allowed, Corrections
 from napari_lungseg.mask import MaskSettings, apply_threshold
@@ -73,6 +75,8 @@ class MaskDocument:
         Array axis along which slices are counted.
     states, notes : dict
         What is known of each slice; one that is not in it is "unseen".
+    readings : dict
+        How slices were read blind.
     """
 
     #: Labels have changed, or whose they are: the box, and the cause.
@@ -83,6 +87,8 @@ class MaskDocument:
     said = Signal(int)
     #: The mask is made by another model, or with other settings.
     remade = Signal()
+    #: Other slices are to be read blind now.
+    blinded = Signal()
 
     def __init__(
         self,
@@ -105,6 +111,8 @@ class MaskDocument:
         self.making = Making()
         self.states: dict[int, State] = {}
         self.notes: dict[int, str] = {}
+        self.readings: dict[int, BlindReading] = {}
+        self._withheld: Withheld | None = None
         self._allocate = allocate
         #: Slices of which something was said since the document was begun.
         self._said: set[int] = set()
@@ -142,6 +150,11 @@ class MaskDocument:
         where = (slice(None),) * self.axis + (index,) if self.labels.ndim == 3 else ()
         return as_box(where, self.labels.shape)
 
+    def box_within(self, index: int, box: Box) -> Box:
+        """Where a slice lies within a box, in the indices of an array of that box; empty where it does not."""
+        spans = zip(self.box(index), box, strict=True)
+        return tuple(slice(max(own.start - whole.start, 0), max(own.stop - whole.start, 0)) for own, whole in spans)
+
     def slices_in(self, box: Box) -> range:
         """The slices that a box reaches."""
         return range(box[self.axis].start, box[self.axis].stop) if len(box) == 3 else range(1)
@@ -151,14 +164,49 @@ class MaskDocument:
         return array.copy() if array.ndim == 2 else array.take(index, self.axis)
 
     def planes(self, index: int) -> tuple[Array, Array]:
-        """Copy the labels of one slice, and whose they are."""
-        return self.plane(self.labels, index), self.plane(self.corrections.origin, index)
+        """Copy the labels of one slice, and whose they are; the model's too where they are withheld."""
+        return self._whole_plane("labels", index), self._whole_plane("origin", index)
+
+    def percent_plane(self, index: int) -> Array:
+        """Copy the probability of one slice, also where it is withheld."""
+        return self._whole_plane("percent", index)
+
+    def _whole_plane(self, what: Literal["labels", "origin", "percent"], index: int) -> Array:
+        found = self.whole(what, self.box(index))
+        return found if found.ndim == 2 else found.take(0, self.axis)
+
+    def whole(self, what: Literal["labels", "origin", "percent"], box: Box | None = None) -> Array:
+        """Copy a part of the mask, of whose it is, or of the probability, the model's part too where that is withheld.
+
+        Parameters
+        ----------
+        what : {"labels", "origin", "percent"}
+            Of which array.
+        box : tuple of slice, optional
+            Which part; all of it by default.
+        """
+        box = as_box((), self.labels.shape) if box is None else box
+        origin, hidden = self.corrections.origin[box], self._withheld
+        found = {"labels": self.labels[box], "origin": origin, "percent": self.percent[box]}[what].copy()
+        if hidden is not None and hidden.slices:
+            # What is shown holds no more than a person's part there.
+            model = hidden.copied_into(np.zeros_like(found), box, hidden.percent if what == "percent" else hidden.labels)
+            found |= np.where(origin & PERSON, 0, model).astype(found.dtype) if what == "labels" else model
+        return found
+
+    def whole_likeliest(self) -> Bytes | None:
+        """As :meth:`whole`, of each voxel's most likely class."""
+        likeliest, hidden = self.likeliest, self._withheld
+        if likeliest is None or hidden is None or hidden.corrections.likeliest is None:
+            return likeliest
+        return hidden.copied_into(likeliest.copy(), as_box((), likeliest.shape), hidden.corrections.likeliest)
 
     def copy(self) -> MaskDocument:
         """Keep the mask as it is now in a document of its own, without what can be undone."""
         copy = MaskDocument(self.labels.copy(), self.probability, percent=self.percent.copy(), time_index=self.time_index)
         copy.corrections.origin[...] = self.corrections.origin
         copy.axis, copy.predicted, copy.making = self.axis, self.predicted, self.making
+        copy._withheld = None if self._withheld is None else self._withheld.copy()
         return copy
 
     # ---- what a person set
@@ -220,6 +268,59 @@ class MaskDocument:
         """What a person changed in a box: 1 added, 2 removed, 3 given another label; 0 elsewhere."""
         return self.corrections.difference(self.labels, box)
 
+    # ---- slices that are read blind
+
+    @property
+    def blind(self) -> frozenset[int]:
+        """Slices that a person is to read without the model's mask, which is withheld there."""
+        return frozenset() if self._withheld is None else frozenset(self._withheld.slices)
+
+    def withhold(self, indices: Iterable[int]) -> None:
+        """Keep the model's mask of slices, of which nothing has been predicted yet, from sight until they are read or revealed."""
+        chosen = sorted(set(indices) - self.blind)
+        if chosen:
+            self._keep_withheld().slices.update(chosen)
+            self._tell_blind(chosen)
+
+    def reveal(self, indices: Iterable[int] | None = None) -> None:
+        """Show the model's mask of slices, by default of all, that were to be read blind; what a person has set stays.
+
+        This cannot be undone: what was seen was seen.
+        """
+        revealed = sorted(self.blind if indices is None else self.blind.intersection(indices))
+        for index in revealed:
+            self._reveal(index)
+        if revealed:
+            self._tell_blind(revealed)
+
+    def compare_with_model(self, index: int) -> BlindReading:
+        """Compare a slice as it is with the model's mask of it."""
+        return compare_masks(self.plane(self.labels, index), self.plane(self.corrections.origin, index) & MODEL)
+
+    def _keep_withheld(self) -> Withheld:
+        if self._withheld is None:
+            self._withheld = Withheld(self.labels.shape, self.axis, self.history, self.time_index, self._allocate)
+            self._withheld.corrections.changed = self._voxels_changed
+        if self.likeliest is not None:
+            self._withheld.tell_classes()
+        return self._withheld
+
+    def _reveal(self, index: int) -> None:
+        hidden = self._withheld
+        assert hidden is not None
+        # Shown before it is let go of: at no moment is it in neither place, where it is saved from.
+        self._show_withheld(hidden, self.box(index))
+        hidden.slices.discard(index)
+
+    def _show_withheld(self, hidden: Withheld, box: Box) -> None:
+        likeliest = None if hidden.corrections.likeliest is None else hidden.corrections.likeliest[box]
+        self.corrections.set_model(self.labels, box, hidden.labels[box], None, hidden.percent[box], likeliest)
+
+    def _tell_blind(self, indices: Iterable[int]) -> None:
+        self.blinded.emit()
+        for index in indices:
+            self.said.emit(index)
+
     # ---- what a person says of slices
 
     def state(self, index: int) -> State:
@@ -237,10 +338,19 @@ class MaskDocument:
         return [index for index, state in self.states.items() if state == "rejected"]
 
     def accept(self, index: int) -> None:
-        """Stand for a slice as it is: no model changes it any more."""
+        """Stand for a slice as it is: no model changes it any more.
+
+        One that was read blind is a person's as a whole; the model's mask is known from now on, also when this is undone.
+        """
         self.take_up()
         step = Step(ACCEPT)
-        self.corrections.accept(self.box(index), step)
+        blind = index in self.blind
+        self.corrections.accept(self.box(index), step, drawn=blind)
+        if blind:
+            assert self._withheld is not None
+            self.readings[index] = compare_masks(self.plane(self.labels, index), self.plane(self._withheld.labels, index))
+            self._reveal(index)
+            self.blinded.emit()
         if step.patches or self.state(index) != "reviewed":
             self._say(index, "reviewed", self.notes.get(index, ""), step)
 
@@ -249,7 +359,11 @@ class MaskDocument:
         self._set_aside(index, "flagged", note, FLAG)
 
     def reject(self, index: int, note: str) -> None:
-        """Say that a slice is of no use, with a note; nothing is learnt from it, and it is open again if it was accepted."""
+        """Say that a slice is of no use, with a note; nothing is learnt from it, and it is open again if it was accepted.
+
+        It is not to be read blind any more.
+        """
+        self.reveal([index])
         self._set_aside(index, "rejected", note, REJECT)
 
     def _set_aside(self, index: int, state: State, note: str, cause: str) -> None:
@@ -268,6 +382,8 @@ class MaskDocument:
             if index in self._said:
                 continue
             self.notes[index] = known.note
+            if isinstance(known.blind, BlindReading):
+                self.readings[index] = known.blind
             if known.state in SAID or index not in self.states:
                 self.states[index] = known.state
             if index in accepted:
@@ -306,7 +422,7 @@ class MaskDocument:
     def _voxels_changed(self, box: Box, cause: str) -> None:
         if cause == RESTORED:
             # What was said of it comes from where it was saved.
-            self.states, self.notes = {}, {}
+            self.states, self.notes, self.readings = {}, {}, {}
             self._said.clear()
         if cause not in MODEL_CAUSES and cause not in _SAID:
             for index in self.slices_in(box):
@@ -324,6 +440,8 @@ class MaskDocument:
         """From now on a model with these classes is the one that makes the mask."""
         if self.likeliest is None and len(classes.labels) > 1:
             self.corrections.likeliest = self._allocate(self.labels.shape, np.uint8)
+            if self._withheld is not None:
+                self._withheld.tell_classes()
             self._tell_by_mask()
         own = self.making.own
         # Another model knows nothing of what this one gave; that of the same one is gone on with, and stays as it is for undo.
@@ -361,8 +479,8 @@ class MaskDocument:
         return label_if_above(self.corrections.origin[where] & MODEL, likeliest, self.making.classes)
 
     def preview(self, where: tuple[Any, ...], threshold: float, label: Array, step: Step) -> None:
-        """Write the plain threshold on one slice, with the labels told by :meth:`label_if_above`."""
-        self._put(where, apply_threshold(self.percent[where], threshold) * label, step)
+        """Write the plain threshold on one slice, with the labels told by :meth:`label_if_above`; not where it is withheld."""
+        self._put(where, apply_threshold(self.percent[where], threshold) * label, step, shown_only=True)
 
     @property
     def source(self) -> Source | None:
@@ -379,10 +497,16 @@ class MaskDocument:
         if saved.percent is not None:
             self.percent[...] = saved.percent
             self.predicted = True
-        self.corrections.replace(self.labels, as_box((), self.labels.shape), saved.labels, saved.origin)
+        labels, origin, everywhere = saved.labels, saved.origin, as_box((), self.labels.shape)
+        self._withheld = None
+        if saved.blind:
+            labels, origin = labels.copy(), origin.copy()
+            self._keep_withheld().take_out(saved.blind, labels, origin, self.percent)
+        self.corrections.replace(self.labels, everywhere, labels, origin)
         self.make_by(saved.source, making.classes)
         self._set_making(making)
         self._tell_by_mask()
+        self.blinded.emit()
 
     def start_from(self, mask: Array, name: str) -> None:
         """Take a mask that was made elsewhere, to be corrected."""
@@ -415,6 +539,9 @@ class MaskDocument:
 
     def _apply(self, step: Step, forward: bool) -> None:
         self.corrections.apply(step, self.labels, forward=forward)
+        if self._withheld is not None:
+            self._withheld.corrections.apply(step, self._withheld.labels, forward=forward)
+            self._catch_up(self._withheld, step)
         for (time_index, what), value in (step.after if forward else step.before).items():
             if time_index != self.time_index:
                 continue
@@ -422,6 +549,14 @@ class MaskDocument:
                 self._set_making(value)
             else:
                 self._set_mark(what, value)
+
+    def _catch_up(self, hidden: Withheld, step: Step) -> None:
+        """Show what undo has changed of the model's mask on slices that have been read since."""
+        for patch in step.patches:
+            if patch.time_index == (*self.time_index, -1):
+                for box, withheld in hidden.parts(patch.box):
+                    if not withheld:
+                        self._show_withheld(hidden, box)
 
     def _set_making(self, making: Making) -> None:
         if making != self.making:
@@ -436,11 +571,28 @@ class MaskDocument:
         """
         if self.likeliest is not None:
             self.likeliest[...] = told_by_mask(self.corrections.origin & np.uint8(MODEL), self.making.classes)
+            if self._withheld is not None and self._withheld.corrections.likeliest is not None:
+                self._withheld.corrections.likeliest[...] = told_by_mask(self._withheld.labels, self.making.classes)
 
     def _put(
-        self, where: tuple[Any, ...], labels: Array, step: Step | None, percent: Array | None = None, likeliest: Array | None = None
+        self,
+        where: tuple[Any, ...],
+        labels: Array,
+        step: Step | None,
+        percent: Array | None = None,
+        likeliest: Array | None = None,
+        *,
+        shown_only: bool = False,
     ) -> None:
         box = as_box(where, self.labels.shape)
         shape = tuple(part.stop - part.start for part in box)
-        predicted = (None if array is None else array.reshape(shape) for array in (percent, likeliest))
-        self.corrections.set_model(self.labels, box, labels.reshape(shape), step, *predicted)
+        given = [array.reshape(shape) for array in (labels, percent, likeliest) if array is not None]
+        hidden = self._withheld
+        for part, withheld in [(box, False)] if hidden is None else hidden.parts(box):
+            inner = tuple(slice(one.start - all_.start, one.stop - all_.start) for one, all_ in zip(part, box, strict=True))
+            mask, *predicted = (array[inner] for array in given)
+            if not withheld:
+                self.corrections.set_model(self.labels, part, mask, step, *predicted)
+            elif not shown_only:
+                assert hidden is not None
+                hidden.corrections.set_model(hidden.labels, part, mask, step, *predicted)

@@ -48,8 +48,11 @@ def agreement(
             rows += case_rows(case.name, found.scores)
             for label, scores in found.slices.items():
                 for index, score in scores.items():
-                    slices += [{**row, "slice": index} for row in case_rows(case.name, {label: score})]
-            say(f"{case.name}: {len(found.compared)} of {case.slices} slices were reviewed by both.")
+                    who = ["first"] * (index in ours.blind) + ["second"] * (index in theirs.blind)
+                    slices += [{**row, "slice": index, "read_blind": " ".join(who)} for row in case_rows(case.name, {label: score})]
+            blind = len(ours.blind.keys() & theirs.blind.keys() & set(found.compared))
+            told = f", {blind} of them without the model's mask" if blind else ""
+            say(f"{case.name}: {len(found.compared)} of {case.slices} slices were reviewed by both{told}.")
     return report_scores(rows, slices, failures, csv=csv, per_slice=per_slice)
 
 

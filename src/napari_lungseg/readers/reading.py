@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from napari_lungseg.blind import BlindReading
 from napari_lungseg.errors import InputError
 from napari_lungseg.labels import plain_name
 from napari_lungseg.volume import Volume
@@ -25,12 +26,15 @@ class Reading:
         The mask.
     reviewed : frozenset of int
         Slices that the reader stands for.
+    blind : mapping of int to BlindReading
+        Those that were read without the model's mask, and how far from it.
     """
 
     reader: str
     case: Case
     saved: Saved
     reviewed: frozenset[int]
+    blind: Mapping[int, BlindReading] = field(default_factory=dict)
 
     @property
     def names(self) -> Mapping[int, str]:
@@ -78,7 +82,9 @@ def find_reading(workspace: Workspace, content: str) -> Reading | None:
         return None
     states = workspace.states(case)
     users = [event.user for event in workspace.record(case) if event.kind in ("saved", "state")]
-    return Reading(users[-1] if users else workspace.user, case, saved, frozenset(i for i in states if states[i].state == "reviewed"))
+    blind = {index: known.blind for index, known in states.items() if isinstance(known.blind, BlindReading)}
+    reviewed = frozenset(index for index, known in states.items() if known.state == "reviewed")
+    return Reading(users[-1] if users else workspace.user, case, saved, reviewed, blind)
 
 
 def shared_cases(workspaces: Sequence[Workspace]) -> list[Case]:

@@ -40,6 +40,8 @@ LPS_FROM_WORLD = "lps_from_world"
 #: Key under which an image of DICOM, and what is made from it, has its file or folder ("path") and the key of its series at each
 #: point of time ("series"; None where there is only one); no word of the patient.
 SOURCE = "dicom_source"
+#: Key under which a layer of a mask says, by time point, how many of its slices are to be read blind: they lack the model's mask.
+BLIND = "napari-lungseg blind slices"
 #: Key under which a layer that only shows something of a mask says what: "probability", "changes", "errors" ...
 ROLE = "napari-lungseg role"
 #: What a rotation may move the furthest voxel and still count as none, in voxels.
@@ -98,8 +100,25 @@ def is_image(layer: Layer) -> bool:
     return isinstance(layer, Image) and ROLE not in layer.metadata
 
 
+def check_complete(layer: Layer, time_index: tuple[int, ...]) -> None:
+    """Refuse a mask, or its probability, of which slices are to be read blind (InputError): they would count as without lung."""
+    count = layer.metadata.get(BLIND, {}).get(time_index, 0)
+    if count:
+        raise InputError(
+            f"{count} slice{'s' if count > 1 else ''} of '{layer.name}' wait to be read blind, without the model's mask; read them in "
+            "Review, or end blind reading there."
+        )
+
+
 def labels_now(layer: Labels, time_index: tuple[int, ...]) -> Volume:
-    """A copy of a mask as it is now, so that no stroke comes in between."""
+    """A copy of a mask as it is now, so that no stroke comes in between.
+
+    Raises
+    ------
+    InputError
+        When slices of it are to be read blind.
+    """
+    check_complete(layer, time_index)
     volume = volume_from_layer(layer, time_index, "arbitrary")
     return replace(volume, array=np.array(volume.array))
 

@@ -18,7 +18,7 @@ from napari_lungseg.corrections import Corrections
 from napari_lungseg.steps import Box, Step, as_box
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.appearance import add_probability_image, add_probability_labels, label_names, make_lungs
-from napari_lungseg.widgets.layers import ROLE, layer_geometry, volume_from_layer
+from napari_lungseg.widgets.layers import BLIND, ROLE, layer_geometry, volume_from_layer
 from napari_lungseg.widgets.napari_compat import Strokes, replace_undo
 from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.remask import Remasker
@@ -98,6 +98,7 @@ class MaskLayer:
             known = MaskDocument(labels[time_index], grid, percent=self._percent[time_index], beside=known, time_index=time_index)
             known.changed.connect(partial(self._changed, known))
             known.remade.connect(self._name_labels)
+            known.blinded.connect(self._mark_blind)
             self.documents[time_index] = known
         # All of them are told of each step; the last one when all have made it.
         assert known is not None
@@ -151,6 +152,7 @@ class MaskLayer:
             add = add_probability_image if as_image else add_probability_labels
             self.probability = add(viewer, self._percent, name, geometry)
             self.probability.metadata[ROLE] = "probability"
+            self._mark_blind()
             if before in viewer.layers:
                 # Only now, as whoever hears of it looks whether the layers are there.
                 viewer.layers.remove(before)
@@ -225,6 +227,14 @@ class MaskLayer:
             for time_index, document in self.documents.items():
                 document.labels = self.lungs.data[time_index]
             self.sync("data replaced")
+
+    def _mark_blind(self) -> None:
+        """Note on the layers how many slices lack the model's part."""
+        counts = {at: len(document.blind) for at, document in self.documents.items() if document.blind}
+        for layer in (self.lungs, self.probability):
+            if layer is not None:
+                layer.metadata[BLIND] = counts
+        self.refresh()
 
     def _name_labels(self) -> None:
         if self.lungs is not None and self.names != self._named:

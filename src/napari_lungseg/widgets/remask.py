@@ -72,7 +72,11 @@ class Remasker(QObject):
         self.forget()
         self._latest = request
         document = request.document
-        self._task.ask("mask", document.probability, request.settings, document.making.classes, document.likeliest, document.making.own)
+        probability = document.probability
+        if document.blind:
+            probability = replace(probability, array=document.whole("percent"))
+        likeliest = document.whole_likeliest()
+        self._task.ask("mask", probability, request.settings, document.making.classes, likeliest, document.making.own)
 
     def forget(self, step: Step | None = None) -> None:
         """Drop what is being made; given a step, only if it belongs to that."""

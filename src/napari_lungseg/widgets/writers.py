@@ -11,7 +11,7 @@ from napari_lungseg.classes import spelled_out
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import write
 from napari_lungseg.widgets.appearance import names_on
-from napari_lungseg.widgets.layers import dicom_source, volume_from_layer
+from napari_lungseg.widgets.layers import check_complete, dicom_source, volume_from_layer
 from napari_lungseg.widgets.notices import as_text
 
 
@@ -42,12 +42,13 @@ def save_layer(layer: Image | Labels, path: Path, time_index: tuple[int, ...] = 
     Raises
     ------
     InputError
-        When it has colours, an axis of time and no time point is given, or the format cannot hold it.
+        When it has colours, an axis of time and no time point is given, slices of it are to be read blind, or the format cannot hold it.
     """
     if getattr(layer, "rgb", False):
         raise InputError(f"The layer '{layer.name}' has colours, which only napari's own writer keeps; choose that one.")
     if layer.ndim - len(time_index) > 3:
         raise InputError(f"The layer '{layer.name}' has an axis of time; export its mask from the dock, or save one volume of it.")
+    check_complete(layer, time_index)
     source, series = dicom_source(layer, time_index)
     names = None if isinstance(layer, Image) else names_on(layer)
     volume = volume_from_layer(layer, time_index, None if isinstance(layer, Image) else "arbitrary")

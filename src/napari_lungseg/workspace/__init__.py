@@ -10,6 +10,7 @@ from napari_lungseg.workspace.nnunet import ExportReport, export_nnunet, image_o
 from napari_lungseg.workspace.record_csv import export_record
 from napari_lungseg.workspace.records import (
     SAID,
+    Blind,
     Case,
     CaseSummary,
     Damage,
@@ -29,6 +30,7 @@ __all__ = [
     "JOURNAL",
     "SAID",
     "Accepted",
+    "Blind",
     "Case",
     "CaseSummary",
     "Damage",

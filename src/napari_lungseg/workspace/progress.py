@@ -68,12 +68,12 @@ def _given(db: sqlite3.Connection, where: str, values: Sequence[Any]) -> dict[Pl
         before, row = found.get(place, SliceState("unseen")), entries.get(event)
         if row is None or (row.case_id, row.slice) != (case, index):
             # It may have taken back what a person stood for.
-            found[place] = SliceState("corrected" if before.state == "reviewed" else before.state, before.note, before.seconds)
+            found[place] = replace(before, state="corrected") if before.state == "reviewed" else before
             continue
         changed_at, derived = last.get(place, (0, row.details["state"]))
         # What a person said of a slice stands; whether it is corrected shows in what was saved later.
         # Earlier versions know no rejected slices: for them it is a flag.
         said: State = "rejected" if row.details.get("rejected") is True else row.details["state"]
         state = derived if changed_at > event and said in ("unseen", "corrected") else said
-        found[place] = SliceState(state, row.details["note"], before.seconds + row.details["seconds"])
+        found[place] = SliceState(state, row.details["note"], before.seconds + row.details["seconds"], stored.blind_of(row.details))
     return found

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
+from napari_lungseg.blind import BlindReading
 from napari_lungseg.classes import ClassLabels, spelled_out
 from napari_lungseg.volume import Affine, Array, Unit
 
@@ -18,6 +19,9 @@ State = Literal["unseen", "flagged", "corrected", "reviewed", "rejected"]
 STATES: tuple[State, ...] = get_args(State)
 #: Those that a person gives; the others follow from the voxels.
 SAID: frozenset[State] = frozenset({"reviewed", "flagged", "rejected"})
+
+#: That a slice is to be read blind, or how it was read.
+Blind = Literal["unread"] | BlindReading
 
 #: Length of the hash that :attr:`Case.content` begins with.
 HASH_DIGITS = 64
@@ -164,6 +168,8 @@ class Saved:
         What made the mask last.
     damage : tuple of Damage
         What of it is not as it was saved last.
+    blind : frozenset of int
+        Slices that a person is to read without the model's mask. The arrays hold it all the same.
     """
 
     labels: Array
@@ -171,6 +177,7 @@ class Saved:
     percent: npt.NDArray[np.uint8] | None
     source: Source | None
     damage: tuple[Damage, ...] = ()
+    blind: frozenset[int] = frozenset()
 
     @property
     def older(self) -> frozenset[int]:
@@ -215,11 +222,14 @@ class SliceState:
         The last one.
     seconds : float
         Time spent on the slice in all.
+    blind : "unread", BlindReading or None
+        That it is to be read without the model's mask, or what came of that; None where the mask is shown.
     """
 
     state: State
     note: str = ""
     seconds: float = 0.0
+    blind: Blind | None = None
 
 
 @dataclass(frozen=True)
@@ -262,7 +272,7 @@ class Event:
         Hash of the case.
     details : mapping
         What else is known: ``path``, ``name``, ``weights_sha256``, ``settings``, ``cause``, ``slices``, ``slice``, ``state``,
-        ``note``, ``seconds`` ...
+        ``note``, ``seconds``, ``blind`` ("unread", or pixels of both, of the person and of the model when it was read) ...
     """
 
     at: datetime

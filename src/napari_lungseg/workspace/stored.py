@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, TypeVar, cast, get_args
 
 import numpy as np
 
+from napari_lungseg.blind import UNREAD, BlindReading
 from napari_lungseg.workspace import failures
-from napari_lungseg.workspace.records import STATES, EventKind, Source
+from napari_lungseg.workspace.records import STATES, Blind, EventKind, Source
 
 #: Bytes of a row's checksum.
 SUM_BYTES = 8
@@ -209,6 +210,14 @@ def _place(details: dict[str, Any]) -> dict[str, Any]:
     return details
 
 
+def blind_of(details: dict[str, Any]) -> Blind | None:
+    """What an entry about a slice says of reading it blind."""
+    found = details.get("blind")
+    if found is None:
+        return None
+    return UNREAD if found == UNREAD else BlindReading(**{name: _number(value) for name, value in found.items()})
+
+
 def _session(values: Sequence[Any]) -> SessionRow:
     number, *texts = values
     return SessionRow(_number(number), *map(_text, texts))
@@ -240,6 +249,7 @@ def _event(values: Sequence[Any]) -> EventRow:
     elif kind == "state":
         _require(isinstance(details["note"], str))
         _require(details["state"] in STATES and math.isfinite(details["seconds"]) and index is not None)
+        blind_of(details)
     about = (None if case is None else _number(case), None if index is None else _number(index))
     _require(kind in ("began", "ended") or about[0] is not None)
     return EventRow(_number(number), _number(session), datetime.fromisoformat(_text(at)).astimezone(), kind, *about, details)

@@ -16,6 +16,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from napari_lungseg.blind import UNREAD
 from napari_lungseg.content import pack
 from napari_lungseg.errors import InputError
 from napari_lungseg.home import user_data
@@ -27,6 +28,7 @@ from napari_lungseg.workspace.journal import Journal
 from napari_lungseg.workspace.prune import prune
 from napari_lungseg.workspace.records import (
     STATES,
+    Blind,
     Case,
     CaseSummary,
     Event,
@@ -297,6 +299,7 @@ class Workspace:
             found = [one.damage for one in (*slices, *percents) if one.damage is not None]
             found += [*damage.of_entries(db, case), *damage.missing(db, case)]
             source = rows.last_source(db, case.id)
+            blind = frozenset(index for index, known in progress.states(db, case).items() if known.blind == UNREAD)
         widest = max((one.planes[0].dtype for one in slices if one.planes), key=lambda dtype: dtype.itemsize, default=np.dtype(np.uint8))
         labels, origin = np.zeros(case.shape, widest.newbyteorder("=")), np.zeros(case.shape, np.uint8)
         percent = np.zeros(case.shape, np.uint8)
@@ -306,7 +309,7 @@ class Workspace:
         for one in percents:
             if one.planes:
                 (case.planes(percent)[one.index],) = one.planes
-        return Saved(labels, origin, percent if any(one.planes for one in percents) else None, source, tuple(found))
+        return Saved(labels, origin, percent if any(one.planes for one in percents) else None, source, tuple(found), blind)
 
     def revisions(self, case: Case, index: int) -> list[Revision]:
         """The states of a slice that are kept, the first one first; "damaged" is a part of the cause of those that cannot be read."""
@@ -342,7 +345,7 @@ class Workspace:
 
     # ---- review
 
-    def set_state(self, case: Case, index: int, state: State, *, note: str = "", seconds: float = 0.0) -> None:
+    def set_state(self, case: Case, index: int, state: State, *, note: str = "", seconds: float = 0.0, blind: Blind | None = None) -> None:
         """Say how far the work on a slice has come.
 
         Parameters
@@ -357,6 +360,8 @@ class Workspace:
             For whoever comes next.
         seconds : float
             Time spent on the slice since the last such call.
+        blind : "unread", BlindReading or None
+            As in :class:`SliceState`.
 
         Raises
         ------
@@ -373,7 +378,8 @@ class Workspace:
             number = rows.case_id(entry.db, case)
             # As a flag for earlier versions, which know no other word for it.
             said = {"state": "flagged", "rejected": True} if state == "rejected" else {"state": state}
-            entry.event("state", {**said, "note": note, "seconds": float(seconds)}, number, int(index))
+            read = {} if blind is None else {"blind": blind if blind == UNREAD else blind._asdict()}
+            entry.event("state", {**said, "note": note, "seconds": float(seconds), **read}, number, int(index))
 
     def states(self, case: Case) -> dict[int, SliceState]:
         """States of the slices that were saved or given one; all others are "unseen".

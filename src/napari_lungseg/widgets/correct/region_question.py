@@ -13,7 +13,7 @@ from napari_lungseg.edit.region import Mask, Spacing, reach, widen
 from napari_lungseg.edit.stroke import REACH_MM, FoundRegion, Stroke
 from napari_lungseg.edit.tool import Change
 from napari_lungseg.errors import InputError
-from napari_lungseg.steps import Box
+from napari_lungseg.steps import Box, as_box
 from napari_lungseg.volume import Volume, bounding_box
 from napari_lungseg.widgets.correct.pen import Point, trace
 from napari_lungseg.widgets.correct.proposal import around
@@ -131,6 +131,8 @@ def ask(result: MaskLayer, drawn: Drawn) -> Question:
         tight = around(tight, box)
     box = widen(tight, reach(REACH_MM, drawn.spacing), drawn.shape)
     document = result.document(drawn.time_index)
+    if document.blind.intersection(document.slices_in(as_box(drawn.where, drawn.shape))):
+        raise InputError("This slice is read blind, and a region is found by the model's mask too; draw with the brush here.")
     labels, voxels, label = document.labels[box].copy(), drawn.in_box(box), 0
     if not drawn.adding:
         under = labels[voxels & (labels > 0)]
@@ -191,5 +193,9 @@ def in_layer(time_index: tuple[int, ...], box: Box, values: np.ndarray) -> tuple
 
 
 def _held(result: MaskLayer, time_index: tuple[int, ...], box: Box) -> Mask:
-    """Where a person has set or accepted voxels."""
-    return (result.document(time_index).corrections.origin[box] & PERSON) != 0
+    """Where a person has set or accepted voxels, or slices are to be read blind."""
+    document = result.document(time_index)
+    held: Mask = (document.corrections.origin[box] & PERSON) != 0
+    for index in document.blind:
+        held[document.box_within(index, box)] = True
+    return held

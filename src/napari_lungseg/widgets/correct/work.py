@@ -14,7 +14,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.grid import grid_difference
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Volume
-from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.widgets.layers import check_complete, volume_from_layer
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.view import TimeIndex, displayed_slice, displayed_time_index, displayed_voxel, voxel_shape
 
@@ -72,6 +72,9 @@ def gather(
     volume = volume_from_layer(lungs, time_index, "arbitrary")
     where = shown if scope == "slice" and shown is not None else ()
     axis = len(shown) - 1 if shown else volume.axial_axis
+    if not where:
+        # A tool would take what is withheld for background.
+        check_complete(lungs, time_index)
     work = Work(
         volume=volume,
         where=where,
@@ -95,6 +98,7 @@ def _image(result: MaskLayer, lungs: Labels, time_index: TimeIndex) -> Volume:
 
 
 def _on_the_same_grid(lungs: Labels, volume: Volume, other: Layer, time_index: TimeIndex) -> Volume:
+    check_complete(other, time_index)
     theirs, difference = None, f"shape {voxel_shape(other)} against {lungs.data.shape}"
     if voxel_shape(other) == lungs.data.shape:
         theirs = volume_from_layer(other, time_index, "arbitrary")

@@ -12,7 +12,7 @@ from napari.layers import Labels
 from napari_lungseg.metrics import Scores
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.appearance import names_on
-from napari_lungseg.widgets.layers import volume_from_layer
+from napari_lungseg.widgets.layers import labels_now, volume_from_layer
 from napari_lungseg.widgets.napari_compat import import_pandas
 from napari_lungseg.widgets.tasks import Request
 from napari_lungseg.widgets.view import TimeIndex, voxel_shape
@@ -85,6 +85,4 @@ def read_reference(path: Path, layer: Labels, time_index: TimeIndex) -> tuple[Ar
 
 
 def _volume(layer: Labels, time_index: TimeIndex) -> Volume:
-    volume = volume_from_layer(layer, time_index, "arbitrary")
-    # As it is now: the person may paint meanwhile.
-    return replace(volume, array=np.array(volume.array), names=names_on(layer))
+    return replace(labels_now(layer, time_index), names=names_on(layer))

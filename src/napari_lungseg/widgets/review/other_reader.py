@@ -197,6 +197,10 @@ def _read_other(folder: Path, case: Case, document: MaskDocument) -> Generator[R
         theirs = find_reading(workspace, case.content)
     if theirs is None:
         raise InputError(f"The workspace {folder} holds no mask of {case.name}.")
+    # What waits to be read blind is read without another person's mask too.
+    theirs = replace(theirs, reviewed=theirs.reviewed - document.blind)
+    for index in document.blind:
+        theirs.saved.labels[document.box(index)] = 0
     if not theirs.reviewed:
         raise InputError(f"In the workspace {folder} no slice of {case.name} has been reviewed yet.")
     check_names(document.names, theirs.names, case.name)

@@ -13,6 +13,7 @@ from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.texts import plain_label
 from napari_lungseg.workspace import Labelled, Revision
 
+BLIND = "Shown once the slice is read: they hold the model's mask."
 NONE_YET = "None yet: a state is kept whenever the slice changes."
 
 
@@ -64,6 +65,11 @@ class Past(QWidget):
 
     def _read(self) -> None:
         workspace, case = self._session.workspace, None if self._reviewing is None else self._reviewing.target.case
+        if self._reviewing is not None and self._index in self._reviewing.document.blind:
+            # Its states hold the model's mask.
+            self._reading.forget()
+            self._show([], BLIND)
+            return
         if workspace is not None and case is not None:
             self._reading.run(workspace.revisions, case, self._index)
         else:

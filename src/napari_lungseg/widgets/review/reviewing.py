@@ -9,7 +9,7 @@ from superqt.utils import qdebounced
 
 from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.review import next_slice
-from napari_lungseg.steps import Box
+from napari_lungseg.steps import Box, as_box
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.mask_layer import MaskLayer
@@ -46,6 +46,7 @@ class Reviewing(QObject):
         self.document = self.target.document
         self.slices = session.tracking.states(self.target)
         self.scores: npt.NDArray[np.float64] = np.zeros(self.document.slices)
+        self._measured = self.scores.copy()
         volume = volume_from_layer(result.lungs, time_index, "arbitrary")
         self._spacing = volume.spacing
         self._slice_mm = volume.spacing[self.document.axis] if volume.ndim == 3 else 1.0
@@ -58,12 +59,14 @@ class Reviewing(QObject):
         self._rescore = qdebounced(self._score, timeout=RESCORE_MS, parent=self)
         self.document.changed.connect(self._mask_changed)
         self.slices.changed.connect(self.changed)
+        self.document.blinded.connect(self._show_scores)
         self._score()
 
     def end(self) -> None:
         """Hear of nothing any more."""
         self.document.changed.disconnect(self._mask_changed)
         self.slices.changed.disconnect(self.changed)
+        self.document.blinded.disconnect(self._show_scores)
         self._rescore.cancel()
 
     @property
@@ -142,10 +145,18 @@ class Reviewing(QObject):
 
     def _scored(self, scores: Array) -> None:
         self._scoring = False
-        self.scores[self._indices] = scores
-        self.changed.emit()
+        self._measured[self._indices] = scores
+        self._show_scores()
         if self._stale:
             self._rescore()
+
+    def _show_scores(self) -> None:
+        """Give a slice that is to be read blind the mean score, as its own tells of the model's mask."""
+        self.scores[:] = self._measured
+        blind = list(self.document.blind)
+        if blind:
+            self.scores[blind] = self._measured.mean()
+        self.changed.emit()
 
     def _not_scored(self, text: str) -> None:
         """Leave the scores as they were; the next change asks again."""
@@ -156,10 +167,10 @@ class Reviewing(QObject):
 
 def _request_scores(document: MaskDocument, indices: list[int], spacing: tuple[float, ...]) -> Request:
     """Copy the slices and their neighbours, and ask the engine to score them."""
-    labels, percent, axis = document.labels, document.percent if document.predicted else None, document.axis
-    if labels.ndim == 2:
-        return Request("score", (np.array(labels), None if percent is None else np.array(percent), spacing, axis, indices))
-    first = max(0, min(indices) - 1)
-    near = (slice(None),) * axis + (slice(first, max(indices) + 2),)
-    part = None if percent is None else np.array(percent[near])
-    return Request("score", (np.array(labels[near]), part, spacing, axis, [index - first for index in indices]))
+    axis, box = document.axis, as_box((), document.labels.shape)
+    first = 0
+    if len(box) == 3:
+        first = max(0, min(indices) - 1)
+        box = (*box[:axis], slice(first, min(box[axis].stop, max(indices) + 2)), *box[axis + 1 :])
+    percent = document.whole("percent", box) if document.predicted else None
+    return Request("score", (document.whole("labels", box), percent, spacing, axis, [index - first for index in indices]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 HEIGHT = 64
 #: Colour of each state; those of a slice that nobody has looked at are quiet.
 COLOURS = {"unseen": "#7d8590", "corrected": "#2f8dff", "flagged": "#c8601f", "reviewed": "#3ddc97", "rejected": "#8e44ad"}
+#: Height of the mark of a slice that is to be read blind.
+MARK = 4.0
 #: Even a slice without doubt can be seen and hit.
 LOWEST = 0.12
 
@@ -35,14 +37,17 @@ class Strip(QWidget):
         self._scores: npt.NDArray[np.float64] = np.zeros(0)
         self._states: Mapping[int, str] = {}
         self._here = -1
+        self._marked: Collection[int] = frozenset()
         self.setFixedHeight(HEIGHT)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMouseTracking(True)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
 
-    def show_slices(self, scores: npt.NDArray[np.float64], states: Mapping[int, str], here: int) -> None:
-        """Show these scores and states, and mark the slice that is displayed."""
-        self._scores, self._states, self._here = scores, states, here
+    def show_slices(
+        self, scores: npt.NDArray[np.float64], states: Mapping[int, str], here: int, marked: Collection[int] = frozenset()
+    ) -> None:
+        """Show these scores and states, and mark the slice that is displayed, and others at the top."""
+        self._scores, self._states, self._here, self._marked = scores, states, here, marked
         self.update()
 
     def index_at(self, x: float) -> int | None:
@@ -64,6 +69,8 @@ class Strip(QWidget):
             colour = QColor(COLOURS[self._states.get(index, "unseen")])
             gap = 1.0 if width >= 4 else 0.0
             painter.fillRect(QRectF(index * width, height * (1 - part), width - gap, height * part), colour)
+        for index in self._marked:
+            painter.fillRect(QRectF(index * width, 0, max(width - 1, 2), MARK), self.palette().windowText())
         painter.setPen(QPen(self.palette().windowText().color(), 2))
         middle = (self._here + 0.5) * width
         painter.drawLine(int(middle), 0, int(middle), self.height())

@@ -11,12 +11,13 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QHideEvent, QShortcut, QShowEvent
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, make_button, scrolled
+from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, make_button, scrolled, wrapped
 from napari_lungseg.widgets.intensity_windows import FROM_DATA, WINDOWS, set_window, window_limits
 from napari_lungseg.widgets.keys import ModuleKeys
 from napari_lungseg.widgets.lookup import is_image, results_in
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.panel import Panel
+from napari_lungseg.widgets.review.blind import HERE, Blind
 from napari_lungseg.widgets.review.cases import Cases
 from napari_lungseg.widgets.review.other_reader import OtherReader
 from napari_lungseg.widgets.review.past import Past
@@ -71,6 +72,8 @@ class ReviewWidget(Panel):
         self.windows = {name: make_button(name, _window_tip(name)) for name in (*WINDOWS, FROM_DATA)}
         self.past = Past(self.session)
         self.other = OtherReader(self.session)
+        self.blind = Blind()
+        self.read_blind = wrapped(HERE)
         self.cases = Cases(self.session)
         actions = {"accept": self.accept_slice, "flag": self.flag_slice, "previous": self.go_back, "skip": self.skip_slice}
         self._keys = ModuleKeys(self, actions, {"flag": self.note})
@@ -97,6 +100,7 @@ class ReviewWidget(Panel):
         # Long names are cut, rather than widen the dock.
         self.mask.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.progress.setMinimumWidth(1)
+        layout.addWidget(self.read_blind)
         emphasise(self.accept)
         layout.addWidget(self.accept)
         layout.addLayout(_row(self.previous, self.skip, self.flag, self.reject, self.reopen))
@@ -104,6 +108,7 @@ class ReviewWidget(Panel):
         layout.addLayout(_row(*self.windows.values()))
         layout.addWidget(folded("Earlier states of this slice", self.past))
         layout.addWidget(folded("Another reader", self.other))
+        layout.addWidget(folded("Blind reading", self.blind))
         layout.addWidget(folded("Cases of a folder", self.cases))
         layout.addWidget(folded("Shortcuts", self._key_list))
         layout.addStretch()
@@ -113,6 +118,7 @@ class ReviewWidget(Panel):
         self.mask.changed.connect(self._mask_chosen)
         self.strip.clicked.connect(self.go)
         self.other.chosen.connect(self.go)
+        self.blind.chosen.connect(self.go)
         for button, slot in (
             (self.accept, self.accept_slice),
             (self.flag, self.flag_slice),
@@ -260,10 +266,15 @@ class ReviewWidget(Panel):
             self.progress.setText(NOTHING)
             self.past.show_slice(None, 0)
             self.other.show_slice(None, 0)
+            self.blind.follow(None)
+            self.read_blind.setVisible(False)
             return
         here = self._here()
         reviewing.look_at(here)
-        self.strip.show_slices(reviewing.scores, reviewing.states, here)
+        blind = reviewing.document.blind
+        self.strip.show_slices(reviewing.scores, reviewing.states, here, blind)
+        self.blind.follow(reviewing)
+        self.read_blind.setVisible(here in blind)
         self.reopen.setEnabled(reviewing.state(here) in SAID)
         self.previous.setEnabled(bool(self._been))
         if not self.note.hasFocus():
@@ -275,7 +286,8 @@ class ReviewWidget(Panel):
     def _describe(self, index: int) -> str:
         assert self.reviewing is not None
         note = self.reviewing.notes.get(index, "")
-        doubt = f"about {self.reviewing.scores[index]:.0f} mm² in doubt"
+        blind = index in self.reviewing.document.blind
+        doubt = "to be read blind" if blind else f"about {self.reviewing.scores[index]:.0f} mm² in doubt"
         return f"Slice {index}: {self.reviewing.state(index)}, {doubt}" + (f"\n{note}" if note else "")
 
     # ---- keys

@@ -264,7 +264,7 @@ class Autosave(QObject):
             indices = [index for index, why in taken.causes.items() if why == cause]
             slices = {index: document.planes(index) for index in indices}
             predicted = taken.percent.intersection(indices) if document.predicted else ()
-            percent = {index: document.plane(document.percent, index) for index in predicted}
+            percent = {index: document.percent_plane(index) for index in predicted}
             self.workspace.save(case, slices, cause=cause, percent=percent, source=document.source)
 
     def _fail(self, target: SaveTarget, error: Exception) -> None:

@@ -9,11 +9,12 @@ from qtpy.QtCore import QObject, Signal
 from superqt.utils import qthrottled
 
 from napari_lungseg.annotation import MODEL_CAUSES
+from napari_lungseg.blind import UNREAD
 from napari_lungseg.steps import Box
 from napari_lungseg.widgets.saving.target import SaveTarget
 from napari_lungseg.widgets.saving.waiting import Note
 from napari_lungseg.widgets.tasks import Task
-from napari_lungseg.workspace import SAID, Accepted, Case, SliceState, State, Workspace
+from napari_lungseg.workspace import SAID, Accepted, Blind, Case, SliceState, State, Workspace
 
 #: A slice is not looked at for longer than this (s) at a time; the person was away.
 AWAY_S = 300.0
@@ -55,6 +56,10 @@ class SliceStates(QObject):
         self._tell_soon = qthrottled(self._tell, timeout=0, leading=False, parent=self)
         self._document.changed.connect(self._mask_changed)
         self._document.said.connect(self._said)
+        if target.case is None:
+            # Said before anybody heard; in a case that is known they are in the workspace.
+            for index in sorted(self._document.blind):
+                self._write(index, self._document.state(index), 0.0)
         self.read()
 
     def end(self) -> None:
@@ -72,9 +77,9 @@ class SliceStates(QObject):
 
     def tell_again(self) -> None:
         """Write down all that was said, in another workspace."""
-        for index, state in self._document.states.items():
-            if state in SAID:
-                self._write(index, state, 0.0)
+        known = self._document.blind.union(self._document.readings)
+        for index in sorted(known.union(index for index, state in self._document.states.items() if state in SAID)):
+            self._write(index, self._document.state(index), 0.0)
 
     def _said(self, index: int) -> None:
         seconds = 0.0
@@ -87,9 +92,10 @@ class SliceStates(QObject):
 
     def _write(self, index: int, state: State, seconds: float) -> None:
         note = self._document.notes.get(index, "")
+        blind: Blind | None = UNREAD if index in self._document.blind else self._document.readings.get(index)
 
         def write(workspace: Workspace, case: Case) -> None:
-            workspace.set_state(case, index, state, note=note, seconds=seconds)
+            workspace.set_state(case, index, state, note=note, seconds=seconds, blind=blind)
 
         self._note(self._target, write)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Layer
 
+from napari_lungseg.blind import draw_slices
 from napari_lungseg.card import read_card
 from napari_lungseg.corrections import MODEL
 from napari_lungseg.engine.messages import Kept
@@ -18,6 +19,7 @@ from napari_lungseg.volume import Unit, Volume
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.napari_compat import import_pandas
 from napari_lungseg.widgets.tasks import Request
+from napari_lungseg.workspace import content_hash
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class SegmentJob:
         First and last slice, all, or only the displayed one.
     displayed : tuple of int
         Index of the displayed voxel along each axis of the volume.
+    blind_share : float
+        Share of the slices that are to be read blind, where all of the volume is segmented for the first time.
     """
 
     layer: Layer
@@ -52,6 +56,7 @@ class SegmentJob:
     axis: int | None
     slices: tuple[int, int] | str
     displayed: tuple[int, ...]
+    blind_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,13 @@ class Stage:
     """Something that takes a while has begun."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class DrawnSlices:
+    """Slices that are to be read blind."""
+
+    slices: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,7 @@ def look(layer: Layer, time_index: tuple[int, ...]) -> Look:
     return Look(volume.unit, volume.axial_axis, volume.shape)
 
 
-def request_prediction(job: SegmentJob) -> Generator[Stage | Volume, None, Request]:
+def request_prediction(job: SegmentJob) -> Generator[Stage | Volume | DrawnSlices, None, Request]:
     """Read the layer, as far as the model needs it at once, and ask the engine to predict from the displayed slice outward."""
     import_pandas()
     yield Stage("Reading the image …")
@@ -89,6 +101,9 @@ def request_prediction(job: SegmentJob) -> Generator[Stage | Volume, None, Reque
     first = job.displayed[axis] if volume.ndim == 3 else 0
     start, stop = _range(job, volume, first)
     yield volume
+    if job.blind_share and start is None:
+        count = volume.shape[volume.axial_axis] if volume.ndim == 3 else 1
+        yield DrawnSlices(draw_slices(content_hash(volume.array), count, job.blind_share))
     yield Stage("Loading the model …")
     if start is None and _is_in_memory(volume.array):
         return Request("predict", (volume, folder, job.device, job.axis, first, start, stop))

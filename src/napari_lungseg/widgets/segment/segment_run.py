@@ -16,7 +16,7 @@ from napari_lungseg.steps import Step
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.lookup import result_for
 from napari_lungseg.widgets.mask_layer import MaskLayer
-from napari_lungseg.widgets.segment.reading import SegmentJob, Stage, request_prediction
+from napari_lungseg.widgets.segment.reading import DrawnSlices, SegmentJob, Stage, request_prediction
 from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.view import is_shown, voxel_shape
 from napari_lungseg.widgets.worker import Failure
@@ -75,6 +75,7 @@ class SegmentRun(QObject):
         self._as_image = as_image
         self._began = self._told = 0.0
         self._volume: Volume | None = None
+        self._blind: frozenset[int] = frozenset()
         self._task = Task(self, "The segmentation")
         self._task.yielded.connect(self._arrived)
         self._task.returned.connect(self._finished)
@@ -101,6 +102,8 @@ class SegmentRun(QObject):
             self.told.emit(item.text)
         elif isinstance(item, Volume):
             self._volume = item
+        elif isinstance(item, DrawnSlices):
+            self._blind = item.slices
         elif isinstance(item, ModelLoaded):
             self._prepare(item)
         elif isinstance(item, PredictedSlice):
@@ -119,6 +122,11 @@ class SegmentRun(QObject):
         self.document.place(self._volume)
         if again:
             self.step = self.document.begin("segment again")
+        elif self._blind:
+            self.document.withhold(self._blind)
+            self.noticed.emit(
+                f"To be read blind, without the model's mask: {len(self._blind)} of {self.document.slices} slices; see Review."
+            )
         self.document.make_by(Source(model.name, model.weights_sha256), model.classes)
         self.result.show_probability(self._viewer, as_image=self._as_image)
         self.result.stepped.connect(self._stepped)
@@ -170,6 +178,9 @@ class SegmentRun(QObject):
         self._viewer.layers.events.removed.disconnect(self._check_layers)
         if self.result is not None:
             self.result.stepped.disconnect(self._stepped)
+        if reason is not None and self.step is None and self.document is not None:
+            # What the model says of the others is not known.
+            self.document.reveal()
         self.ended.emit(reason)
 
 

@@ -22,6 +22,7 @@ from napari_lungseg.widgets.model_choice import ModelChoice
 from napari_lungseg.widgets.notices import show_error, show_warning
 from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.remask import MaskRequest
+from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.segment.controls import Controls
 from napari_lungseg.widgets.segment.reading import Look, SegmentJob, look
@@ -159,6 +160,7 @@ class SegmentWidget(Panel):
             axis=controls.chosen_axis(),
             slices=controls.chosen_slices(),
             displayed=displayed_voxel(self.viewer, layer),
+            blind_share=preferences().blind.percent / 100,
         )
         run = SegmentRun(self.viewer, job, controls.threshold.value / 100, as_image=controls.probability.value == "image layer")
         run.told.connect(self.controls.tell)

@@ -92,7 +92,7 @@ class ChosenLayers:
     def _judged(self, planes: Sequence[Array], axis: int) -> list[int]:
         """Slices that were reviewed; else those that a person changed; else, of labels from elsewhere, those that hold any.
 
-        Rejected slices are none of them.
+        Rejected slices are none of them, nor those that are still to be read blind.
         """
         if self.workspace is not None and self.case is not None:
             reviewed = [index for index, known in self.workspace.states(self.case).items() if known.state == "reviewed"]
@@ -100,8 +100,9 @@ class ChosenLayers:
                 return reviewed
         rejected: set[int] = set()
         if self.result is not None:
-            rejected.update(self.result.document(self.time_index).rejected)
-            origin = self.result.document(self.time_index).corrections.origin
+            document = self.result.document(self.time_index)
+            rejected.update(document.rejected, document.blind)
+            origin = document.corrections.origin
             touched = np.moveaxis(origin, axis, 0) if origin.ndim == 3 else origin[None]
             changed = [index for index, plane in enumerate(touched) if (plane & PERSON).any() and index not in rejected]
             if changed:
