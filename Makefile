@@ -19,7 +19,8 @@ demo: setup
 	@$(TOX) run -q -e py --notest
 	@.tox/py/bin/napari-lungseg demo $(if $(SCREENSHOT),--screenshot "$(SCREENSHOT)")
 
-test: setup
+test:
+	@PYTHON="$(PYTHON)" tools/setup.sh test
 	@$(TOX) run -e py -- $(ARGS)
 
 setup:

@@ -141,7 +141,11 @@ def test_a_disk_that_takes_nothing_is_told_in_one_line_and_keeps_the_older_file(
 
 @pytest.mark.parametrize(
     ("package", "arguments"),
-    [("highdicom", ["segment", "scan.nii.gz", "-o", "mask.dcm"]), ("optuna", ["train", ".", "-o", "model", "--sweep", "2"])],
+    [
+        ("highdicom", ["segment", "scan.nii.gz", "-o", "mask.dcm"]),
+        ("optuna", ["train", ".", "-o", "model", "--sweep", "2"]),
+        ("dicomweb_client", ["dicomweb", "find", "https://pacs.example.org/dicom-web"]),
+    ],
 )
 def test_a_missing_package_is_named_with_how_to_get_it(tmp_path, package, arguments):
     write(Volume(np.zeros((3, 8, 8), np.int16), scaling((4, 4, 4)), "HU"), tmp_path / "scan.nii.gz")

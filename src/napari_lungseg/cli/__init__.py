@@ -9,6 +9,7 @@ import typer
 
 from napari_lungseg import __version__
 from napari_lungseg.cli.demo import demo
+from napari_lungseg.cli.dicomweb import dicomweb
 from napari_lungseg.cli.evaluate import evaluate
 from napari_lungseg.cli.export import export
 from napari_lungseg.cli.measure import measure
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(workspace, name="workspace")
+app.add_typer(dicomweb, name="dicomweb")
 for command in (segment, train, evaluate, measure, export, demo):
     app.command()(command)
 

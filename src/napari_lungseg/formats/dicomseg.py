@@ -1,13 +1,13 @@
 """DICOM Segmentation objects, by way of highdicom (extra ``dicom-seg``).
 
-What is written lies on the slices of the series that was segmented and names them, so that viewers show it there. Of the patient it
-says nothing: name, number, birth date and the like stay empty, which the standard allows (type 2); an archive that the series comes
-from can fill them in from the study, whose number is there.
+What is written lies on the slices of the series that was segmented and names them, so that viewers show it there. Unless it is asked
+for, it says nothing of the patient: name, number, birth date and the like stay empty, which the standard allows (type 2).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,6 +66,8 @@ _EMPTY = (
     "StudyID",
     "StudyTime",
 )
+#: What else of the patient and the study is taken over where it is asked for, so that an archive files both alike.
+_OF_PATIENT = ("IssuerOfPatientID", "OtherPatientIDs", "StudyDescription")
 #: Number of the new series; far from those of scanners, as other tools have it.
 _SERIES_NUMBER = 300
 #: Label Map Segmentation Storage (PS3.4 B.5), which pydicom 3.0 has no name for.
@@ -80,6 +82,30 @@ _MOST_PACKED = 10_000
 _MOST_NAMED = 3
 #: Slices may lie so far outside the mask's outermost voxel centres, in voxels.
 _OVERHANG = 0.51
+
+
+@dataclass(frozen=True)
+class SegOrigin:
+    """Say where a DICOM-SEG comes from.
+
+    Attributes
+    ----------
+    with_patient : bool
+        Whether patient and study are described as in the series.
+    series_uid, instance_uid : str
+        Its own numbers; new ones where they are empty.
+    model, weights_sha256 : str
+        What made the mask, where that is known.
+    is_automatic : bool
+        Whether no person had a hand in it.
+    """
+
+    with_patient: bool = False
+    series_uid: str = ""
+    instance_uid: str = ""
+    model: str = ""
+    weights_sha256: str = ""
+    is_automatic: bool = False
 
 
 def is_dicom_seg(path: Path) -> bool:
@@ -156,7 +182,12 @@ def check_source(source: Path | None) -> Path:
 
 
 def write_dicom_seg(
-    volume: Volume, path: Path, source: Path | None, series: str | None = None, names: Mapping[int, str] | None = None
+    volume: Volume,
+    path: Path,
+    source: Path | None,
+    series: str | None = None,
+    names: Mapping[int, str] | None = None,
+    origin: SegOrigin | None = None,
 ) -> None:
     """Write lungs or their lobes, each as a segment with its code.
 
@@ -173,13 +204,15 @@ def write_dicom_seg(
         Which, where there are several.
     names : mapping, optional
         What the labels are; by default 1 is the right lung and 2 the left.
+    origin : SegOrigin, optional
+        Where it comes from; by default it says nothing of the patient, and that a person may have corrected it.
 
     Raises
     ------
     InputError
         When the labels do not cover the slices, hold something else than lungs and lobes, or the series lacks what the standard asks for.
     """
-    source = check_source(source)
+    source, origin = check_source(source), origin or SegOrigin()
     from highdicom import PlanePositionSequence
     from highdicom.seg import Segmentation
 
@@ -188,16 +221,16 @@ def write_dicom_seg(
         raise InputError("The mask's place in the patient is not known; segment the DICOM series itself.")
     frames = choose(stacks_in(source), series, source).image.frames
     planes = [_on_frame(volume, labels, frame, source) for frame in frames]
-    datasets = {frame.path: _without_patient(frame.path) for frame in frames}
+    datasets = {frame.path: _head(frame.path, with_patient=origin.with_patient) for frame in frames}
     try:
         made = Segmentation(
             list(datasets.values()),
             np.stack(planes),
             "BINARY",
-            [_description(number, name) for number, name in enumerate(segments, 1)],
-            series_instance_uid=pydicom.uid.generate_uid(),
+            [_description(number, name, origin) for number, name in enumerate(segments, 1)],
+            series_instance_uid=origin.series_uid or pydicom.uid.generate_uid(),
             series_number=_SERIES_NUMBER,
-            sop_instance_uid=pydicom.uid.generate_uid(),
+            sop_instance_uid=origin.instance_uid or pydicom.uid.generate_uid(),
             instance_number=1,
             manufacturer="napari-lungseg",
             manufacturer_model_name="napari-lungseg",
@@ -230,7 +263,7 @@ def _known_alone(volume: Volume, names: Mapping[int, str]) -> tuple[Array, list[
     return numbered, list(known.values())
 
 
-def _description(number: int, name: str) -> SegmentDescription:
+def _description(number: int, name: str, origin: SegOrigin) -> SegmentDescription:
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
@@ -241,9 +274,14 @@ def _description(number: int, name: str) -> SegmentDescription:
         name,
         codes.cid7150.AnatomicalStructure,
         _concept(structure.code),
-        # A person chose the threshold and may have corrected it.
-        "SEMIAUTOMATIC",
-        AlgorithmIdentificationSequence("napari-lungseg", codes.cid7162.ArtificialIntelligence, version("napari-lungseg")),
+        # Otherwise a person chose the threshold and may have corrected it.
+        "AUTOMATIC" if origin.is_automatic else "SEMIAUTOMATIC",
+        AlgorithmIdentificationSequence(
+            " ".join(filter(None, ("napari-lungseg", origin.model))),
+            codes.cid7162.ArtificialIntelligence,
+            version("napari-lungseg"),
+            parameters={"weights SHA-256": origin.weights_sha256} if origin.weights_sha256 else None,
+        ),
         display_color=CIELabColor.from_rgb(*bytes.fromhex(structure.colour[1:])),
     )
     if structure.side is not None:
@@ -257,11 +295,13 @@ def _concept(code: tuple[str, str]) -> CodedConcept:
     return CodedConcept(code[0], "SCT", code[1])
 
 
-def _without_patient(path: Path) -> pydicom.Dataset:
+def _head(path: Path, *, with_patient: bool) -> pydicom.Dataset:
     with opened(path) as stream:
-        data = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(_NEEDED))
+        wanted = [*_NEEDED, *_EMPTY, *_OF_PATIENT, "SpecificCharacterSet"] if with_patient else _NEEDED
+        data = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(wanted))
     for keyword in _EMPTY:
-        setattr(data, keyword, None)
+        if keyword not in data or not with_patient:
+            setattr(data, keyword, None)
     return data
 
 

@@ -1,0 +1,100 @@
+"""A real archive: Orthanc, on this machine, with a store of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from napari_lungseg.archive import Archive
+
+#: Where Debian's package orthanc-dicomweb puts it.
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+PROGRAM = shutil.which("Orthanc")
+START_S = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+class Orthanc:
+    """Orthanc as a process that can be stopped and started again with the same store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.root = f"http://127.0.0.1:{self.port}"
+        self.url = f"{self.root}/dicom-web"
+        self._config, self._log = folder / "orthanc.json", folder / "orthanc.log"
+        settings = {
+            "StorageDirectory": str(folder / "store"),
+            "IndexDirectory": str(folder / "store"),
+            "HttpPort": self.port,
+            "DicomServerEnabled": False,
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            "Plugins": [str(PLUGIN)],
+            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+        }
+        self._config.write_text(json.dumps(settings))
+        self.start()
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([PROGRAM, str(self._config)], stdout=log, stderr=log)
+        end = time.monotonic() + START_S
+        while True:
+            try:
+                requests.get(f"{self.root}/system", timeout=5).raise_for_status()
+                return
+            except requests.RequestException:
+                if self._process.poll() is not None or time.monotonic() > end:
+                    raise RuntimeError(self._log.read_text()) from None
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+    def post(self, folder: Path) -> None:
+        """Send files as a scanner does."""
+        for file in sorted(folder.iterdir()):
+            requests.post(f"{self.root}/instances", data=file.read_bytes(), timeout=60).raise_for_status()
+
+    def clear(self) -> None:
+        for patient in self.get("/patients"):
+            requests.delete(f"{self.root}/patients/{patient}", timeout=60).raise_for_status()
+
+    def get(self, path: str):
+        answer = requests.get(f"{self.root}{path}", timeout=60)
+        answer.raise_for_status()
+        return answer.json()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory) -> Iterator[Orthanc]:
+    if PROGRAM is None or not PLUGIN.exists():
+        pytest.skip("Orthanc with its DICOMweb is not installed (Debian: apt-get install orthanc orthanc-dicomweb)")
+    server = Orthanc(tmp_path_factory.mktemp("orthanc"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def orthanc(running: Orthanc) -> Orthanc:
+    running.clear()
+    return running
+
+
+@pytest.fixture
+def archive(orthanc: Orthanc) -> Archive:
+    return Archive(orthanc.url)
