@@ -142,6 +142,17 @@ def test_patient_and_study_are_copied_only_where_that_is_asked_for(orthanc, arch
         assert keyword not in file
 
 
+def test_a_patient_of_an_odd_name_is_copied_and_named_nowhere_else(orthanc, model, tmp_path):
+    orthanc.post(write_chest(tmp_path / "ct", PatientName="Unparted"))
+    command = [sys.executable, "-m", "napari_lungseg", "dicomweb", "watch", orthanc.url, "w", "--once", "--every", "0"]
+    command += ["--model", model, "--device", "cpu", "--with-patient"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "stored as series" in done.stdout
+    assert done.stderr == ""
+    (one,) = segmentations(orthanc)
+    assert pydicom.dcmread(stored_file(orthanc, one, tmp_path)).PatientName == "Unparted"
+
+
 def test_each_new_series_is_segmented_once_also_after_a_restart(orthanc, archive, settings, tmp_path):
     orthanc.post(write_chest(tmp_path / "one"))
     orthanc.post(write_chest(tmp_path / "scout", slices=2))

@@ -6,6 +6,7 @@ for, it says nothing of the patient: name, number, birth date and the like stay 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -223,24 +224,27 @@ def write_dicom_seg(
     planes = [_on_frame(volume, labels, frame, source) for frame in frames]
     datasets = {frame.path: _head(frame.path, with_patient=origin.with_patient) for frame in frames}
     try:
-        made = Segmentation(
-            list(datasets.values()),
-            np.stack(planes),
-            "BINARY",
-            [_description(number, name, origin) for number, name in enumerate(segments, 1)],
-            series_instance_uid=origin.series_uid or pydicom.uid.generate_uid(),
-            series_number=_SERIES_NUMBER,
-            sop_instance_uid=origin.instance_uid or pydicom.uid.generate_uid(),
-            instance_number=1,
-            manufacturer="napari-lungseg",
-            manufacturer_model_name="napari-lungseg",
-            software_versions=version("napari-lungseg"),
-            device_serial_number="0",
-            content_label="LUNGS",
-            content_description="Lungs, for research",
-            series_description="Lungs, for research",
-            plane_positions=[PlanePositionSequence("PATIENT", frame.position.tolist()) for frame in frames],
-        )
+        with warnings.catch_warnings():
+            # They would name the patient.
+            warnings.simplefilter("ignore")
+            made = Segmentation(
+                list(datasets.values()),
+                np.stack(planes),
+                "BINARY",
+                [_description(number, name, origin) for number, name in enumerate(segments, 1)],
+                series_instance_uid=origin.series_uid or pydicom.uid.generate_uid(),
+                series_number=_SERIES_NUMBER,
+                sop_instance_uid=origin.instance_uid or pydicom.uid.generate_uid(),
+                instance_number=1,
+                manufacturer="napari-lungseg",
+                manufacturer_model_name="napari-lungseg",
+                software_versions=version("napari-lungseg"),
+                device_serial_number="0",
+                content_label="LUNGS",
+                content_description="Lungs, for research",
+                series_description="Lungs, for research",
+                plane_positions=[PlanePositionSequence("PATIENT", frame.position.tolist()) for frame in frames],
+            )
     except (AttributeError, ValueError) as error:
         raise InputError(f"{source} lacks what a DICOM-SEG needs from its series ({error}); use .seg.nrrd.") from error
     made.save_as(path)
