@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from napari_lungseg.archive import Archive
+from napari_lungseg.archive.client import Archive
 
 #: Where Debian's package orthanc-dicomweb puts it.
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")

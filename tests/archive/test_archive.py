@@ -17,7 +17,9 @@ from dicom_files import PATIENT, write_ct_slice
 from phantom import SPACING, chest, chest_model
 from pydicom.uid import generate_uid
 
-from napari_lungseg.archive import Archive, ArchiveSettings, segment_series, watch
+from napari_lungseg.archive.client import Archive
+from napari_lungseg.archive.segmenting import ArchiveSettings, segment_series
+from napari_lungseg.archive.watching import watch
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import read
 from napari_lungseg.model import save_model
@@ -91,9 +93,7 @@ def test_more_series_than_an_answer_holds_are_all_found(orthanc, archive, tmp_pa
 def test_a_series_is_fetched_as_it_is_stored(orthanc, archive, tmp_path):
     orthanc.post(write_chest(tmp_path / "ct"))
     (series,) = archive.find(Modality="CT")
-    told: list[int] = []
-    assert archive.fetch(series, tmp_path / "got", told.append) == 12
-    assert told == list(range(1, 13))
+    assert list(archive.fetch(series, tmp_path / "got")) == list(range(1, 13))
     came = read(tmp_path / "got")
     assert np.array_equal(came.array, CT.array)
     assert np.allclose(came.affine, CT.affine)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
+from pydicom.uid import UID
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import make_folder
@@ -129,8 +130,13 @@ class Archive:
         ask = partial(self._client.search_for_instances, series.study, series.uid)
         return sorted(_text(one, "SOPInstanceUID") for one in self._all(ask, "SOPInstanceUID"))
 
-    def fetch(self, series: ArchiveSeries, folder: Path, progress: Callable[[int], None] = lambda done: None) -> int:
-        """Get the images of a series into a folder, as they are stored (WADO-RS); gives their number.
+    def fetch(self, series: ArchiveSeries, folder: Path) -> Iterator[int]:
+        """Get the images of a series into a folder (WADO-RS), as they are stored, each under its SOPInstanceUID.
+
+        Yields
+        ------
+        int
+            The number of images that are there, after each.
 
         Raises
         ------
@@ -138,17 +144,17 @@ class Archive:
             When the archive cannot be asked, or the disk refuses.
         """
         make_folder(folder)
-        done = 0
         with self._answering():
-            for image in self._client.iter_series(series.study, series.uid, media_types=(("application/dicom", "*"),)):
-                done += 1
-                target = folder / f"{done:06d}.dcm"
+            found = self._client.iter_series(series.study, series.uid, media_types=(("application/dicom", "*"),))
+            for done, image in enumerate(found, 1):
+                uid = UID(image.SOPInstanceUID)
+                if not uid.is_valid:
+                    raise InputError(f"{self.url} gives an image without a number of its own; export the series there, and open the files.")
                 try:
-                    image.save_as(target, enforce_file_format=True)
+                    image.save_as(folder / f"{uid}.dcm", enforce_file_format=True)
                 except OSError as error:
-                    raise InputError(f"{target} cannot be written: {error.strerror or error}.") from error
-                progress(done)
-        return done
+                    raise InputError(f"{folder} cannot be written: {error.strerror or error}.") from error
+                yield done
 
     def holds(self, study: str, series_uid: str) -> bool:
         """Whether there is a series in a study (InputError when the archive cannot be asked)."""

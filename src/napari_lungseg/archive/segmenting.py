@@ -115,7 +115,9 @@ def segment_series(
     model = _model(settings.model)
     with tempfile.TemporaryDirectory(prefix="lungseg-") as scratch:
         folder = Path(scratch, "series")
-        got = archive.fetch(series, folder, lambda done: progress("images", done, len(images)))
+        got = 0
+        for got in archive.fetch(series, folder):
+            progress("images", got, len(images))
         if got < len(images):
             raise InputError(f"Of the {len(images)} images of series {series.uid} only {got} came; try again.")
         volume = read(folder)

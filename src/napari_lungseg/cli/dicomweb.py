@@ -11,7 +11,8 @@ from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.cli.terminal import SOME_FAILED, UNUSABLE, Device, complain, say
 
 if TYPE_CHECKING:
-    from napari_lungseg.archive import ArchiveSeries, ArchiveSettings, Stored
+    from napari_lungseg.archive.client import ArchiveSeries
+    from napari_lungseg.archive.segmenting import ArchiveSettings, Stored
 
 dicomweb = typer.Typer(
     help="Find and segment series of a DICOM archive, store the masks there.", rich_markup_mode=None, no_args_is_help=True
@@ -37,7 +38,7 @@ def find(
     study: Annotated[str, typer.Option(help="StudyInstanceUID.")] = "",
 ) -> int:
     """List series: number of images, modality, date, patient, SeriesInstanceUID and description."""
-    from napari_lungseg.archive import Archive
+    from napari_lungseg.archive.client import Archive
 
     found = list(Archive(url).find(Modality=modality, PatientID=patient, StudyDate=date, StudyInstanceUID=study))
     for one in sorted(found, key=lambda one: (one.date, one.patient, one.uid)):
@@ -57,7 +58,8 @@ def segment(
     with_patient: WithPatient = False,
 ) -> int:
     """Segment series of an archive, and store each mask in its study as DICOM-SEG."""
-    from napari_lungseg.archive import Archive, segment_series
+    from napari_lungseg.archive.client import Archive
+    from napari_lungseg.archive.segmenting import segment_series
     from napari_lungseg.errors import InputError
 
     archive, settings = Archive(url), _settings(model, device, threshold, with_patient=with_patient)
@@ -88,13 +90,13 @@ def watch(
     with_patient: WithPatient = False,
 ) -> int:
     """Segment each new series of an archive, once, until Ctrl+C; also after a restart."""
-    from napari_lungseg.archive import Archive
-    from napari_lungseg.archive import watch as watch_archive
+    from napari_lungseg.archive import watching
+    from napari_lungseg.archive.client import Archive
 
     settings = _settings(model, device, threshold, with_patient=with_patient)
     wanted = {"Modality": modality, "PatientID": patient, "StudyDate": date}
     status = 0
-    for one in watch_archive(Archive(url), settings, folder, wanted, every_s=every, fewest=fewest, once=once):
+    for one in watching.watch(Archive(url), settings, folder, wanted, every_s=every, fewest=fewest, once=once):
         if one.stored is not None and one.series is not None:
             _report(one.series, one.stored)
         else:
@@ -105,7 +107,7 @@ def watch(
 
 def _settings(model: str, device: str, threshold: float, *, with_patient: bool) -> ArchiveSettings:
     """Settings that can be used (InputError where they cannot)."""
-    from napari_lungseg.archive import ArchiveSettings
+    from napari_lungseg.archive.segmenting import ArchiveSettings
     from napari_lungseg.mask import MaskSettings
     from napari_lungseg.model import load_model
     from napari_lungseg.runtimes import find_device
