@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.translation import OR, say, say_all
 
 #: Labels of the patient's lungs wherever the sides are told apart.
 RIGHT, LEFT = 1, 2
@@ -71,7 +72,7 @@ class ClassLabels:
     @property
     def listed(self) -> str:
         """The classes in a sentence: "lung", or "right lung or left lung"."""
-        return " or ".join(spelled_out(dict(zip(self.labels, self.names, strict=True))).values())
+        return say_all(map(say, spelled_out(dict(zip(self.labels, self.names, strict=True))).values()), OR)
 
     def of(self, indices: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Labels in place of the indices of classes."""

@@ -18,6 +18,7 @@ from napari_lungseg.cores import available_cores
 from napari_lungseg.errors import InputError
 from napari_lungseg.places import check_device_name
 from napari_lungseg.predicted import Notice
+from napari_lungseg.translation import say, say_n
 from napari_lungseg.unet import fold_batch_norm, probabilities
 
 #: Larger batches gain nothing measurable and make cancelling slower.
@@ -54,13 +55,13 @@ def choose_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("This computer has no Apple GPU that torch can use; choose the device auto or cpu.")
+        raise InputError(say("This computer has no Apple GPU that torch can use; choose the device auto or cpu."))
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
-            raise InputError("There is no NVIDIA GPU that torch can use here; choose the device auto or cpu.")
+            raise InputError(say("There is no NVIDIA GPU that torch can use here; choose the device auto or cpu."))
         if (device.index or 0) >= count:
-            raise InputError(f"There is no device {name}; this computer has cuda:0 to cuda:{count - 1}.")
+            raise InputError(say("There is no device {name}; this computer has cuda:0 to cuda:{last}.", name=name, last=count - 1))
     return device
 
 
@@ -162,11 +163,16 @@ class Runner:
                 if on_cpu and not halve:
                     height, width = inputs.shape[-2:]
                     raise InputError(
-                        f"The memory does not suffice for a slice of {height} x {width} pixels with this model; "
-                        "close other programs or choose a smaller model."
+                        say(
+                            "The memory does not suffice for a slice of {height} x {width} pixels with this model; close "
+                            "other programs or choose a smaller model.",
+                            height=height,
+                            width=width,
+                        )
                     ) from error
-                place = "memory" if on_cpu else "GPU memory"
-                cause = f"The {place} ran out" if memory else f"The GPU failed ({str(error).splitlines()[0]})"
+                cause = say("The memory ran out") if on_cpu else say("The GPU memory ran out")
+                if not memory:
+                    cause = say("The GPU failed ({reason})", reason=str(error).splitlines()[0])
             if maps is None:
                 # Only here, past the handler, has the exception let go of the tensors in its frames.
                 yield self._halve(cause) if halve else self._retreat(cause)
@@ -209,13 +215,20 @@ class Runner:
     def _halve(self, cause: str) -> Notice:
         self._empty_cache()
         self.batch //= 2
-        return Notice(f"{cause}: going on with {self.batch} slice{'s' * (self.batch > 1)} at a time.")
+        return Notice(
+            say_n(
+                "{cause}: going on with {count} slice at a time.",
+                "{cause}: going on with {count} slices at a time.",
+                self.batch,
+                cause=cause,
+            )
+        )
 
     def _retreat(self, cause: str) -> Notice:
         self.close()
         self.batch = 1
         self._move(torch.device("cpu"))
-        return Notice(f"{cause}: going on with the CPU, which takes longer.", device="cpu")
+        return Notice(say("{cause}: going on with the CPU, which takes longer.", cause=cause), device="cpu")
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -9,12 +9,13 @@ from itertools import product
 import numpy as np
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.translation import mark, say
 from napari_lungseg.volume import Affine, Array, Orientation, Volume
 
 #: Grids whose corners lie nearer together than this part of a voxel are the same: files round their geometry.
 SAME_GRID = 0.05
 #: Told of a segmentation that is made whole; a grid of so many times the voxels of two volumes is not made of them.
-CROPPED = "The segmentation was saved cropped to its labels: it was put back into its place, and is empty beyond."
+CROPPED = mark("The segmentation was saved cropped to its labels: it was put back into its place, and is empty beyond.")
 _MOST_LARGER = 20
 
 
@@ -107,7 +108,7 @@ def grid_difference(one: Volume, other: Volume) -> str | None:
     Where either carries no geometry, the shape alone counts.
     """
     if one.shape != other.shape:
-        return f"shape {one.shape} against {other.shape}"
+        return say("shape {one} against {other}", one=one.shape, other=other.shape)
     if not (one.spacing_known and other.spacing_known):
         return None
     shift, tolerance = _shift_mm(one.affine, other), SAME_GRID * min(other.spacing)
@@ -115,10 +116,10 @@ def grid_difference(one: Volume, other: Volume) -> str | None:
         return None
     steps = [" x ".join(f"{step:.4g}" for step in grid.spacing) for grid in (one, other)]
     if steps[0] != steps[1]:
-        return f"spacing {steps[0]} mm against {steps[1]} mm"
+        return say("spacing {one} mm against {other} mm", one=steps[0], other=steps[1])
     if shift.max() - shift.min() <= tolerance:
-        return f"{shift.max():.3g} mm apart"
-    return f"turned against each other, corners up to {shift.max():.3g} mm apart"
+        return say("{shift:.3g} mm apart", shift=shift.max())
+    return say("turned against each other, corners up to {shift:.3g} mm apart", shift=shift.max())
 
 
 def voxel_shift(volume: Volume, grid: Volume) -> Affine | None:
@@ -213,11 +214,21 @@ def _agreeing(one: Volume, other: Volume, names: tuple[str, str], advice: str) -
     first, second = upright(with_geometry(one, other)), upright(with_geometry(other, one))
     difference = grid_difference(first, second)
     if first.shape != second.shape or first.spacing_known != second.spacing_known:
-        difference = f"shape {one.shape} against {other.shape}"
+        difference = say("shape {one} against {other}", one=one.shape, other=other.shape)
         if one.shape == other.shape:
-            difference = f"axes that run otherwise, so that the upright shapes are {first.shape} and {second.shape}"
+            difference = say(
+                "axes that run otherwise, so that the upright shapes are {one} and {other}", one=first.shape, other=second.shape
+            )
     if difference:
-        raise InputError(f"The {names[0]} and the {names[1]} lie on different grids ({difference}); {advice}")
+        raise InputError(
+            say(
+                "The {one} and the {other} lie on different grids ({difference}); {advice}",
+                one=say(names[0]),
+                other=say(names[1]),
+                difference=difference,
+                advice=say(advice),
+            )
+        )
     return first, second
 
 

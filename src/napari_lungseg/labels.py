@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Array
 
 #: Files that scale whole numbers by a float give them back this near, as nibabel writes float labels into integers.
@@ -59,10 +60,18 @@ def labels_of(array: Array, what: str) -> Array:
     if whole is not None and whole.min(initial=0) >= 0:
         return whole
     if whole is not None:
-        raise InputError(f"{what} holds negative numbers (down to {whole.min()}), as an image does; choose a mask.")
+        raise InputError(
+            say("{what} holds negative numbers (down to {least}), as an image does; choose a mask.", what=say(what), least=whole.min())
+        )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError(f"{what} holds what is no number (NaN or infinity); choose a mask.")
-    raise InputError(f"{what} holds numbers that are not whole (up to {array.max():g}), as a probability does; choose a mask.")
+        raise InputError(say("{what} holds what is no number (NaN or infinity); choose a mask.", what=say(what)))
+    raise InputError(
+        say(
+            "{what} holds numbers that are not whole (up to {highest:g}), as a probability does; choose a mask.",
+            what=say(what),
+            highest=array.max(),
+        )
+    )
 
 
 def count_labels(array: Array, length: int) -> npt.NDArray[np.int64]:
@@ -76,7 +85,7 @@ def count_labels(array: Array, length: int) -> npt.NDArray[np.int64]:
 
 def label_name(label: int, names: Mapping[int, str] | None) -> str:
     """What a label is called: its name where there is one, else its number; a number alone never means a side."""
-    return (names or {}).get(label) or f"label {label}"
+    return (names or {}).get(label) or say("label {number}", number=label)
 
 
 def plain_name(name: str) -> str:

@@ -15,6 +15,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.left_right import Labels, Mask, Pieces, Spacing, split_sides
 from napari_lungseg.predicted import OwnGrid
 from napari_lungseg.setting import check, setting
+from napari_lungseg.translation import mark
 from napari_lungseg.volume import Volume, bounding_box
 
 #: A slab thinner than this (mm) shows only a part of each lung: the smallest piece shrinks in proportion. With the default of
@@ -33,7 +34,7 @@ OFF_CENTRE_MM = 60.0
 #: One lung is at most about this wide (mm).
 ONE_LUNG_WIDE_MM = 170.0
 #: What is said of a lone lung whose side cannot be known.
-UNKNOWN_SIDE = "It is not known which lung this is, as the file does not tell where the patient's middle lies; all of it has label 1."
+UNKNOWN_SIDE = mark("It is not known which lung this is, as the file does not tell where the patient's middle lies; all of it has label 1.")
 #: Holes of one lung on one slice are filled up to this area (mm²): large vessels and nodules in cross-section.
 LARGEST_HOLE_MM2 = 300.0
 

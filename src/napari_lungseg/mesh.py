@@ -15,6 +15,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.files import new_path, write_whole
 from napari_lungseg.grid import upright
 from napari_lungseg.labels import label_name
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Affine, Volume, bounding_box, labels_in
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ def surface(labels: Volume, label: int | None = None, settings: MeshSettings | N
     mask = array > 0 if label is None else array == label
     box = bounding_box(mask)
     if box is None:
-        what = "no voxel above 0" if label is None else f"no voxel of label {label}"
-        raise InputError(f"There is {what} in the labels, so there is no surface; choose another mask.")
+        what = say("no voxel above 0") if label is None else say("no voxel of label {number}", number=label)
+        raise InputError(say("There is {what} in the labels, so there is no surface; choose another mask.", what=what))
     return mask_surface(mask[box], volume.crop(box).affine, settings or MeshSettings())
 
 
@@ -96,7 +97,7 @@ def surfaces(labels: Volume, settings: MeshSettings | None = None) -> dict[int, 
     array = np.asarray(labels.array)
     found = [label for label in labels_in(array) if label > 0]
     if not found:
-        raise InputError("There is no voxel above 0 in the labels, so there is no surface; choose another mask.")
+        raise InputError(say("There is no voxel above 0 in the labels, so there is no surface; choose another mask."))
     return {label: surface(labels, label, settings) for label in found}
 
 

@@ -20,6 +20,7 @@ from napari_lungseg.predicted import Notice, OwnPlane, PredictedSlice
 from napari_lungseg.preprocess import Box
 from napari_lungseg.resample import Plane
 from napari_lungseg.runtimes import find_device, run
+from napari_lungseg.translation import mark, say
 from napari_lungseg.volume import Array, Orientation, Volume, axis_order
 
 __all__ = ["Notice", "PredictSettings", "PredictedSlice", "predict"]
@@ -55,7 +56,14 @@ class PredictSettings:
         start = 0 if self.start is None else self.start
         stop = count if self.stop is None else self.stop
         if not 0 <= start < stop <= count:
-            raise InputError(f"Slices {start} to {stop - 1} cannot be segmented: the image has slices 0 to {count - 1}.")
+            raise InputError(
+                say(
+                    "Slices {first} to {last} cannot be segmented: the image has slices 0 to {highest}.",
+                    first=start,
+                    last=stop - 1,
+                    highest=count - 1,
+                )
+            )
         first = start if self.first is None else min(max(self.first, start), stop - 1)
         # On a tie, the later slice comes first.
         return sorted(range(start, stop), key=lambda index: (abs(index - first), -index))
@@ -139,13 +147,13 @@ def _axial(volume: Volume, axis: int | None) -> tuple[_AxialSlices, Volume]:
     """Slices of a volume for reading, and the upright volume (always three axes) that they make up."""
     notice = ""
     if axis is not None and not (0 <= axis < volume.ndim and (volume.ndim == 3 or axis == 0)):
-        raise InputError(f"Axis {axis} cannot hold the slices of an image of shape {volume.shape}.")
+        raise InputError(say("Axis {axis} cannot hold the slices of an image of shape {shape}.", axis=axis, shape=volume.shape))
     if 0 in volume.shape:
-        raise InputError(f"The image is empty (shape {volume.shape}).")
+        raise InputError(say("The image is empty (shape {shape}).", shape=volume.shape))
     if axis is None:
         axis = volume.axial_axis
         if volume.spacing_known and (volume.ndim == 2 or volume.shape[axis] == 1) and axis_order(volume.affine)[0] != axis:
-            notice = "This slice is not an axial one; models for axial slices may fail on it."
+            notice = mark("This slice is not an axial one; models for axial slices may fail on it.")
     if volume.ndim == 3 and volume.spacing_known and axis == axis_order(volume.affine)[0]:
         # The geometry alone is turned: not every lazy array can be.
         upright, orientation = replace(volume, array=np.broadcast_to(np.uint8(0), volume.shape)).reorient()

@@ -14,6 +14,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.model import Model
 from napari_lungseg.places import check_device_name, may_have_gpu
 from napari_lungseg.predicted import Notice
+from napari_lungseg.translation import say
 from napari_lungseg.weights import Weights
 
 Image = npt.NDArray[np.float32]
@@ -123,7 +124,7 @@ def _run_openvino(model: Model, weights: Weights, images: Iterator[Image]) -> Ge
     try:
         int8 = model.read_int8() if adds_int8_exactly() else None
     except InputError as error:
-        yield Notice(f"{str(error).rstrip('.')}; the network runs in float32 instead of int8, which takes longer.")
+        yield Notice(say("{problem}; the network runs in float32 instead of int8, which takes longer.", problem=str(error).rstrip(".")))
         int8 = None
     for network, precision, instead in ((int8, "int8", "float32"), (weights, "float32", "torch")):
         if network is None:
@@ -132,7 +133,7 @@ def _run_openvino(model: Model, weights: Weights, images: Iterator[Image]) -> Ge
             runtime = OpenVinoRuntime(make_graph(network, model.card.architecture, *first.shape[1:]), precision)
             break
         except (OpenVinoError, InputError, RuntimeError) as error:  # the latter two from building the graph
-            yield _failure(f"cannot load the network in {precision}", error, instead)
+            yield _failure(say("OpenVINO cannot load the network in {precision}", precision=precision), error, instead)
     else:
         return images
     try:
@@ -140,11 +141,11 @@ def _run_openvino(model: Model, weights: Weights, images: Iterator[Image]) -> Ge
             for result in results:
                 yield Probabilities(result, runtime.name)
     except OpenVinoError as error:
-        yield _failure("failed", error, "torch")
+        yield _failure(say("OpenVINO failed"), error, "torch")
         return chain(error.unfinished, images)
     return images
 
 
 def _failure(what: str, error: Exception, instead: str) -> Notice:
     lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return Notice(f"OpenVINO {what} ({lines[-1]}): {instead} is used instead, which takes longer.")
+    return Notice(say("{what} ({reason}): {instead} is used instead, which takes longer.", what=what, reason=lines[-1], instead=instead))

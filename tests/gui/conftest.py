@@ -23,6 +23,7 @@ from napari_lungseg.model import save_model
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.correct.controls import CorrectControls
 from napari_lungseg.widgets.correct.widget import CorrectWidget
+from napari_lungseg.widgets.language import use_language
 from napari_lungseg.widgets.layers import volume_to_layer
 from napari_lungseg.widgets.segment.controls import Controls
 from napari_lungseg.widgets.segment.widget import SegmentWidget
@@ -81,6 +82,20 @@ class Desk:
 
     def wait(self, condition: Callable[[], bool]) -> None:
         self.qtbot.waitUntil(condition, timeout=SOON)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def english() -> None:
+    """The window is English wherever the tests run."""
+    use_language("en")
+
+
+@pytest.fixture
+def chinese() -> Iterator[None]:
+    """The window is Chinese."""
+    use_language("zh_CN")
+    yield
+    use_language("en")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,7 +14,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.widgets.correct.region_question import Drawn, ask, body_spacing
 from napari_lungseg.widgets.correct.work import gather
 from napari_lungseg.widgets.layers import labels_now
-from napari_lungseg.widgets.saving.preferences import preferences
+from napari_lungseg.widgets.preferences import preferences
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.writers import save_layer
 from napari_lungseg.workspace import Workspace, content_hash

@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QAbstractButton, QAbstractSlider, QAbstractSpinBox, Q
 from superqt import QCollapsible
 
 from napari_lungseg.widgets.dock import MODULES
+from napari_lungseg.widgets.language import use_language
 
 CONTROLS = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit)
 
@@ -51,8 +52,10 @@ def test_each_control_says_what_it_is(desk, name):
     assert not nameless, nameless
 
 
+@pytest.mark.parametrize("language", ["en", "zh_CN"])
 @pytest.mark.parametrize("name", MODULES)
-def test_a_module_is_no_wider_than_the_dock(open_desk, name):
+def test_a_module_is_no_wider_than_the_dock(open_desk, name, language):
+    use_language(language)
     desk = open_desk(show=True)
     module = desk.dock.open(name)
     areas = [area for area in module.findChildren(QScrollArea) if area.isVisible()]
@@ -60,6 +63,7 @@ def test_a_module_is_no_wider_than_the_dock(open_desk, name):
     assert areas
     for area in areas:
         assert area.widget().minimumSizeHint().width() <= area.viewport().width()
+    use_language("en")
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -12,8 +12,8 @@ from qtpy.QtCore import QPoint, Qt
 from napari_lungseg.cases import Entry, measure_case, write_cases
 from napari_lungseg.formats import write
 from napari_lungseg.widgets.intensity_windows import FROM_DATA
+from napari_lungseg.widgets.preferences import preferences
 from napari_lungseg.widgets.saving import states as slice_states
-from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.workspace import Workspace
 

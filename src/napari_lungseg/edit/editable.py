@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from napari_lungseg.edit.region import Labels, Mask, check_same_shape
 from napari_lungseg.errors import InputError
+from napari_lungseg.translation import say
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,11 @@ class Limits:
     def __post_init__(self) -> None:
         low, high = -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
         if not low <= high:
-            raise InputError(f"No intensity lies between {low:g} and {high:g}; the lower limit must not be above the upper one.")
+            raise InputError(
+                say("No intensity lies between {low:g} and {high:g}; the lower limit must not be above the upper one.", low=low, high=high)
+            )
         if self.inside_label is not None and self.inside_label < 0:
-            raise InputError(f"Labels start at 0, so that nothing lies inside label {self.inside_label}; choose another.")
+            raise InputError(say("Labels start at 0, so that nothing lies inside label {label}; choose another.", label=self.inside_label))
 
 
 def allowed(limits: Limits, image: npt.NDArray[Any] | None, labels: Labels) -> Mask:
@@ -68,7 +71,9 @@ def allowed(limits: Limits, image: npt.NDArray[Any] | None, labels: Labels) -> M
     result = np.ones(labels.shape, bool)
     if limits.low is not None or limits.high is not None:
         if image is None:
-            raise InputError("An intensity range limits the edit, but there is no image to look it up in; choose one or switch it off.")
+            raise InputError(
+                say("An intensity range limits the edit, but there is no image to look it up in; choose one or switch it off.")
+            )
         check_same_shape(image, labels)
         if limits.low is not None:
             result &= image >= limits.low

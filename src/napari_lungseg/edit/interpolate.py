@@ -15,6 +15,7 @@ from scipy import ndimage, sparse, spatial
 
 from napari_lungseg.edit.region import Labels, Mask, Progress, Spacing, check_labels, check_spacing, check_volume
 from napari_lungseg.errors import InputError
+from napari_lungseg.translation import say
 
 #: Parts of two slices that share this much of the smaller one are the same thing at the same place.
 SAME_PLACE = 0.5
@@ -70,11 +71,20 @@ def fill_between(
     else:
         drawn = sorted(set(slices))
         if drawn and not 0 <= drawn[0] <= drawn[-1] < labels.shape[axis]:
-            raise InputError(f"Slices {drawn[0]} to {drawn[-1]} do not all lie in the volume; choose from 0 to {labels.shape[axis] - 1}.")
+            raise InputError(
+                say(
+                    "Slices {first} to {last} do not all lie in the volume; choose from 0 to {highest}.",
+                    first=drawn[0],
+                    last=drawn[-1],
+                    highest=labels.shape[axis] - 1,
+                )
+            )
     gaps = [(one, next_one) for one, next_one in pairwise(drawn) if next_one - one > 1]
     planes = np.moveaxis(labels, axis, 0)
     if not gaps or not any((planes[index] == label).any() for index in drawn):
-        raise InputError(f"There is nothing to fill between; draw label {label} on at least two slices that have others between them.")
+        raise InputError(
+            say("There is nothing to fill between; draw label {label} on at least two slices that have others between them.", label=label)
+        )
     new = labels.copy()
     filled = np.moveaxis(new, axis, 0)
     in_plane = tuple(spacing[other] for other in across)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from napari_lungseg.edit.region import Box, Labels, Mask, Spacing, box_of, check_labels, check_spacing, with_label
 from napari_lungseg.errors import InputError
+from napari_lungseg.translation import say
 
 Point = tuple[int, ...]
 
@@ -37,7 +38,7 @@ def keep_largest(labels: Labels, label: int, count: int = 1) -> Labels:
         When the label is empty, or none were to be kept.
     """
     if count < 1:
-        raise InputError(f"At least one island must be kept, not {count}; erase the label to remove all.")
+        raise InputError(say("At least one island must be kept, not {count}; erase the label to remove all.", count=count))
     box, numbers, sizes = _islands(labels, label)
     kept = np.zeros(len(sizes), bool)
     kept[_by_size(sizes)[:count]] = True
@@ -149,7 +150,7 @@ def remove_small(labels: Labels, label: int, smallest_ml: float, spacing: Spacin
     """
     check_spacing(spacing, 3)
     if not (math.isfinite(smallest_ml) and smallest_ml > 0):
-        raise InputError(f"The smallest island to keep must have more than 0 mL, not {smallest_ml:g} mL.")
+        raise InputError(say("The smallest island to keep must have more than 0 mL, not {smallest_ml:g} mL.", smallest_ml=smallest_ml))
     box, numbers, sizes = _islands(labels, label)
     kept = sizes * math.prod(spacing) / 1000.0 >= smallest_ml
     kept[0] = False
@@ -180,7 +181,13 @@ def split_islands(labels: Labels, label: int) -> Labels:
     order, highest, limit = _by_size(sizes), int(labels.max()), int(np.iinfo(labels.dtype).max)
     if len(order) - 1 > limit - highest:
         raise InputError(
-            f"Label {label} has {len(order)} islands, but {labels.dtype} has {limit - highest} free labels; remove small islands first."
+            say(
+                "Label {label} has {count} islands, but {dtype} has {free} free labels; remove small islands first.",
+                label=label,
+                count=len(order),
+                dtype=labels.dtype,
+                free=limit - highest,
+            )
         )
     names = np.zeros(len(sizes), labels.dtype)
     names[order] = [label, *range(highest + 1, highest + len(order))]
@@ -202,7 +209,7 @@ def _island(labels: Labels, at: Point) -> tuple[int, Box, Mask]:
     """The label at a position, the box around all of it, and the island there."""
     check_labels(labels)
     if len(at) != labels.ndim or not all(0 <= index < size for index, size in zip(at, labels.shape, strict=True)) or labels[at] <= 0:
-        raise InputError("There is no label under the cursor; point at the island that is meant.")
+        raise InputError(say("There is no label under the cursor; point at the island that is meant."))
     label = int(labels[at])
     box, numbers, _ = _islands(labels, label)
     number = numbers[tuple(index - part.start for index, part in zip(at, box, strict=True))]

@@ -9,6 +9,7 @@ import numpy as np
 from napari_lungseg.edit.region import Box, Labels, box_of, check_labels, check_same_shape, check_volume, with_label
 from napari_lungseg.errors import InputError
 from napari_lungseg.mask import MaskSettings, make_mask
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Volume
 
 Operation = Literal["union", "intersection", "difference", "xor"]
@@ -48,13 +49,23 @@ def copy_slice(labels: Labels, axis: int, source: int, target: int, label: int |
     check_volume(labels, axis)
     count = labels.shape[axis]
     if source == target or not (0 <= source < count and 0 <= target < count):
-        raise InputError(f"Slice {source} cannot be copied to slice {target} of {count}; choose two different ones from 0 to {count - 1}.")
+        raise InputError(
+            say(
+                "Slice {source} cannot be copied to slice {target} of {count}; choose two different ones from 0 to {last}.",
+                source=source,
+                target=target,
+                count=count,
+                last=count - 1,
+            )
+        )
     new = labels.copy()
     planes = np.moveaxis(new, axis, 0)
     wanted, plane = planes[source], planes[target]
     if not (wanted > 0 if label is None else wanted == label).any():
-        what = "label" if label is None else f"label {label}"
-        raise InputError(f"There is no {what} on slice {source}; choose a slice that has what is to be copied.")
+        what = say("label") if label is None else say("label {number}", number=label)
+        raise InputError(
+            say("There is no {what} on slice {source}; choose a slice that has what is to be copied.", what=what, source=source)
+        )
     if label is None:
         plane[...] = wanted
     else:
@@ -87,8 +98,8 @@ def split_left_right(labels: Volume, label: int | None = None) -> Labels:
     check_labels(array, label)
     both = array > 0 if label is None else array == label
     if not both.any():
-        what = "label" if label is None else f"label {label}"
-        raise InputError(f"There is no {what} to split into right and left; segment or draw the lungs first.")
+        what = say("label") if label is None else say("label {number}", number=label)
+        raise InputError(say("There is no {what} to split into right and left; segment or draw the lungs first.", what=what))
     percent = labels.with_array(np.where(both, np.uint8(100), np.uint8(0)))
     sides = make_mask(percent, MaskSettings(keep_lungs=False, fill_holes=False, split_sides=True)).array
     return np.where(both, sides.astype(array.dtype), array)
@@ -122,7 +133,7 @@ def combine(first: Labels, second: Labels, how: Operation, label: int) -> Labels
     check_labels(second)
     check_same_shape(first, second)
     if how not in _OPERATIONS:
-        raise InputError(f"There is no operation called {how!r}; choose union, intersection, difference or xor.")
+        raise InputError(say("There is no operation called {how!r}; choose union, intersection, difference or xor.", how=how))
     wanted = _OPERATIONS[how](first == label, second == label)
     return with_label(first, (slice(None),) * first.ndim, wanted, label)
 
@@ -151,10 +162,12 @@ def crop_to_box(labels: Labels, box: Box, label: int | None = None) -> Labels:
     """
     check_labels(labels)
     if len(box) != labels.ndim:
-        raise InputError(f"A box of {len(box)} axes does not fit an image of {labels.ndim}; draw it on this image.")
+        raise InputError(
+            say("A box of {axes} axes does not fit an image of {others}; draw it on this image.", axes=len(box), others=labels.ndim)
+        )
     inside = tuple(slice(max(0, part.start), min(size, part.stop)) for part, size in zip(box, labels.shape, strict=True))
     if any(part.start >= part.stop for part in inside):
-        raise InputError("The box lies outside the image, so that nothing would be left; draw it over the image.")
+        raise InputError(say("The box lies outside the image, so that nothing would be left; draw it over the image."))
     if label is None:
         new = np.zeros_like(labels)
     else:

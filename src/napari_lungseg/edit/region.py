@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.translation import say
 from napari_lungseg.volume import bounding_box
 
 Labels = npt.NDArray[Any]
@@ -31,39 +32,62 @@ def check_labels(labels: Labels, label: int | None = None) -> None:
     """Refuse what is no label image of two or three axes, and a label that it cannot hold."""
     if labels.dtype.kind not in "iu" or labels.ndim not in (2, 3):
         raise InputError(
-            f"Labels must be whole numbers on two or three axes, not {labels.dtype} on {labels.ndim}; choose a labels layer of one image."
+            say(
+                "Labels must be whole numbers on two or three axes, not {dtype} on {ndim}; choose a labels layer of one image.",
+                dtype=labels.dtype,
+                ndim=labels.ndim,
+            )
         )
     if label is not None and not 1 <= label <= np.iinfo(labels.dtype).max:
-        raise InputError(f"{label} is no label that {labels.dtype} can hold; choose one from 1 to {np.iinfo(labels.dtype).max}.")
+        raise InputError(
+            say(
+                "{label} is no label that {dtype} can hold; choose one from 1 to {highest}.",
+                label=label,
+                dtype=labels.dtype,
+                highest=np.iinfo(labels.dtype).max,
+            )
+        )
 
 
 def check_volume(labels: Labels, axis: int) -> None:
     """Refuse labels without slices along ``axis``."""
     if labels.ndim != 3:
-        raise InputError("This needs a volume of several slices, and the image is a single one; use a tool for one slice.")
+        raise InputError(say("This needs a volume of several slices, and the image is a single one; use a tool for one slice."))
     if axis not in (0, 1, 2):
-        raise InputError(f"A volume has the axes 0, 1 and 2, but not {axis}.")
+        raise InputError(say("A volume has the axes 0, 1 and 2, but not {axis}.", axis=axis))
 
 
 def check_same_shape(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> None:
     """Refuse two arrays that do not lie on one grid."""
     if first.shape != second.shape:
         raise InputError(
-            f"Two layers of shapes {first.shape} and {second.shape} do not lie on one grid; choose layers that belong to the same image."
+            say(
+                "Two layers of shapes {one} and {other} do not lie on one grid; choose layers that belong to the same image.",
+                one=first.shape,
+                other=second.shape,
+            )
         )
 
 
 def check_spacing(spacing: Spacing, axes: int) -> None:
     """Refuse anything but one positive number of millimetres per axis."""
     if len(spacing) != axes or not all(math.isfinite(step) and step > 0 for step in spacing):
-        raise InputError(f"The spacing must be {axes} positive numbers of millimetres, not {spacing}; correct the layer's scale.")
+        raise InputError(
+            say(
+                "The spacing must be {axes} positive numbers of millimetres, not {spacing}; correct the layer's scale.",
+                axes=axes,
+                spacing=spacing,
+            )
+        )
 
 
 def check_mm(mm: float, spacing: Spacing) -> None:
     """Refuse a distance that is no number or too short to reach a neighbouring voxel."""
     if not (math.isfinite(mm) and mm >= min(spacing) * (1 - ROUNDING)):
         # Rounded up, so that what is proposed will do.
-        raise InputError(f"{mm:g} mm do not reach the next voxel; give at least {math.ceil(100 * min(spacing)) / 100:g} mm.")
+        raise InputError(
+            say("{mm:g} mm do not reach the next voxel; give at least {least:g} mm.", mm=mm, least=math.ceil(100 * min(spacing)) / 100)
+        )
 
 
 def reach(mm: float, spacing: Spacing) -> tuple[int, ...]:
@@ -82,7 +106,7 @@ def box_of(labels: Labels, label: int, margin: tuple[int, ...] | None = None) ->
     check_labels(labels, label)
     box = bounding_box(labels == label)
     if box is None:
-        raise InputError(f"Label {label} is empty here; draw some of it first or choose another label.")
+        raise InputError(say("Label {label} is empty here; draw some of it first or choose another label.", label=label))
     return widen(box, margin or (1,) * labels.ndim, labels.shape)
 
 

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from napari_lungseg.edit.region import Labels, Progress, Spacing, by_tiles, check_labels, check_same_shape, check_spacing, reach, widen
 from napari_lungseg.edit.smooth import blurred, support
 from napari_lungseg.errors import InputError
+from napari_lungseg.translation import say
 from napari_lungseg.volume import bounding_box
 
 #: Standard deviation (mm) of the Gaussian before the gradient is taken. Of 1, 1.5, 2 and 2.5 mm the best on 30 CT slices.
@@ -68,9 +69,14 @@ def grow_from_seeds(
     found = bounding_box(labels > 0)
     seeds = np.unique(labels[labels > 0])
     if found is None or len(seeds) < 2:
-        raise InputError("Seeds of at least two labels are needed; draw some of each, and some of another one around them.")
+        raise InputError(say("Seeds of at least two labels are needed; draw some of each, and some of another one around them."))
     if background is not None and background not in seeds:
-        raise InputError(f"There are no seeds of label {background}, which stands for the background; draw some or choose another label.")
+        raise InputError(
+            say(
+                "There are no seeds of label {background}, which stands for the background; draw some or choose another label.",
+                background=background,
+            )
+        )
     box = widen(found, reach(MARGIN_MM, spacing), labels.shape)
     markers = labels[box]
     levels = _gradient(image[box], markers > 0, spacing, _share(progress, 0, GRADIENT_PERCENT))
@@ -86,7 +92,7 @@ def _gradient(image: npt.NDArray[Any], seeded: npt.NDArray[np.bool_], spacing: S
     """Magnitude of the gradient in steps."""
     known = image[seeded]
     if not np.isfinite(known).all():
-        raise InputError("Some seeds lie where the image has no number; erase them there.")
+        raise InputError(say("Some seeds lie where the image has no number; erase them there."))
     low, high = known.min(), known.max()
     sigmas = tuple(SMOOTH_MM / step for step in spacing)
 

@@ -29,6 +29,7 @@ from napari_lungseg.edit.region import (
     with_label,
 )
 from napari_lungseg.errors import InputError
+from napari_lungseg.translation import say
 from napari_lungseg.volume import bounding_box
 
 Method = Literal["median", "opening", "closing", "gaussian"]
@@ -106,7 +107,7 @@ def smooth(labels: Labels, label: int, method: Method, radius_mm: float, spacing
         check_mm(radius_mm, spacing)
         works = {"median": _median, "opening": _opening, "closing": _closing}
         if method not in works:
-            raise InputError(f"There is no smoothing called {method!r}; choose median, opening, closing or gaussian.")
+            raise InputError(say("There is no smoothing called {method!r}; choose median, opening, closing or gaussian.", method=method))
         work = partial(works[method], radius_mm=radius_mm, spacing=spacing)
         halo = tuple((1 if method == "median" else 2) * more for more in reach(radius_mm, spacing))
     return with_label(labels, box, by_tiles(unless_even(work), labels[box] == label, halo, progress), label)
@@ -144,7 +145,7 @@ def smooth_joint(labels: Labels, sigma_mm: float, spacing: Spacing, progress: Pr
     sigmas = _sigmas(sigma_mm, spacing)
     box = bounding_box(labels > 0)
     if box is None:
-        raise InputError("There are no labels to smooth here; draw or segment something first.")
+        raise InputError(say("There are no labels to smooth here; draw or segment something first."))
     box = widen(box, (1,) * labels.ndim, labels.shape)
     new = labels.copy()
     new[box] = by_tiles(unless_even(partial(_strongest, sigmas=sigmas)), labels[box], support(sigmas), progress)
@@ -213,5 +214,5 @@ def support(sigmas: tuple[float, ...]) -> tuple[int, ...]:
 def _sigmas(sigma_mm: float, spacing: Spacing) -> tuple[float, ...]:
     """Standard deviation along each axis in voxels."""
     if not (math.isfinite(sigma_mm) and sigma_mm > 0):
-        raise InputError(f"The standard deviation must be above 0 mm, not {sigma_mm:g} mm.")
+        raise InputError(say("The standard deviation must be above 0 mm, not {sigma_mm:g} mm.", sigma_mm=sigma_mm))
     return tuple(sigma_mm / step for step in spacing)

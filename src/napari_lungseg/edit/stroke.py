@@ -18,6 +18,7 @@ from scipy import ndimage
 from napari_lungseg.edit.region import Box, Labels, Mask, Spacing, check_labels, check_same_shape, check_spacing, reach, widen
 from napari_lungseg.edit.stroke_features import FEATURES, Around, Numbers, features
 from napari_lungseg.errors import InputError
+from napari_lungseg.translation import say
 from napari_lungseg.volume import bounding_box
 
 #: How far (mm) from the stroke a region can reach.
@@ -170,8 +171,8 @@ def look_around(
         seeds &= ~fixed
     drawn = bounding_box(seeds)
     if drawn is None:
-        what = "what is not labelled yet" if label == 0 else f"label {label}"
-        raise InputError(f"The stroke meets nothing that may be changed; draw it on {what}, where nobody has painted.")
+        what = say("what is not labelled yet") if label == 0 else say("label {number}", number=label)
+        raise InputError(say("The stroke meets nothing that may be changed; draw it on {what}, where nobody has painted.", what=what))
     box = widen(drawn, reach(REACH_MM, spacing), labels.shape)
     free = labels[box] == label
     if fixed is not None:

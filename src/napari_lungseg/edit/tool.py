@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from napari_lungseg import edit
 from napari_lungseg.steps import Box, as_box
+from napari_lungseg.translation import mark
 from napari_lungseg.volume import Array, Volume, bounding_box
 
 Scope = Literal["slice", "volume"]
@@ -19,7 +20,7 @@ Scope = Literal["slice", "volume"]
 Allowed = Callable[[Box, Array], npt.NDArray[np.bool_]]
 
 #: The scopes, as the person reads them.
-SCOPES: dict[str, Scope] = {"This slice": "slice", "Whole volume": "volume"}
+SCOPES: dict[str, Scope] = {mark("This slice"): "slice", mark("Whole volume"): "volume"}
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,11 @@ from napari_lungseg import edit
 from napari_lungseg.edit.tool import Parameter, Tool, Work
 from napari_lungseg.errors import InputError
 from napari_lungseg.steps import Box
+from napari_lungseg.translation import mark, say
 from napari_lungseg.volume import Array
 
-METHODS = ["median", "opening", "closing", "gaussian"]
-OPERATIONS = ["union", "intersection", "difference", "xor"]
+METHODS = [mark("median"), mark("opening"), mark("closing"), mark("gaussian")]
+OPERATIONS = [mark("union"), mark("intersection"), mark("difference"), mark("xor")]
 
 
 def _neighbour(offset: int) -> Callable[[Work], Array]:
@@ -22,9 +23,11 @@ def _neighbour(offset: int) -> Callable[[Work], Array]:
 
     def copy(work: Work) -> Array:
         if work.index is None or work.volume.ndim == 2:
-            raise InputError("A single slice has no neighbour to copy from; use a volume of several slices.")
+            raise InputError(say("A single slice has no neighbour to copy from; use a volume of several slices."))
         if not 0 <= work.index + offset < work.volume.shape[work.axis]:
-            raise InputError(f"There is no slice {'before the first' if offset < 0 else 'after the last'}; go to another slice.")
+            if offset < 0:
+                raise InputError(say("There is no slice before the first; go to another slice."))
+            raise InputError(say("There is no slice after the last; go to another slice."))
         source = work.volume.array.take(work.index + offset, work.axis)
         label = None if work.values["all_labels"] else work.label
         return edit.copy_slice(np.stack([source, work.labels]), 0, 0, 1, label)[1]
@@ -137,14 +140,14 @@ TOOLS: dict[str, Tool] = {
         "Grow",
         "The label extends into the background.",
         lambda work: edit.grow(work.labels, work.label, work.values["mm"], work.spacing, work.progress),
-        _mm(2.0, "The label grows by so much on all sides."),
+        _mm(2.0, mark("The label grows by so much on all sides.")),
     ),
     "shrink": Tool(
         "Grow and shrink",
         "Shrink",
         "The label's rim becomes background.",
         lambda work: edit.shrink(work.labels, work.label, work.values["mm"], work.spacing, work.progress),
-        _mm(2.0, "The label shrinks by so much on all sides."),
+        _mm(2.0, mark("The label shrinks by so much on all sides.")),
     ),
     "grow_from_seeds": Tool(
         "Grow and shrink",
@@ -198,11 +201,11 @@ def _image(work: Work) -> Array:
 
 def _other(work: Work) -> Array:
     if work.other is None:
-        raise InputError("There is no other label layer to combine with; add or duplicate one first.")
+        raise InputError(say("There is no other label layer to combine with; add or duplicate one first."))
     return np.asarray(work.other)
 
 
 def _region(work: Work) -> Box:
     if work.region is None:
-        raise InputError("There is no rectangle to crop to; add a shapes layer and draw one over the image.")
+        raise InputError(say("There is no rectangle to crop to; add a shapes layer and draw one over the image."))
     return work.region

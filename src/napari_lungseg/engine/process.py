@@ -9,6 +9,7 @@ from weakref import WeakSet
 
 from napari_lungseg.engine.spawned import Call, ChildProcess, Listener, Told
 from napari_lungseg.errors import InputError
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Array
 
 __all__ = ["Call", "Engine", "Told", "shared_engine"]
@@ -56,7 +57,7 @@ class Engine:
                 child = self._child
                 self._greeted.wait_for(lambda: self._devices or self._child is not child)
             if not self._devices:
-                raise InputError("The engine process does not start; the log has the details.")
+                raise InputError(say("The engine process does not start; the log has the details."))
             return self._devices
 
     def call(self, job: str, *args: Any, listener: Listener, kept: Array | None = None) -> Call:

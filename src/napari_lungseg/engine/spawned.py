@@ -32,6 +32,7 @@ from napari_lungseg.engine.messages import (
 )
 from napari_lungseg.engine.start import end_of, start_child
 from napari_lungseg.engine.wire import Wire
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Array
 
 logger = logging.getLogger(__name__)
@@ -181,7 +182,7 @@ class ChildProcess:
             pass  # the child has ended
         except Exception as error:
             logger.exception("The engine process could not be used")
-            reason = f"The engine process could not be started ({error}); restart napari."
+            reason = say("The engine process could not be started ({error}); restart napari.", error=error)
         self._over(reason, log)
 
     def _greet(self) -> None:
@@ -218,7 +219,18 @@ class ChildProcess:
             plane = np.asarray(call.kept[(slice(None),) * wanted.axis + (wanted.index,)])
         except Exception as error:
             logger.exception("An image could not be read")
-            self._post(Put(wanted.number, None, f"Slice {wanted.index} of the image cannot be read: {error} ({type(error).__name__})."))
+            self._post(
+                Put(
+                    wanted.number,
+                    None,
+                    say(
+                        "Slice {index} of the image cannot be read: {error} ({kind}).",
+                        index=wanted.index,
+                        error=error,
+                        kind=type(error).__name__,
+                    ),
+                )
+            )
         else:
             self._post(Put(wanted.number, plane))
 
@@ -247,7 +259,9 @@ class ChildProcess:
         if self._popen is not None:
             remove_folders(self._popen.pid)
         if not self._killed and not self._ending:
-            reason = reason or f"The engine process ended unexpectedly ({end_of(status)}). Nothing of yours is lost; press again."
+            reason = reason or say(
+                "The engine process ended unexpectedly ({end}). Nothing of yours is lost; press again.", end=end_of(status)
+            )
             logger.error("%s\n%s", reason, log.read_text(errors="replace")[-TAIL:])
         log.unlink(missing_ok=True)
         for call in left:

@@ -11,6 +11,7 @@ from multiprocessing import spawn
 from typing import Any
 
 from napari_lungseg.engine.wire import Wire
+from napari_lungseg.translation import say
 
 
 def start_child(output: Any) -> tuple[subprocess.Popen[bytes], Wire]:
@@ -46,7 +47,7 @@ def start_child(output: Any) -> tuple[subprocess.Popen[bytes], Wire]:
 def end_of(status: int | None) -> str:
     """Say how a child ended."""
     if status is None or status >= 0:
-        return f"exit status {status}"
+        return say("exit status {status}", status=status)
     if status == -signal.SIGKILL:
-        return "killed by signal 9, perhaps for lack of memory"
-    return f"killed by signal {-status}"
+        return say("killed by signal 9, perhaps for lack of memory")
+    return say("killed by signal {number}", number=-status)

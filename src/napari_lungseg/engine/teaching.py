@@ -27,6 +27,7 @@ from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.sources import TrainingCase
 from napari_lungseg.training.train import estimate_seconds
 from napari_lungseg.training.updates import Overview, Progress, Update
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Array
 
 #: By how much training steps back behind the window.
@@ -69,7 +70,7 @@ def train(
                     yield from prepare(source, folder, base=base, preset=preset, settings=settings, command="Train in the window")
             yield from run_with_int8(folder, device=device, resume=training_input is None, should_stop=control.stopped)
     except Timeout as error:
-        raise InputError("A model is being trained in another window; wait until that is done.") from error
+        raise InputError(say("A model is being trained in another window; wait until that is done.")) from error
 
 
 def count(
@@ -95,7 +96,7 @@ def find_example(control: Control, training_input: TrainingInput, base: Path | N
                 item = max(judged, key=lambda one: int(((one.label > 0) & (one.label != IGNORE)).sum()))
                 classes = choose_classes({label: source.names.get(label, "") for label in item.classes}, card, keep_old=True)
                 return replace(item, label=classes.index(item.label)), 1 if classes.sides else None, classes.names
-    raise InputError("There is no annotated slice with a label yet: correct or review one first.")
+    raise InputError(say("There is no annotated slice with a label yet: correct or review one first."))
 
 
 def show_views(
@@ -121,11 +122,11 @@ def sentences(library: Path) -> Iterator[None]:
         yield
     except MemoryError as error:
         raise InputError(
-            "There is not enough memory to train; close other programs, or choose smaller views or a smaller batch under Settings."
+            say("There is not enough memory to train; close other programs, or choose smaller views or a smaller batch under Settings.")
         ) from error
     except (InputError, OSError) as error:
         # The core says which file could not be written, and its cause why.
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(f"The disk of {library} is full; make room there, then go on with the run.") from error
+            raise InputError(say("The disk of {library} is full; make room there, then go on with the run.", library=library)) from error
         raise

@@ -15,13 +15,14 @@ from napari_lungseg.measurement.density import density
 from napari_lungseg.measurement.shape import extremes, feret, hull_corners, oriented_box, placed, point
 from napari_lungseg.measurement.values import Density, Measurements, Profile, Region
 from napari_lungseg.mesh import MeshSettings, mask_surface
+from napari_lungseg.translation import capitalised, mark, say, say_all
 from napari_lungseg.volume import Array, Volume, bounding_box, labels_in
 
-TOGETHER = "together"
+TOGETHER = mark("together")
 #: More labels than this are no mask, but an image in its place.
 MOST_LABELS = 255
 #: Borders of an upright image, at the start and the end of each axis.
-_BORDERS = (("feet", "head"), ("front", "back"), ("right", "left"))
+_BORDERS = ((mark("feet"), mark("head")), (mark("front"), mark("back")), (mark("right"), mark("left")))
 
 
 def measure(
@@ -61,18 +62,20 @@ def measure(
     if image is None:
         turned, values = upright(given), None
     else:
-        turned, upright_image = on_same_grid(given, image, ("labels", "image"), "give the image that the mask was made on.")
+        turned, upright_image = on_same_grid(
+            given, image, (mark("labels"), mark("image")), mark("give the image that the mask was made on.")
+        )
         values = upright_image.array if image.unit == "HU" else None
     array = np.asarray(turned.array)
     # Labels that are nearly whole are nearly 0, too.
     box = bounding_box(np.abs(array) > NEARLY if array.dtype.kind == "f" else array != 0)
     if box is None:
-        raise InputError("The labels are empty, so there is nothing to measure; segment the image first or choose another mask.")
+        raise InputError(say("The labels are empty, so there is nothing to measure; segment the image first or choose another mask."))
     # Of a big scan the lungs are a fourth.
-    inside = labels_of(array[box], "The mask")
+    inside = labels_of(array[box], mark("The mask"))
     found = labels_in(inside)
     if len(found) > MOST_LABELS:
-        raise InputError(f"The mask holds {len(found)} different labels, as an image does; choose a mask.")
+        raise InputError(say("The mask holds {count} different labels, as an image does; choose a mask.", count=len(found)))
     wanted: list[int | None] = [*found, None] if len(found) > 1 else [*found]
     regions = []
     for done, label in enumerate(wanted, start=1):
@@ -168,7 +171,11 @@ class _Region:
     def _cut_off(self) -> tuple[str, ...]:
         touched = []
         for axis, (part, size) in enumerate(zip(self.place, self.turned.shape)):
-            names = _BORDERS[axis] if self.turned.spacing_known else (f"start of axis {axis}", f"end of axis {axis}")
+            names = (
+                _BORDERS[axis]
+                if self.turned.spacing_known
+                else (say("start of axis {axis}", axis=axis), say("end of axis {axis}", axis=axis))
+            )
             # Of a single slice, that axis has no border.
             reached = (part.start == 0, part.stop == size) if size > 1 else (False, False)
             touched += [name for name, there in zip(names, reached) if there]
@@ -197,11 +204,15 @@ def _density(values: Array, voxel_ml: float | None) -> Density | None:
 def _notes(regions: list[Region], turned: Volume, image: Volume | None) -> tuple[str, ...]:
     notes = []
     if image is not None and image.unit != "HU":
-        notes.append("The numbers of the image are not Hounsfield units, so no densities were measured.")
+        notes.append(say("The numbers of the image are not Hounsfield units, so no densities were measured."))
     if not turned.spacing_known:
-        notes.append("The voxels have no known size, so nothing was measured in mm, cm², mL or g.")
+        notes.append(say("The voxels have no known size, so nothing was measured in mm, cm², mL or g."))
     notes += [
-        f"{region.name.capitalize()}: cut off by the border of the image ({', '.join(region.cut_off)}); all is of the part inside."
+        say(
+            "{region}: cut off by the border of the image ({borders}); all is of the part inside.",
+            region=capitalised(region.name),
+            borders=say_all(map(say, region.cut_off)),
+        )
         for region in regions
         if region.cut_off and (region.label is not None)
     ]

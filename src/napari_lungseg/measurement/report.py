@@ -15,6 +15,7 @@ from napari_lungseg.measurement.report_pictures import chart_svg, slice_png, win
 from napari_lungseg.measurement.summary import HINTS, summary
 from napari_lungseg.measurement.values import Measurements, Region
 from napari_lungseg.mesh import COLOURS, OTHER_COLOUR
+from napari_lungseg.translation import mark
 from napari_lungseg.volume import Array, Volume
 
 #: What the three pictures show, by the axis that they are cut across, and which of their axes must be turned over: the head
@@ -87,7 +88,7 @@ def _pictures(measured: Measurements, labels: Volume, image: Volume | None) -> s
     if image is None:
         turned = upright(with_geometry(labels, image))
     else:
-        turned, of_image = on_same_grid(labels, image, ("labels", "image"), "give the image that the mask was made on.")
+        turned, of_image = on_same_grid(labels, image, (mark("labels"), mark("image")), mark("give the image that the mask was made on."))
         shown = np.asarray(of_image.array)
     mask = np.asarray(turned.array)
     window = (0.0, 1.0) if shown is None or image is None else window_of(shown, image.unit)

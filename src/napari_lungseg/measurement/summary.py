@@ -10,6 +10,7 @@ from functools import partial
 from napari_lungseg.measurement.density import PERCENTILES, RANGES_HU
 from napari_lungseg.measurement.values import Density, Measurements, Region
 from napari_lungseg.tables import Row
+from napari_lungseg.translation import mark, say, say_all
 
 NONE = "-"
 _DENSITY_COLUMNS = (
@@ -18,6 +19,15 @@ _DENSITY_COLUMNS = (
     *("perc15_hu", "laa950_percent", "mass_g"),
     *(f"{name}_percent" for name in RANGES_HU),
 )
+
+#: Titles of the ranges of density.
+_RANGES = {
+    "emphysema": mark("Emphysema (%)"),
+    "inflated": mark("Inflated (%)"),
+    "infiltrated": mark("Infiltrated (%)"),
+    "collapsed": mark("Collapsed (%)"),
+    "vessels": mark("Vessels (%)"),
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,7 @@ def summary(measured: Measurements) -> Summary:
     lines = [(title, tuple(tell(region) for region in regions)) for title, tell in _lines()]
     if measured.left_right_ratio is not None:
         ratio = f"{measured.left_right_ratio:.3f}"
-        lines.insert(2, ("Left / right", tuple(ratio if region.label is None else "" for region in regions)))
+        lines.insert(2, (mark("Left / right"), tuple(ratio if region.label is None else "" for region in regions)))
     return Summary(tuple(region.name for region in regions), tuple(line for line in lines if set(line[1]) - {NONE}))
 
 
@@ -56,21 +66,21 @@ def _lines() -> list[tuple[str, Callable[[Region], str]]]:
         return lambda region: NONE if region.density is None else tell(region.density)
 
     return [
-        ("Volume (mL)", lambda r: _number(r.volume_ml, 1)),
-        ("Voxels", lambda r: str(r.voxels)),
-        ("Mass (g)", of(lambda d: _number(d.mass_g, 1))),
-        ("Surface (cm²)", lambda r: _number(r.surface_cm2, 1)),
-        ("Largest area (cm²)", lambda r: _number(_largest_area_cm2(r), 1)),
-        ("Feret (mm)", lambda r: _number(r.feret_mm, 1)),
-        ("Mean (HU)", of(lambda d: _number(d.mean_hu, 1))),
-        ("SD (HU)", of(lambda d: _number(d.sd_hu, 1))),
-        ("Median (HU)", of(lambda d: _number(d.percentiles_hu[50], 1))),
-        ("Perc15 (HU)", of(lambda d: _number(d.perc15_hu, 1))),
-        ("LAA-950 (%)", of(lambda d: _number(d.laa950_percent, 2))),
-        *((_titled(name), of(partial(_range, name))) for name in RANGES_HU),
-        *((f"Box edge {edge + 1} (mm)", partial(_edge, edge)) for edge in range(3)),
-        *((f"Centre {letter} (mm)", partial(_centre, axis)) for axis, letter in enumerate("xyz")),
-        ("Cut off at", lambda r: ", ".join(r.cut_off) or NONE),
+        (mark("Volume (mL)"), lambda r: _number(r.volume_ml, 1)),
+        (mark("Voxels"), lambda r: str(r.voxels)),
+        (mark("Mass (g)"), of(lambda d: _number(d.mass_g, 1))),
+        (mark("Surface (cm²)"), lambda r: _number(r.surface_cm2, 1)),
+        (mark("Largest area (cm²)"), lambda r: _number(_largest_area_cm2(r), 1)),
+        (mark("Feret (mm)"), lambda r: _number(r.feret_mm, 1)),
+        (mark("Mean (HU)"), of(lambda d: _number(d.mean_hu, 1))),
+        (mark("SD (HU)"), of(lambda d: _number(d.sd_hu, 1))),
+        (mark("Median (HU)"), of(lambda d: _number(d.percentiles_hu[50], 1))),
+        (mark("Perc15 (HU)"), of(lambda d: _number(d.perc15_hu, 1))),
+        (mark("LAA-950 (%)"), of(lambda d: _number(d.laa950_percent, 2))),
+        *((_RANGES[name], of(partial(_range, name))) for name in RANGES_HU),
+        *((say("Box edge {edge} (mm)", edge=edge + 1), partial(_edge, edge)) for edge in range(3)),
+        *((say("Centre {axis} (mm)", axis=letter), partial(_centre, axis)) for axis, letter in enumerate("xyz")),
+        (mark("Cut off at"), lambda r: say_all(map(say, r.cut_off)) or NONE),
     ]
 
 
@@ -90,14 +100,12 @@ def _range(name: str, density: Density) -> str:
     return _number(density.ranges_percent[name], 1)
 
 
-def _titled(name: str) -> str:
-    return f"{name.capitalize()} (%)"
-
-
 def _told(low: float, high: float) -> str:
     if not math.isfinite(low):
-        return f"Part of the voxels below {high:.0f} HU"
-    return f"Part of the voxels from {low:.0f} HU" + (f" to {high:.0f} HU" if math.isfinite(high) else " on")
+        return say("Part of the voxels below {high:.0f} HU", high=high)
+    if not math.isfinite(high):
+        return say("Part of the voxels from {low:.0f} HU on", low=low)
+    return say("Part of the voxels from {low:.0f} HU to {high:.0f} HU", low=low, high=high)
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -132,15 +140,15 @@ def _named(name: str, letters: str, values: Iterable[float] | None) -> Row:
 
 #: What a line of the table is, where its title says too little.
 HINTS = {
-    "Surface (cm²)": "Area of the smooth surface, cuts at the border of the image included",
-    "Largest area (cm²)": "In one slice along the body axis",
-    "Feret (mm)": "Largest distance between two points of the border",
-    "Perc15 (HU)": "15 % of the voxels are below",
-    "LAA-950 (%)": "Part of the voxels below -950 HU",
-    "Mass (g)": "At (HU + 1000) / 1000 g/mL",
-    **{_titled(name): _told(*span) for name, span in RANGES_HU.items()},
-    **{f"Box edge {edge} (mm)": "Of the smallest box around it, in any direction" for edge in (1, 2, 3)},
-    "Centre x (mm)": "To the patient's left",
-    "Centre y (mm)": "To the back",
-    "Centre z (mm)": "To the head",
+    "Surface (cm²)": mark("Area of the smooth surface, cuts at the border of the image included"),
+    "Largest area (cm²)": mark("In one slice along the body axis"),
+    "Feret (mm)": mark("Largest distance between two points of the border"),
+    "Perc15 (HU)": mark("15 % of the voxels are below"),
+    "LAA-950 (%)": mark("Part of the voxels below -950 HU"),
+    "Mass (g)": mark("At (HU + 1000) / 1000 g/mL"),
+    **{_RANGES[name]: _told(*span) for name, span in RANGES_HU.items()},
+    **{f"Box edge {edge} (mm)": mark("Of the smallest box around it, in any direction") for edge in (1, 2, 3)},
+    "Centre x (mm)": mark("To the patient's left"),
+    "Centre y (mm)": mark("To the back"),
+    "Centre z (mm)": mark("To the head"),
 }

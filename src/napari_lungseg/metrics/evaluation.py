@@ -11,6 +11,7 @@ from napari_lungseg.labels import label_name, lung_labels
 from napari_lungseg.metrics.pairing import Pair, bring_together
 from napari_lungseg.metrics.scores import Scores, joint, score
 from napari_lungseg.metrics.surface import TOLERANCE_MM, Mask, check_tolerance
+from napari_lungseg.translation import mark, say
 from napari_lungseg.volume import Array, Volume
 
 #: Name of all labels that are lung by their names, and of everything above 0 where no name says so.
@@ -118,7 +119,7 @@ def disagreement(prediction: Volume, reference: Volume) -> Volume:
 
 def _structures(pair: Pair, names: Mapping[int, str] | None) -> dict[str, Collection[int] | None]:
     """Labels to score by their names; None stands for everything above 0."""
-    found, known = _labels(pair.predicted, "prediction"), _labels(pair.expected, "reference")
+    found, known = _labels(pair.predicted, mark("prediction")), _labels(pair.expected, mark("reference"))
     if names is not None:
         return {WHOLE: None, **{name: [label] for label, name in names.items()}}
     lungs = lung_labels(pair.names)
@@ -139,7 +140,7 @@ def _labels(array: Array, which: str) -> set[int]:
     """The labels above 0 that an array holds."""
     values = np.unique(array[array > 0])
     if len(values) > MOST_LABELS:
-        raise InputError(f"The {which} holds {len(values)} different labels; give labels, not an image.")
+        raise InputError(say("The {which} holds {count} different labels; give labels, not an image.", which=say(which), count=len(values)))
     return {int(value) for value in values}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from napari_lungseg.classes import LEFT, RIGHT
 from napari_lungseg.errors import InputError
 from napari_lungseg.labels import lung_labels, plain_name
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Array, labels_in
 
 Names = Mapping[int, str] | None
@@ -48,7 +49,7 @@ def match(predicted: Array, predicted_names: Names, expected: Array, expected_na
         number = numbers.get(plain_name(name)) if name is not None else None
         if number is None:
             number, free = free, free + 1
-            names[number] = name or f"label {label}"
+            names[number] = name or say("label {number}", number=label)
         renumbered[predicted == label] = number
     return renumbered, names
 
@@ -58,8 +59,12 @@ def _check_names(one: Mapping[int, str], other: Mapping[int, str]) -> None:
     alike = {plain_name(name) for name in one.values()} & {plain_name(name) for name in other.values()}
     if one and other and not alike and not (lung_labels(one) and lung_labels(other)):
         raise InputError(
-            f"The two name their labels by no name alike ({_listed(one)} against {_listed(other)}), so it cannot be told which belong "
-            "together; give them the same names, or compare by numbers (--label NUMBER=NAME, or names in Python)."
+            say(
+                "The two name their labels by no name alike ({one} against {other}), so it cannot be told which belong "
+                "together; give them the same names, or compare by numbers (--label NUMBER=NAME, or names in Python).",
+                one=_listed(one),
+                other=_listed(other),
+            )
         )
 
 
@@ -72,6 +77,9 @@ def _check_numbers(names: Mapping[int, str], predicted: Array, expected: Array) 
     lungs = lung_labels(names)
     if lungs and lungs not in _OWN and set(labels_in(predicted)) != set(labels_in(expected)):
         raise InputError(
-            f"One of the two names its labels ({_listed(names)}) and the other does not, so it cannot be told which belong together; give "
-            "both with names (.seg.nrrd), or renumber one and say what the labels are (--label NUMBER=NAME, or names in Python)."
+            say(
+                "One of the two names its labels ({names}) and the other does not, so it cannot be told which belong together; give "
+                "both with names (.seg.nrrd), or renumber one and say what the labels are (--label NUMBER=NAME, or names in Python).",
+                names=_listed(names),
+            )
         )

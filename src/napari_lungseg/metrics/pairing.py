@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from napari_lungseg.grid import on_same_grid, orientation_of, solid, with_segmentation_whole
 from napari_lungseg.labels import labels_of
 from napari_lungseg.metrics.naming import Names, match
+from napari_lungseg.translation import mark
 from napari_lungseg.volume import Array, Orientation, Volume
 
 
@@ -57,10 +58,10 @@ class Pair:
 
 def bring_together(prediction: Volume, reference: Volume, *, by_name: bool = True) -> Pair:
     """Both upright and, where they have names, in one numbering, after making sure that they agree (else InputError)."""
-    advice = "give the mask that was made on the reference's own image, or resample it first."
+    advice = mark("give the mask that was made on the reference's own image, or resample it first.")
     prediction, reference = with_segmentation_whole(prediction, reference)
-    one, other = on_same_grid(prediction, reference, ("prediction", "reference"), advice)
-    predicted, expected = labels_of(one.array, "The prediction"), labels_of(other.array, "The reference")
+    one, other = on_same_grid(prediction, reference, (mark("prediction"), mark("reference")), advice)
+    predicted, expected = labels_of(one.array, mark("The prediction")), labels_of(other.array, mark("The reference"))
     names: Names = None
     if by_name:
         predicted, names = match(predicted, prediction.names, expected, reference.names)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from napari_lungseg.blind import BlindReading
 from napari_lungseg.errors import InputError
 from napari_lungseg.labels import plain_name
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Volume
 from napari_lungseg.workspace import Case, Saved, Workspace
 
@@ -58,7 +59,15 @@ def check_names(one: Mapping[int, str], other: Mapping[int, str], what: str) -> 
     """Refuse labels of which one means two things (InputError)."""
     for label, name in other.items():
         if plain_name(one.get(label, name)) != plain_name(name):
-            raise InputError(f"{what}: label {label} is {one[label]!r} in one mask and {name!r} in the other.")
+            raise InputError(
+                say(
+                    "{what}: label {label} is {one!r} in one mask and {name!r} in the other.",
+                    what=what,
+                    label=label,
+                    one=one[label],
+                    name=name,
+                )
+            )
 
 
 def find_reading(workspace: Workspace, content: str) -> Reading | None:

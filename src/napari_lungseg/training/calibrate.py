@@ -22,6 +22,7 @@ from napari_lungseg.training.run import run
 from napari_lungseg.training.run_setup import RunSetup
 from napari_lungseg.training.samples import LabelledSlice, spread
 from napari_lungseg.training.updates import Finished, Int8Tried, Progress, Update, driven
+from napari_lungseg.translation import say
 
 #: Validation slices on which it is held against float32, at most; as many frozen slices of a bundled model as there are.
 MOST_COMPARED = 100
@@ -121,7 +122,7 @@ def make_int8(folder: Path, slices: KeptSlices) -> Generator[Progress | Int8Trie
 
 def _made(folder: Path, slices: KeptSlices) -> Generator[Progress, None, tuple[Int8, bytes, str]]:
     """The network in int8: what a card says of it, its file, and the SHA-256 of the weights that it was made of."""
-    yield Progress("Making the network in int8")
+    yield Progress(say("Making the network in int8"))
     model = load_model(folder)
 
     def images(items: Iterable[LabelledSlice]) -> Iterator[np.ndarray]:
@@ -131,7 +132,7 @@ def _made(folder: Path, slices: KeptSlices) -> Generator[Progress, None, tuple[I
     groups = {"calibration": slices.learnt, **slices.others}
     total, done = sum(map(len, groups.values())), count(1)
     comparing = compare(model, network, [(name, images(items)) for name, items in groups.items()])
-    counts = yield from driven(comparing, lambda: Progress("Comparing the network in int8 with float32", next(done), total))
+    counts = yield from driven(comparing, lambda: Progress(say("Comparing the network in int8 with float32"), next(done), total))
     int8, file = facts(network, f"NNCF {version('nncf')}: {slices.note}", counts.pop("calibration"), counts)
     return int8, file, model.card.weights_sha256
 

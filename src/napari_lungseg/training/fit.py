@@ -24,6 +24,7 @@ from napari_lungseg.training.samples import LabelledSlice
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.step import Learner, make_optimizer, set_rate, update_average
 from napari_lungseg.training.updates import EpochDone, PooledScores, StepDone, driven
+from napari_lungseg.translation import say_n
 from napari_lungseg.unet import UNet
 
 ALONE = ProcessGroup(0, 1, torch.device("cpu"))
@@ -174,7 +175,13 @@ def _epochs(
             loss, at_once = _step(state, job, learner, number, progress, confusion, group)
             if at_once < state.at_once:
                 state.at_once = at_once
-                yield Notice(f"The memory ran out: going on with {at_once} view{'s' * (at_once > 1)} at a time.")
+                yield Notice(
+                    say_n(
+                        "The memory ran out: going on with {count} view at a time.",
+                        "The memory ran out: going on with {count} views at a time.",
+                        at_once,
+                    )
+                )
             latest = StepDone(state.epoch, number, done + 1, settings.steps_per_epoch, progress, loss, state.elapsed)
             yield latest
         if latest is None:

@@ -21,6 +21,7 @@ from napari_lungseg.training.dataset import Dataset
 from napari_lungseg.training.losses import LOSSES
 from napari_lungseg.training.samples import IGNORE, LabelledSlice
 from napari_lungseg.training.updates import BeforeAfter, PooledScores, SlicePicture
+from napari_lungseg.translation import SEMICOLON, say, say_n
 from napari_lungseg.unet import UNet, probabilities
 from napari_lungseg.volume import Volume
 
@@ -172,25 +173,45 @@ def decide(new: BeforeAfter | None, old: BeforeAfter | None, no_validation: str)
         For the person.
     """
     if new is None:
-        return False, f"Not accepted by itself: {no_validation}"
+        return False, say("Not accepted by itself: {reason}", reason=no_validation)
     if new.before is None:
-        return True, f"A new model: mean Dice {new.after.mean_dice:.3f} on {_slices(new)} that it has not learnt from."
-    figures = f"Dice {new.before.mean_dice:.3f} before, {new.after.mean_dice:.3f} after on {_slices(new)} that it has not learnt from"
+        return True, say(
+            "A new model: mean Dice {dice:.3f} on {slices} that it has not learnt from.",
+            dice=new.after.mean_dice,
+            slices=_slices(new),
+        )
+    figures = say(
+        "Dice {before:.3f} before, {after:.3f} after on {slices} that it has not learnt from",
+        before=new.before.mean_dice,
+        after=new.after.mean_dice,
+        slices=_slices(new),
+    )
     if old is not None and old.before is not None:
-        figures += f"; {old.before.mean_dice:.4f} before, {old.after.mean_dice:.4f} after on {_slices(old)} of its old cases"
+        on_old = say(
+            "{before:.4f} before, {after:.4f} after on {slices} of its old cases",
+            before=old.before.mean_dice,
+            after=old.after.mean_dice,
+            slices=_slices(old),
+        )
+        figures = say(SEMICOLON, one=figures, more=on_old)
     if not better(new.before, new.after):
-        return False, f"Not accepted, as it is no better than the model before: {figures}. Correct more slices, or train longer."
+        return False, say(
+            "Not accepted, as it is no better than the model before: {figures}. Correct more slices, or train longer.", figures=figures
+        )
     if old is not None and forgotten(old.before, old.after):
         return (
             False,
-            f"Not accepted, as it has forgotten too much: {figures}. Train with more replay or a lower rate, "
-            "or keep it for these images alone.",
+            say(
+                "Not accepted, as it has forgotten too much: {figures}. Train with more replay or a lower rate, or keep "
+                "it for these images alone.",
+                figures=figures,
+            ),
         )
-    return True, f"Accepted: {figures}."
+    return True, say("Accepted: {figures}.", figures=figures)
 
 
 def _slices(compared: BeforeAfter) -> str:
-    return f"{compared.slices} slice{'' if compared.slices == 1 else 's'}"
+    return say_n("{count} slice", "{count} slices", compared.slices)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.split import Split
 from napari_lungseg.training.updates import Overview
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Array
 
 #: Names under which data sets have the lung, whole or by sides.
@@ -73,7 +74,13 @@ class Classes:
         found = table[np.asarray(labels)]
         if (found == IGNORE - 1).any():
             strange = int(np.asarray(labels)[found == IGNORE - 1][0])
-            raise InputError(f"There is a label {strange} that is none of the classes ({', '.join(self.names)}); remove it or name it.")
+            raise InputError(
+                say(
+                    "There is a label {label} that is none of the classes ({names}); remove it or name it.",
+                    label=strange,
+                    names=", ".join(self.names),
+                )
+            )
         return found
 
 
@@ -95,7 +102,7 @@ def choose_classes(found: Mapping[int, str], base: Card | None, *, keep_old: boo
         When no label occurs, or one means another thing in the base.
     """
     if not found:
-        raise InputError("There is nothing to learn: no annotated slice holds a label. Paint what is to be found on some of them.")
+        raise InputError(say("There is nothing to learn: no annotated slice holds a label. Paint what is to be found on some of them."))
     names: list[str] = []
     labels: list[int] = []
     from_base: list[int | None] = []
@@ -123,10 +130,15 @@ def choose_classes(found: Mapping[int, str], base: Card | None, *, keep_old: boo
     taken = set(labels) | ({1, 2} if sides else set())
     for label in sorted(found.keys() - of_label.keys()):
         if label in taken:
-            whose = names[labels.index(label)] if label in labels else "the left lung"
+            whose = names[labels.index(label)] if label in labels else say("the left lung")
             raise InputError(
-                f"Label {label} is {found[label] or 'something else'} here but {whose} in the model to start from; give it another number, "
-                "or train something else (do not keep what the starting model knows)."
+                say(
+                    "Label {label} is {here} here but {there} in the model to start from; give it another number, or "
+                    "train something else (do not keep what the starting model knows).",
+                    label=label,
+                    here=found[label] or say("something else"),
+                    there=whose,
+                )
             )
         names.append(found[label] or f"label {label}")
         labels.append(label)

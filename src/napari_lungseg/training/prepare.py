@@ -20,6 +20,7 @@ from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.sources import LeftOut, TrainingSource
 from napari_lungseg.training.split import Part, SliceRef, Split, hidden_key, make_split, without_names
 from napari_lungseg.training.updates import Overview, Progress
+from napari_lungseg.translation import SPACE, say, say_all
 
 #: Slices of one case that nobody has judged, from which is learnt what the starting model knows; more bring nothing new.
 MOST_UNJUDGED = 12
@@ -104,17 +105,25 @@ def prepare(
     """
     folder = Path(folder)
     if (folder / CARD_FILE).exists():
-        raise InputError(f"There is a model in {folder} already; choose another name or folder for the new one.")
+        raise InputError(say("There is a model in {folder} already; choose another name or folder for the new one.", folder=folder))
     if (folder / PLAN).exists():
-        raise InputError(f"There is an unfinished training run in {folder}; go on with it (--resume) or remove the folder.")
+        raise InputError(
+            say("There is an unfinished training run in {folder}; go on with it (--resume) or remove the folder.", folder=folder)
+        )
     if (folder / FOLDER).exists() and not _is_empty(folder / FOLDER):
-        raise InputError(f"{folder / FOLDER} is there already and is no training run; choose another folder, or move it away.")
+        raise InputError(
+            say("{folder} is there already and is no training run; choose another folder, or move it away.", folder=folder / FOLDER)
+        )
     settings = settings or (TrainSettings() if base is None else TrainSettings.fine_tuning())
     card, found = _card(base), _Found()
     if settings.pixel_mm is not None and card is not None and settings.keep_old and settings.pixel_mm != card.preprocessing.spacing_mm:
         raise InputError(
-            f"A model that keeps what {card.name} knows keeps its pixel size of {card.preprocessing.spacing_mm:g} mm too; "
-            "leave the pixel size, or train something else (do not keep what the starting model knows)."
+            say(
+                "A model that keeps what {name} knows keeps its pixel size of {pixel_mm:g} mm too; leave the pixel "
+                "size, or train something else (do not keep what the starting model knows).",
+                name=card.name,
+                pixel_mm=card.preprocessing.spacing_mm,
+            )
         )
     made = [path for path in (folder / SAMPLES, folder / FOLDER, folder, *folder.parents) if not path.exists()]
     try:
@@ -138,13 +147,16 @@ def prepare(
     except BaseException as error:
         left = _undo(folder, made)
         if isinstance(error, OSError):
-            raise InputError(
-                f"The slices to learn from cannot be written to {folder} ({error.strerror or error}); choose another folder.{left}"
-            ) from error
+            why = say(
+                "The slices to learn from cannot be written to {folder} ({reason}); choose another folder.",
+                folder=folder,
+                reason=error.strerror or error,
+            )
+            raise InputError(say_all(filter(None, (why, left)), SPACE)) from error
         if isinstance(error, InputError) and left:
-            raise InputError(f"{error}{left}") from error
+            raise InputError(say_all((str(error), left), SPACE)) from error
         if left:
-            error.add_note(left.strip())
+            error.add_note(left)
         raise
     yield overview
 
@@ -159,7 +171,11 @@ def _undo(folder: Path, made: list[Path]) -> str:
         remove_files(folder)
         remove_empty(made)
     except OSError as error:
-        return f" What was written to {folder / FOLDER} could not be removed ({error.strerror or error}); remove it: it holds images."
+        return say(
+            "What was written to {folder} could not be removed ({reason}); remove it: it holds images.",
+            folder=folder / FOLDER,
+            reason=error.strerror or error,
+        )
     return ""
 
 
@@ -174,7 +190,7 @@ def _read(
     preprocessing = card.preprocessing if card is not None else Preprocessing()
     unjudged = MOST_UNJUDGED if card is not None and settings.distillation > 0 else 0
     for number, case in enumerate(source):
-        yield Progress("Reading the cases", number, len(source))
+        yield Progress(say("Reading the cases"), number, len(source))
         if isinstance(case, LeftOut):
             found.problems.append(f"{case.name}: {case.why.rstrip('.')}.")
             continue
@@ -195,10 +211,10 @@ def _read(
                 if writer is not None:
                     writer.add(item)
         except InputError as error:
-            found.problems.append(f"{case.name}: {error}")
+            found.problems.append(say("{name}: {problem}", name=case.name, problem=error))
             continue
         if len(found.refs) == before:
-            found.problems.append(f"{case.name}: nobody has annotated any slice of it.")
+            found.problems.append(say("{name}: nobody has annotated any slice of it.", name=case.name))
             continue
         found.cases.add(key)
         found.patients[key] = patient
@@ -206,8 +222,8 @@ def _read(
 
 def _decide(source: TrainingSource, found: _Found, card: Card | None, settings: TrainSettings) -> tuple[Classes, Split]:
     if not found.refs:
-        reasons = " ".join(found.problems) or "there is no case."
-        raise InputError(f"There is nothing to learn from: {reasons} Review or correct some slices first.")
+        reasons = say_all(found.problems, SPACE) or say("there is no case.")
+        raise InputError(say("There is nothing to learn from: {reasons} Review or correct some slices first.", reasons=reasons))
     classes = choose_classes({label: source.names.get(label, "") for label in found.labels}, card, keep_old=settings.keep_old)
     earlier = _earlier(card)
     if source.watched is None:
@@ -215,7 +231,12 @@ def _decide(source: TrainingSource, found: _Found, card: Card | None, settings: 
     aside = {hidden_key(key) for key in source.watched}
     people: dict[str, Part] = {ref.patient: "validation" if ref.case in aside else "train" for ref in found.refs}
     watched = sum(side == "validation" for side in people.values())
-    split = Split(people, why=f"The data set's own split: {len(people) - watched} to learn from, {watched} for validation.")
+    split = Split(
+        people,
+        why=say(
+            "The data set's own split: {learnt} to learn from, {watched} for validation.", learnt=len(people) - watched, watched=watched
+        ),
+    )
     return classes, split
 
 

@@ -43,6 +43,7 @@ from napari_lungseg.training.updates import (
     Verdict,
     driven,
 )
+from napari_lungseg.translation import say
 from napari_lungseg.unet import UNet
 
 #: Validation slices that are scored before and after, at most.
@@ -91,7 +92,7 @@ def run(
     """
     folder = Path(folder)
     processes = processes or ProcessGroup(0, 1, choose_device(device))
-    yield Progress("Loading the model")
+    yield Progress(say("Loading the model"))
     with run_lock(folder) if processes.leads else nullcontext():
         ended = yield from _run(folder, resume, should_stop, processes, saved)
     if ended is None:
@@ -109,7 +110,7 @@ def _run(
     before: Pair = (None, None)
     pictures: list[SlicePicture] = []
     if processes.leads and setup.base is not None:
-        before = yield from _compare(setup, setup.model.network, processes, "Scoring the model as it was")
+        before = yield from _compare(setup, setup.model.network, processes, say("Scoring the model as it was"))
         pictures = [setup.judge.picture(setup.model.network, item) for item in _shown(setup)]
     job = yield from make_job(setup)
     seconds, network = 0.0, copy.deepcopy(setup.model.network)
@@ -141,8 +142,12 @@ def _tidy(folder: Path, plan: Plan) -> Iterator[Notice]:
     except (OSError, InputError) as failed:
         error = failed if isinstance(failed, OSError) else OSError(str(failed))
         yield Notice(
-            f"{error.filename or folder / SAMPLES} could not be removed ({error.strerror or error}); "
-            f"remove {folder / SAMPLES} before you give the model away, as images of patients are in it."
+            say(
+                "{file} could not be removed ({reason}); remove {folder} before you give the model away, as images of patients are in it.",
+                file=error.filename or folder / SAMPLES,
+                reason=error.strerror or error,
+                folder=folder / SAMPLES,
+            )
         )
 
 
@@ -158,14 +163,14 @@ def _blend(setup: RunSetup, network: UNet, before: Pair, processes: ProcessGroup
     share : float
         Part of the way from the old weights to the new ones.
     """
-    after = yield from _compare(setup, network, processes, "Scoring the new model")
+    after = yield from _compare(setup, network, processes, say("Scoring the new model"))
     if not forgotten(before[1], after[1]):
         return after, 1.0
     learnt = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     old = {name: tensor.to(processes.device) for name, tensor in setup.model.network.state_dict().items()}
     for share in SHARES:
         network.load_state_dict({name: torch.lerp(old[name].float(), learnt[name].float(), share) for name in learnt})
-        scores = yield from _compare(setup, network, processes, "Going back as far as it takes to forget nothing")
+        scores = yield from _compare(setup, network, processes, say("Going back as far as it takes to forget nothing"))
         if not forgotten(before[1], scores[1]) and better(before[0], scores[0]):
             return scores, share
     network.load_state_dict(learnt)

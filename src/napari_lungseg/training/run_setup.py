@@ -23,6 +23,7 @@ from napari_lungseg.training.judge import Judge
 from napari_lungseg.training.plan import Classes, Plan, read_plan
 from napari_lungseg.training.samples import BaseCases, LabelledSlice, Side, base_cases, read_samples, spread
 from napari_lungseg.training.updates import Progress, driven
+from napari_lungseg.translation import say
 from napari_lungseg.unet import UNet
 
 #: Probability that a grown head gives a new class before it has learnt anything; small, so that the old classes stay what they were.
@@ -72,11 +73,15 @@ def read_setup(folder: Path) -> RunSetup:
         When nothing was, the run has ended, or nothing is left to learn from.
     """
     if (folder / CARD_FILE).exists():
-        raise InputError(f"The training in {folder} has ended, and its model is there; to train on, start from it in another folder.")
+        raise InputError(
+            say("The training in {folder} has ended, and its model is there; to train on, start from it in another folder.", folder=folder)
+        )
     plan = read_plan(folder)
     slices = read_samples(folder / SAMPLES)
     if not slices["train"]:
-        raise InputError("No slice is left to learn from once some are put aside for validation; annotate more slices, or put fewer aside.")
+        raise InputError(
+            say("No slice is left to learn from once some are put aside for validation; annotate more slices, or put fewer aside.")
+        )
     base = load_model(plan.base) if plan.base is not None else None
     model = _model(plan, base)
     old = base_cases(base.card) if base is not None and plan.settings.keep_old else None
@@ -143,7 +148,7 @@ def _trust(setup: RunSetup, cases: Iterable[str]) -> Generator[Progress, None, d
     for case in sorted(cases):
         judged = spread([item for item in setup.slices["train"] if item.case == case and item.classes], TRIED)
         scoring = judge.score(setup.base.network, judged, only=len(judge.names))
-        scores = yield from driven(scoring, lambda: Progress("Trying the starting model"))
+        scores = yield from driven(scoring, lambda: Progress(say("Trying the starting model")))
         dice = scores.mean_dice if judged else 0.0
         trust[case] = max(0.0, (dice - BELIEVED) / (1.0 - BELIEVED)) if dice == dice else 0.0
     return trust

@@ -22,6 +22,7 @@ from napari_lungseg.grid import laid_on
 from napari_lungseg.library import bundled_folder
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.run_files import SLICES_DATA, SLICES_INDEX
+from napari_lungseg.translation import mark
 from napari_lungseg.volume import Array, Volume
 
 #: Label of pixels that nobody has judged.
@@ -121,7 +122,9 @@ def slices_of(
     InputError
         When the two lie on different grids.
     """
-    labels = laid_on(labels, image, ("labels", "image"), "give labels that were made on this image, or resample them first.")
+    labels = laid_on(
+        labels, image, (mark("labels"), mark("image")), mark("give labels that were made on this image, or resample them first.")
+    )
     image, _ = image.reorient()
     labels, _ = labels.reorient()
     values, known = image.array, labels.array

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from napari_lungseg.errors import InputError
 from napari_lungseg.setting import check, setting, settings_of
 from napari_lungseg.training.augmentation.options import AugmentSettings
+from napari_lungseg.translation import mark
 
 Loss = Literal["bce", "dice", "bce-dice", "ce", "ce-dice"]
 Optimizer = Literal["adam", "adamw", "sgd"]
@@ -37,10 +38,10 @@ class TrainSettings:
     epochs: int = _count(100, "Epochs at most", "Longest run in epochs; after each, the slices put aside are scored.", fine_tuning=30)
     steps_per_epoch: int = _count(100, "Batches an epoch", "Batches learnt from in an epoch.", fine_tuning=10)
     minutes: float | None = setting(
-        None, "Minutes at most", "Longest run in minutes; the schedule ends with it.", above=0, none="no limit", fine_tuning=2.0
+        None, "Minutes at most", "Longest run in minutes; the schedule ends with it.", above=0, none=mark("no limit"), fine_tuning=2.0
     )
     patience: int | None = _count(
-        None, "Patience (epochs)", "End early when nothing got better for so many epochs.", none="never", fine_tuning=12
+        None, "Patience (epochs)", "End early when nothing got better for so many epochs.", none=mark("never"), fine_tuning=12
     )
     batch_size: int = _count(6, "Batch size", "Views learnt from at once; fewer where memory runs out.", fine_tuning=4)
     view_px: int = _count(
@@ -73,7 +74,9 @@ class TrainSettings:
     validation_share: float = _share(
         0.2, "Share put aside", "Part of the patients, or of one's slices, that is only watched.", at_most=0.5, step=0.05
     )
-    pixel_mm: float | None = setting(None, "Pixel (mm)", "Pixel size of the new model, in mm.", above=0, step=0.05, none="the model's")
+    pixel_mm: float | None = setting(
+        None, "Pixel (mm)", "Pixel size of the new model, in mm.", above=0, step=0.05, none=mark("the model's")
+    )
     keep_old: bool = setting(
         True, "Keep what it knows", "Accept only what is no worse on the starting model's own cases.", opposite="something-else"
     )

@@ -10,6 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from napari_lungseg.translation import say, say_n
+
 #: Slices of one patient that lie nearer together than this (mm) look alike; between what is learnt from and what is watched none are used.
 GAP_MM = 10.0
 #: Judged slices that a single patient must have for some to be put aside.
@@ -134,7 +136,9 @@ def make_split(refs: Sequence[SliceRef], share: float, seed: int, earlier: Split
     sides = dict(split.patients)
     watched = [patient for patient in patients if sides.get(patient) == "validation"]
     if share <= 0:
-        return replace(split, patients=sides | dict.fromkeys(fresh, "train"), why="Nothing is put aside for validation, as was asked for.")
+        return replace(
+            split, patients=sides | dict.fromkeys(fresh, "train"), why=say("Nothing is put aside for validation, as was asked for.")
+        )
     if len(patients) > 1:
         wanted = max(1, round(share * len(patients)))
         # Of equal patients chance decides, else those with few slices are put aside: what is to be learnt is dear.
@@ -151,12 +155,18 @@ def make_split(refs: Sequence[SliceRef], share: float, seed: int, earlier: Split
         if watched:
             learnt = len(patients) - len(watched)
             return replace(
-                split, patients=sides, why=f"{_count(learnt, 'case')} to learn from, {_count(len(watched), 'other')} for validation."
+                split,
+                patients=sides,
+                why=say(
+                    "{learnt} to learn from, {watched} for validation.",
+                    learnt=say_n("{count} case", "{count} cases", learnt),
+                    watched=say_n("{count} other", "{count} others", len(watched)),
+                ),
             )
     sides |= dict.fromkeys(fresh, "train")
     split = replace(split, patients=sides)
     if any(split.part(ref) == "validation" for ref in refs):
-        return replace(split, why="Slices that were watched before are watched again.")
+        return replace(split, why=say("Slices that were watched before are watched again."))
     return _split_case(refs, share, split)
 
 
@@ -167,14 +177,18 @@ def _split_case(refs: Sequence[SliceRef], share: float, split: Split) -> Split:
     own = sorted(ref.index for ref in refs if ref.case == case)
     if len(own) < FEWEST:
         return _without(
-            split, f"there {'is' if len(own) == 1 else 'are'} only {_count(len(own), 'annotated slice')}", "Annotate more slices."
+            split,
+            say_n("there is only {count} annotated slice", "there are only {count} annotated slices", len(own)),
+            say("Annotate more slices."),
         )
     gap = _gap([ref for ref in refs if ref.case == case])
     size = max(1, min(round(share * len(refs)), len(own) // 2))
     ways = [blocks for number in range(size, 0, -1) if (blocks := _spread(own, size, number, gap, split.learnt.get(case, ())))]
     if not ways:
         return _without(
-            split, "the starting model has learnt from these slices or their neighbours already", "Annotate slices of another case."
+            split,
+            say("the starting model has learnt from these slices or their neighbours already"),
+            say("Annotate slices of another case."),
         )
 
     def kept(blocks: tuple[Block, ...]) -> int:
@@ -182,11 +196,17 @@ def _split_case(refs: Sequence[SliceRef], share: float, split: Split) -> Split:
 
     best = next((blocks for blocks in ways if len(own) - size - kept(blocks) <= LOST * len(own)), max(ways, key=kept))
     if kept(best) < max(2, len(own) // 3):
-        return _without(split, "the annotated slices lie too near together", "Annotate some slices farther away.")
+        return _without(split, say("the annotated slices lie too near together"), say("Annotate some slices farther away."))
     left_out = len(own) - kept(best) - size
-    why = f"{_count(kept(best), 'slice')} to learn from, {size} for validation" + (
-        f", {left_out} between them left out." if left_out else "."
-    )
+    learnt = say_n("{count} slice", "{count} slices", kept(best))
+    why = say("{learnt} to learn from, {watched} for validation.", learnt=learnt, watched=size)
+    if left_out:
+        why = say(
+            "{learnt} to learn from, {watched} for validation, {left_out} between them left out.",
+            learnt=learnt,
+            watched=size,
+            left_out=left_out,
+        )
     known = split.blocks.get(case, ())
     return replace(split, blocks=split.blocks | {case: (*known, *best)}, gaps=split.gaps | {case: gap}, why=why)
 
@@ -223,8 +243,9 @@ def _touches(index: int, blocks: Sequence[Block], gap: int) -> bool:
 
 
 def _without(split: Split, reason: str, advice: str) -> Split:
-    return replace(split, why=f"No slices can be put aside, as {reason}: whether the model gets better cannot be told. {advice}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return replace(
+        split,
+        why=say(
+            "No slices can be put aside, as {reason}: whether the model gets better cannot be told. {advice}", reason=reason, advice=advice
+        ),
+    )

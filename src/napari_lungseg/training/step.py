@@ -16,6 +16,7 @@ from napari_lungseg.training.distributed import ProcessGroup
 from napari_lungseg.training.judge import Confusion
 from napari_lungseg.training.losses import LOSSES, channels, distillation, without_new
 from napari_lungseg.training.settings import TrainSettings
+from napari_lungseg.translation import say
 from napari_lungseg.unet import UNet
 
 #: Key of a parameter group under which the part of the rate that it gets is kept.
@@ -64,8 +65,10 @@ class Learner:
                     raise
                 if at_once == 1:
                     raise InputError(
-                        "The memory does not suffice to learn from one view; make the views smaller, choose a smaller model, or "
-                        "close other programs."
+                        say(
+                            "The memory does not suffice to learn from one view; make the views smaller, choose a smaller model, or "
+                            "close other programs."
+                        )
                     ) from error
                 if not self._alone:
                     # The others would wait for ever for gradients of a batch that this one begins anew.

@@ -23,9 +23,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_lungseg.formats import SeriesChoiceError, SeriesInfo, UnevenSlicesError
+from napari_lungseg.translation import mark
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.texts import plain_box, plain_label
 
-_HEADINGS = ("Number", "Description", "Part", "Columns x rows x slices", "mm")
+_HEADINGS = (mark("Number"), mark("Description"), mark("Part"), mark("Columns x rows x slices"), "mm")
 
 
 class Choice(NamedTuple):
@@ -58,9 +60,9 @@ class SeriesDialog(QDialog):
 
     def __init__(self, name: str, choices: tuple[SeriesInfo, ...], parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setWindowTitle("Which images?")
+        self.setWindowTitle(tr("Which images?"))
         self.list = QTreeWidget()
-        self.list.setHeaderLabels(_HEADINGS)
+        self.list.setHeaderLabels([tr(heading) for heading in _HEADINGS])
         self.list.setRootIsDecorated(False)
         self.list.setSelectionMode(QTreeWidget.SelectionMode.ExtendedSelection)
         self.list.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
@@ -70,8 +72,8 @@ class SeriesDialog(QDialog):
             item.setData(0, Qt.ItemDataRole.UserRole, info.key)
             self.list.addTopLevelItem(item)
         alike = len({(info.description, info.shape, info.spacing, bool(info.part)) for info in choices}) == 1
-        self.as_time = QCheckBox("One layer with an axis of time")
-        self.as_time.setToolTip("For images of one size and place: the phases of a breath or a heart beat.")
+        self.as_time = QCheckBox(tr("One layer with an axis of time"))
+        self.as_time.setToolTip(tr("For images of one size and place: the phases of a breath or a heart beat."))
         self.as_time.setChecked(alike)
         largest = max(range(len(choices)), key=lambda index: choices[index].shape[0])
         for index in range(len(choices)):
@@ -79,12 +81,15 @@ class SeriesDialog(QDialog):
             assert item is not None
             item.setSelected(alike or index == largest)
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Open | QDialogButtonBox.StandardButton.Cancel)
+        # Qt has words of its own for them only where its translations are installed.
+        self.buttons.button(QDialogButtonBox.StandardButton.Open).setText(tr("Open"))
+        self.buttons.button(QDialogButtonBox.StandardButton.Cancel).setText(tr("Cancel"))
         self.buttons.accepted.connect(self.accept)
         self.buttons.rejected.connect(self.reject)
         self.list.itemDoubleClicked.connect(lambda *_: self.accept())
         self.list.itemSelectionChanged.connect(self._selected)
         layout = QVBoxLayout(self)
-        layout.addWidget(plain_label(f"{name} holds {len(choices)} images:"))
+        layout.addWidget(plain_label(tr("{name} holds {count} images:", name=name, count=len(choices))))
         for widget in (self.list, self.as_time, self.buttons):
             layout.addWidget(widget)
         self.resize(640, 320)
@@ -113,11 +118,11 @@ def ask_fill_gaps(path: Path, error: UnevenSlicesError) -> bool:
     """Whether to fill in missing slices; raises the error where nobody can be asked."""
     if not _can_ask():
         raise error
-    text = f"Slices of {path.name} are missing or unevenly spaced. Fill them in between their neighbours?"
-    box = plain_box(QMessageBox(QMessageBox.Icon.Question, "Slices are missing", text, parent=QApplication.activeWindow()))
-    box.setInformativeText(f"{str(error).partition('; export')[0]}. What is filled in is no measurement.")
-    fill = box.addButton("Fill in", QMessageBox.ButtonRole.AcceptRole)
-    box.addButton(QMessageBox.StandardButton.Cancel)
+    text = tr("Slices of {name} are missing or unevenly spaced. Fill them in between their neighbours?", name=path.name)
+    box = plain_box(QMessageBox(QMessageBox.Icon.Question, tr("Slices are missing"), text, parent=QApplication.activeWindow()))
+    box.setInformativeText(tr("{problem}. What is filled in is no measurement.", problem=str(error).partition("; export")[0]))
+    fill = box.addButton(tr("Fill in"), QMessageBox.ButtonRole.AcceptRole)
+    box.addButton(tr("Cancel"), QMessageBox.ButtonRole.RejectRole)
     box.exec()
     return bool(box.clickedButton() is fill)
 

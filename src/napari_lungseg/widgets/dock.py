@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import ComboBox
 from qtpy.QtWidgets import QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
+from napari_lungseg.translation import mark
 from napari_lungseg.widgets.correct.widget import CorrectWidget
 from napari_lungseg.widgets.evaluate.widget import EvaluateWidget
 from napari_lungseg.widgets.forms import add_row, labelled_form
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.measure.widget import MeasureWidget
 from napari_lungseg.widgets.review.widget import ReviewWidget
 from napari_lungseg.widgets.saving.bar import WorkspaceBar
@@ -23,12 +25,12 @@ if TYPE_CHECKING:
 
 #: Every module: its name and its widget, in the order of work.
 MODULES: dict[str, type[QWidget]] = {
-    "Segment": SegmentWidget,
-    "Correct": CorrectWidget,
-    "Review": ReviewWidget,
-    "Train": TrainWidget,
-    "Evaluate": EvaluateWidget,
-    "Measure": MeasureWidget,
+    mark("Segment"): SegmentWidget,
+    mark("Correct"): CorrectWidget,
+    mark("Review"): ReviewWidget,
+    mark("Train"): TrainWidget,
+    mark("Evaluate"): EvaluateWidget,
+    mark("Measure"): MeasureWidget,
 }
 
 
@@ -46,7 +48,7 @@ class LungSegmentation(QWidget):
         self._viewer = viewer
         self._built: dict[str, QWidget] = {}
         self._stack = QStackedWidget()
-        self.module = ComboBox(label="Module", choices=list(MODULES))
+        self.module = ComboBox(label=tr("Module"), choices=[(tr(name), name) for name in MODULES])
         # Else napari puts a stretch below, which takes most of the height from the second dock on.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         layout = QVBoxLayout(self)

@@ -12,6 +12,7 @@ from napari.layers import Labels, Layer
 from psygnal import Signal
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import is_image
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.napari_compat import unwrapped
@@ -88,7 +89,9 @@ def mask_with(viewer: napari.viewer.Viewer, lungs: Labels) -> MaskLayer:
     if known is not None and known.has_lungs(viewer):
         return known
     if not isinstance(lungs.data, np.ndarray):
-        raise InputError(f"The labels of '{lungs.name}' lie outside of memory and cannot be corrected; duplicate the layer first.")
+        raise InputError(
+            tr("The labels of '{name}' lie outside of memory and cannot be corrected; duplicate the layer first.", name=lungs.name)
+        )
     if known is not None:
         known.let_go()
     fitting = [layer for layer in viewer.layers if is_image(layer) and voxel_shape(layer) == lungs.data.shape]

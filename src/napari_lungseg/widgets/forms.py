@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
+from napari_lungseg.translation import mark
 from napari_lungseg.widgets.texts import plain_label
 
 LABEL_WIDTH = 116
@@ -18,7 +19,7 @@ LABEL_WIDTH = 116
 MODULE_WIDTH = 350
 
 #: Said in place of curves: pyqtgraph, which draws them, is not among the dependencies of the package without extras.
-NO_CURVES = "For curves, install pyqtgraph: pip install pyqtgraph"
+NO_CURVES = mark("For curves, install pyqtgraph: pip install pyqtgraph")
 
 
 def labelled_form() -> QFormLayout:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from napari.layers import Image
 
+from napari_lungseg.translation import mark
 from napari_lungseg.widgets.view import voxel_shape
 
 #: Level and width in HU, as is usual on CT workstations.
-WINDOWS = {"Lung": (-600.0, 1500.0), "Mediastinum": (40.0, 400.0), "Bone": (400.0, 1800.0)}
-FROM_DATA = "From data"
+WINDOWS = {mark("Lung"): (-600.0, 1500.0), mark("Mediastinum"): (40.0, 400.0), mark("Bone"): (400.0, 1800.0)}
+FROM_DATA = mark("From data")
 #: Voxels that are looked at for a window from the data.
 SAMPLE = 200_000
 #: Part of the voxels that may be darker, and brighter, than the window shows.

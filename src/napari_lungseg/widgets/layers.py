@@ -30,6 +30,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.formats.picture import to_grey
 from napari_lungseg.preprocess import guess_unit
 from napari_lungseg.volume import Affine, Array, Unit, Volume, axis_order
+from napari_lungseg.widgets.language import tr, tr_n
 
 #: Keys of a layer's metadata: the volume's unit, by what it was told, whether it is known how the patient lies in it, and the affine
 #: from the world (x, y, z, 1) to LPS where these differ.
@@ -77,7 +78,14 @@ def volume_from_layer(layer: Image | Labels, time_index: tuple[int, ...] = (), u
     leading = max(0, layer.ndim - 3)
     time_index = time_index or (0,) * leading
     if len(time_index) != leading or any(not 0 <= index < length for index, length in zip(time_index, data.shape)):
-        raise InputError(f"The layer '{layer.name}' (shape {tuple(data.shape)}) has no volume at {time_index}.")
+        raise InputError(
+            tr(
+                "The layer '{name}' (shape {shape}) has no volume at {time_index}.",
+                name=layer.name,
+                shape=tuple(data.shape),
+                time_index=time_index,
+            )
+        )
     data = data[time_index] if time_index else data
     if getattr(layer, "rgb", False):
         data = to_grey(data)
@@ -105,8 +113,14 @@ def check_complete(layer: Layer, time_index: tuple[int, ...]) -> None:
     count = layer.metadata.get(BLIND, {}).get(time_index, 0)
     if count:
         raise InputError(
-            f"{count} slice{'s' if count > 1 else ''} of '{layer.name}' wait to be read blind, without the model's mask; read them in "
-            "Review, or end blind reading there."
+            tr_n(
+                "{count} slice of '{layer}' wait to be read blind, without the model's mask; read them in Review, or end "
+                "blind reading there.",
+                "{count} slices of '{layer}' wait to be read blind, without the model's mask; read them in Review, or "
+                "end blind reading there.",
+                count,
+                layer=layer.name,
+            )
         )
 
 
@@ -249,7 +263,14 @@ def _millimetres(layer: Image | Labels, world: npt.NDArray[np.float64]) -> list[
     for unit, label in zip(units, layer.axis_labels[-axes:]):
         factor = 1.0 if unit == pixel else _millimetres_in(unit)
         if factor is None:
-            raise InputError(f"Axis {label} of the layer '{layer.name}' is measured in {unit}, not in a length; choose a layer in mm.")
+            raise InputError(
+                tr(
+                    "Axis {label} of the layer '{name}' is measured in {unit}, not in a length; choose a layer in mm.",
+                    label=label,
+                    name=layer.name,
+                    unit=unit,
+                )
+            )
         factors.append(factor)
     return factors
 

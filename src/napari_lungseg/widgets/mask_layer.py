@@ -18,6 +18,7 @@ from napari_lungseg.corrections import Corrections
 from napari_lungseg.steps import Box, Step, as_box
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.appearance import add_probability_image, add_probability_labels, label_names, make_lungs
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import BLIND, ROLE, layer_geometry, volume_from_layer
 from napari_lungseg.widgets.napari_compat import Strokes, replace_undo
 from napari_lungseg.widgets.notices import show_error
@@ -281,7 +282,7 @@ class MaskLayer:
             if failed is not None:
                 failed(error)
             else:
-                show_error(f"{sentence(error, cause.capitalize())} Undo takes back what was written.")
+                show_error(tr("{problem} Undo takes back what was written.", problem=sentence(error, cause.capitalize())))
 
         self._editing.start(document.edit_by_slices(box, before, after, step), written, broken)
         return step

@@ -16,13 +16,14 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.engine.process import shared_engine
 from napari_lungseg.library import list_models
+from napari_lungseg.translation import say
 from napari_lungseg.widgets.forms import replace_choices
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.napari_compat import import_pandas
 from napari_lungseg.widgets.tasks import Task
 
 #: Value of the entry that asks for a model's folder.
 FOLDER = "folder"
-FOLDER_CHOICE = ("Choose a folder …", FOLDER)
 
 
 class _Library:
@@ -65,7 +66,7 @@ class ModelChoice(QObject):
         LIBRARY.changed.connect(self._list)
         # Not a method of self: those are disconnected before they could hear of the end.
         parent.destroyed.connect(partial(_release, self))
-        self._listing = Task(self, "Listing models and devices")
+        self._listing = Task(self, say("Listing models and devices"))
         self._listing.yielded.connect(self._list_models)
         self._listing.returned.connect(self._list_devices)
         self._listing.failed.connect(self.failed)
@@ -86,11 +87,11 @@ class ModelChoice(QObject):
         self._take(wanted)
 
     def _list_devices(self, devices: tuple[str, ...]) -> None:
-        self._device.choices = devices
+        self._device.choices = [(shown_device(device), device) for device in devices]
 
     def _choose(self, value: str) -> None:
         if value == FOLDER:
-            folder = QFileDialog.getExistingDirectory(self._parent, "A model's folder (with card.json and weights.safetensors)")
+            folder = QFileDialog.getExistingDirectory(self._parent, tr("A model's folder (with card.json and weights.safetensors)"))
             if folder and folder not in self._folders:
                 self._folders.insert(0, folder)
             value = folder or self._chosen
@@ -106,10 +107,15 @@ class ModelChoice(QObject):
         labelled: list[tuple[str, Any]] = [
             (name if names.count(name) == 1 else choice, choice) for name, choice in zip(names, known, strict=True)
         ]
-        replace_choices(self._model, [*labelled, *self._others, FOLDER_CHOICE], value)
+        replace_choices(self._model, [*labelled, *self._others, (tr("Choose a folder …"), FOLDER)], value)
         if value != self._chosen:
             self._chosen = value
             self.changed.emit(value)
+
+
+def shown_device(device: str) -> str:
+    """A device as the box calls it."""
+    return tr("auto") if device == "auto" else device
 
 
 def _choices() -> Generator[list[str], None, tuple[str, ...]]:

@@ -26,6 +26,7 @@ from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.appearance import LABEL_COLOURS, label_names
 from napari_lungseg.widgets.dialogs import ask_fill_gaps, ask_series
 from napari_lungseg.widgets.intensity_windows import window_limits
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import SOURCE, volume_to_layer, volumes_to_layer
 from napari_lungseg.widgets.notices import as_text, show_info
 
@@ -53,7 +54,7 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
         return _layers(_paths(path)) or _NOTHING
     except InputError as error:
         # napari shows it as a notification.
-        raise InputError(as_text(str(error))) from error
+        raise InputError(as_text(tr(str(error)))) from error
 
 
 def _layers(paths: list[Path]) -> list[LayerData]:
@@ -113,7 +114,7 @@ def _layer(volumes: list[Volume], path: Path, series: Sequence[str | None], name
         keywords["metadata"][SOURCE] = {"path": str(path.absolute()), "series": list(series)}
     if notes := list(dict.fromkeys(note for volume in volumes for note in volume.notes)):
         keywords["metadata"]["notes"] = notes
-        show_info(f"{name}: {' '.join(notes)}")
+        show_info(f"{name}: {' '.join(map(tr, notes))}")
     return _image(data, keywords, volumes[0], name)
 
 

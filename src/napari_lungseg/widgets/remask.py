@@ -11,7 +11,9 @@ from qtpy.QtCore import QObject, Signal
 from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.mask import UNKNOWN_SIDE, MaskSettings
 from napari_lungseg.steps import Step
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Array
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.notices import show_warning
 from napari_lungseg.widgets.stretches import Stretches
 from napari_lungseg.widgets.tasks import Task
@@ -57,7 +59,7 @@ class Remasker(QObject):
     def __init__(self) -> None:
         super().__init__()
         self._latest: MaskRequest | None = None
-        self._task = Task(self, "Making the mask")
+        self._task = Task(self, say("Making the mask"))
         self._task.returned.connect(self._computed)
         self._task.failed.connect(self._not_computed)
         self._writing = Stretches(self)
@@ -101,7 +103,7 @@ class Remasker(QObject):
     def _failed(self, request: MaskRequest, error: Exception) -> None:
         self._latest = None
         self.written.emit()
-        request.done(Failure(f"{sentence(error, 'Writing the mask')} Only a part of it was written."))
+        request.done(Failure(tr("{problem} Only a part of it was written.", problem=sentence(error, say("Writing the mask")))))
 
     def _all_written(self, request: MaskRequest, count: int, notes: tuple[str, ...]) -> None:
         self._latest = None
@@ -109,6 +111,6 @@ class Remasker(QObject):
         settings = replace(request.settings, split_sides=False) if UNKNOWN_SIDE in notes else request.settings
         request.document.made(settings, request.step)
         for note in notes:
-            show_warning(note)
+            show_warning(tr(note))
         self.written.emit()
         request.done(count)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 
 from qtpy.QtCore import QObject, QTimer
 
+from napari_lungseg.translation import say
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.worker import sentence
 
@@ -86,4 +88,4 @@ def _nothing() -> None:
 
 
 def _tell(error: Exception) -> None:
-    show_error(f"{sentence(error, 'Writing into the layer')} Only a part of it was written.")
+    show_error(tr("{problem} Only a part of it was written.", problem=sentence(error, say("Writing into the layer"))))

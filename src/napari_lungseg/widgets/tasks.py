@@ -17,6 +17,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_lungseg.engine.messages import Cancelled, Failed, Returned, Yielded
 from napari_lungseg.engine.process import Call, Engine, Told, shared_engine
 from napari_lungseg.volume import Array
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.worker import sentence
 
 #: Seconds that delivering may take from the GUI thread at a time, and the shortest time between two deliveries.
@@ -146,10 +147,10 @@ class Task(QObject):
 
     def _sentence(self, failed: Failed) -> str:
         if failed.kind == "input":
-            return failed.text
+            return tr(failed.text)
         if failed.kind == "memory":
             return sentence(MemoryError(failed.text), self.what)
-        return f"{self.what} failed: {failed.text}; the log has the details."
+        return tr("{what} failed: {reason}; the log has the details.", what=tr(self.what), reason=failed.text)
 
 
 def run_once(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from psygnal import EmitLoopError
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.widgets.language import tr
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +34,16 @@ def sentence(error: Exception, what: str) -> str:
         # Its own text is that of the code around the error.
         error = error.__cause__
     if isinstance(error, InputError):
-        return str(error)
+        return tr(str(error))
     logger.exception("%s failed", what, exc_info=error)
     if getattr(error, "winerror", None) == 1114 or "WinError 1114" in str(error):
-        return (
+        return tr(
             "PyTorch could not be loaded after the window (WinError 1114); close napari and start it with "
             'python -c "import torch, napari; napari.Viewer(); napari.run()".'
         )
     if isinstance(error, MemoryError):
-        return f"{what} failed: there is not enough memory; close other programs, or take fewer slices or a smaller image."
+        return tr(
+            "{what} failed: there is not enough memory; close other programs, or take fewer slices or a smaller image.", what=tr(what)
+        )
     reason = f"{error} ({type(error).__name__})" if str(error) else type(error).__name__
-    return f"{what} failed: {reason}; the log has the details."
+    return tr("{what} failed: {reason}; the log has the details.", what=tr(what), reason=reason)

@@ -11,6 +11,7 @@ from napari_lungseg.classes import spelled_out
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import write
 from napari_lungseg.widgets.appearance import names_on
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import check_complete, dicom_source, volume_from_layer
 from napari_lungseg.widgets.notices import as_text
 
@@ -33,7 +34,7 @@ def _saved(layer: Image | Labels, path: str) -> list[str]:
     try:
         return [str(save_layer(layer, Path(path)))]
     except InputError as error:
-        raise NotSavedError(as_text(str(error))) from error
+        raise NotSavedError(as_text(tr(str(error)))) from error
 
 
 def save_layer(layer: Image | Labels, path: Path, time_index: tuple[int, ...] = ()) -> Path:
@@ -45,9 +46,11 @@ def save_layer(layer: Image | Labels, path: Path, time_index: tuple[int, ...] = 
         When it has colours, an axis of time and no time point is given, slices of it are to be read blind, or the format cannot hold it.
     """
     if getattr(layer, "rgb", False):
-        raise InputError(f"The layer '{layer.name}' has colours, which only napari's own writer keeps; choose that one.")
+        raise InputError(tr("The layer '{name}' has colours, which only napari's own writer keeps; choose that one.", name=layer.name))
     if layer.ndim - len(time_index) > 3:
-        raise InputError(f"The layer '{layer.name}' has an axis of time; export its mask from the dock, or save one volume of it.")
+        raise InputError(
+            tr("The layer '{name}' has an axis of time; export its mask from the dock, or save one volume of it.", name=layer.name)
+        )
     check_complete(layer, time_index)
     source, series = dicom_source(layer, time_index)
     names = None if isinstance(layer, Image) else names_on(layer)

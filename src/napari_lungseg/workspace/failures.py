@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.translation import say
 
 #: Bytes below which a disk that refuses to write is taken for full.
 _FULL_BYTES = 1 << 20
@@ -45,7 +46,13 @@ def is_passing(error: Exception) -> bool:
 
 def full(folder: Path, since: datetime) -> DiskFullError:
     """There is no room for more."""
-    return DiskFullError(f"The disk of {folder} is full; {_in_memory(since)}; free some space or choose another workspace.")
+    return DiskFullError(
+        say(
+            "The disk of {folder} is full; {what}; free some space or choose another workspace.",
+            folder=folder,
+            what=_in_memory(since),
+        )
+    )
 
 
 def is_no_room(error: Exception) -> bool:
@@ -55,24 +62,36 @@ def is_no_room(error: Exception) -> bool:
 
 def damaged(folder: Path, since: datetime) -> WorkspaceError:
     """The journal broke while it was open."""
-    return WorkspaceError(f"The journal in {folder} is damaged; {_in_memory(since)}; open the workspace again or choose another one.")
+    return WorkspaceError(
+        say(
+            "The journal in {folder} is damaged; {what}; open the workspace again or choose another one.",
+            folder=folder,
+            what=_in_memory(since),
+        )
+    )
 
 
 def later(folder: Path) -> WorkspaceError:
     """We are too old for it."""
-    return WorkspaceError(f"The journal in {folder} is of a later version of napari-lungseg; update it, or choose another workspace.")
+    return WorkspaceError(
+        say("The journal in {folder} is of a later version of napari-lungseg; update it, or choose another workspace.", folder=folder)
+    )
 
 
 def foreign(path: Path) -> WorkspaceError:
     """It is no journal."""
-    return WorkspaceError(f"{path} belongs to another program; choose another folder for the workspace.")
+    return WorkspaceError(say("{path} belongs to another program; choose another folder for the workspace.", path=path))
 
 
 def vanished(folder: Path, since: datetime) -> WorkspaceError:
     """The journal is not where it was."""
     return WorkspaceError(
-        f"The journal in {folder} has vanished (it was deleted, replaced, or its drive is gone); {_in_memory(since)}; "
-        "bring it back or choose another workspace."
+        say(
+            "The journal in {folder} has vanished (it was deleted, replaced, or its drive is gone); {what}; bring "
+            "it back or choose another workspace.",
+            folder=folder,
+            what=_in_memory(since),
+        )
     )
 
 
@@ -83,9 +102,20 @@ def not_written(error: sqlite3.Error | UnicodeDecodeError, folder: Path, since: 
     if is_damage(error):
         return damaged(folder, since)
     if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return WorkspaceError(f"Another program is using the journal in {folder}; {_in_memory(since)}; close that program.")
+        return WorkspaceError(
+            say(
+                "Another program is using the journal in {folder}; {what}; close that program.",
+                folder=folder,
+                what=_in_memory(since),
+            )
+        )
     return WorkspaceError(
-        f"The journal in {folder} cannot be written ({error}); {_in_memory(since)}; check the disk or choose another workspace."
+        say(
+            "The journal in {folder} cannot be written ({error}); {what}; check the disk or choose another workspace.",
+            folder=folder,
+            error=error,
+            what=_in_memory(since),
+        )
     )
 
 
@@ -96,16 +126,20 @@ def is_interrupted(error: sqlite3.Error) -> bool:
 
 def rescue(path: Path) -> str:
     """How to get at what a damaged journal holds."""
-    return f"To write what is sound into files, with a list of what is lost: napari-lungseg workspace rescue {path} -o FOLDER"
+    return say(
+        "To write what is sound into files, with a list of what is lost: napari-lungseg workspace rescue {path} -o FOLDER", path=path
+    )
 
 
 def not_read(error: Exception, folder: Path) -> WorkspaceError:
     """A query failed."""
-    return WorkspaceError(f"The journal in {folder} cannot be read ({error}); check the disk, or open the workspace again.")
+    return WorkspaceError(
+        say("The journal in {folder} cannot be read ({error}); check the disk, or open the workspace again.", folder=folder, error=error)
+    )
 
 
 def _in_memory(since: datetime) -> str:
-    return f"corrections since {since.astimezone():%H:%M} are only in memory"
+    return say("corrections since {time} are only in memory", time=f"{since.astimezone():%H:%M}")
 
 
 def _code(error: Exception) -> int:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from napari_lungseg.translation import say
 from napari_lungseg.workspace import connection, failures, recovery, stored
 from napari_lungseg.workspace.failures import DamagedError, DiskFullError, WorkspaceError
 from napari_lungseg.workspace.lock import FolderLock
@@ -94,7 +95,7 @@ class Journal:
     def _only_read(self) -> None:
         if not self.path.is_file():
             raise WorkspaceError(f"{self.folder} is no workspace: there is no {JOURNAL} in it; choose the folder of one.")
-        self.why_read_only = f"The workspace {self.folder} is only read here."
+        self.why_read_only = say("The workspace {folder} is only read here.", folder=self.folder)
         with self.reading():
             pass
 
@@ -160,7 +161,7 @@ class Journal:
                 entry.event("ended", {})
         with self._turn:
             self._let_go()
-            self.why_read_only = self.why_read_only or "This workspace was closed; open it again."
+            self.why_read_only = self.why_read_only or say("This workspace was closed; open it again.")
 
     # ---- connections
 
@@ -175,9 +176,11 @@ class Journal:
             return
         if not mine:
             self.holder = self._lock.holder()
-            self.why_read_only = (
-                f"The workspace {self.folder} is open elsewhere ({self.holder}): what you change here is not saved; "
-                "close the other window or choose another workspace."
+            self.why_read_only = say(
+                "The workspace {folder} is open elsewhere ({holder}): what you change here is not saved; close the other "
+                "window or choose another workspace.",
+                folder=self.folder,
+                holder=self.holder,
             )
             return
         # SQLite would leave out what follows damage in the log without a word.
@@ -252,15 +255,26 @@ class Journal:
         except (OSError, sqlite3.Error) as error:
             self._let_go()
             raise WorkspaceError(
-                f"The journal in {self.folder} is damaged and cannot be mended ({getattr(error, 'strerror', None) or error}); "
-                "free some space on its disk, or choose another workspace."
+                say(
+                    "The journal in {folder} is damaged and cannot be mended ({reason}); "
+                    "free some space on its disk, or choose another workspace.",
+                    folder=self.folder,
+                    reason=getattr(error, "strerror", None) or error,
+                )
             ) from error
-        lost = f"Lost: {lost}." if lost else "All that was saved last is there."
-        self.told = (
-            f"The journal in {self.folder} was damaged: it was put aside as {aside.name}, "
-            f"and a new one was begun with what is sound of it. {lost} {failures.rescue(aside)}"
+        self.told = say(
+            "The journal in {folder} was damaged: it was put aside as {name}, "
+            "and a new one was begun with what is sound of it. {lost} {rescue}",
+            folder=self.folder,
+            name=aside.name,
+            lost=say("Lost: {lost}.", lost=lost) if lost else say("All that was saved last is there."),
+            rescue=failures.rescue(aside),
         )
 
 
 def _refused(folder: Path, reason: str) -> str:
-    return f"The workspace {folder} cannot be written ({reason}): what you change is not saved; choose another workspace."
+    return say(
+        "The workspace {folder} cannot be written ({reason}): what you change is not saved; choose another workspace.",
+        folder=folder,
+        reason=reason,
+    )

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from napari_lungseg.translation import say
+
 #: The operating system's lock lies on this file; it goes with the process, however that ends.
 LOCK = "journal.lock"
 #: Who holds the lock. A file of its own, as a locked one cannot be read everywhere.
@@ -54,9 +56,9 @@ class FolderLock:
         try:
             holder = json.loads((self._folder / HOLDER).read_text())
             since = datetime.fromisoformat(holder["since"])
-            return f"{holder['user']} on {holder['host']} since {since:%Y-%m-%d %H:%M}"
+            return say("{user} on {host} since {time}", user=holder["user"], host=holder["host"], time=f"{since:%Y-%m-%d %H:%M}")
         except (OSError, ValueError, KeyError, TypeError):
-            return "another window"
+            return say("another window")
 
     def give_back(self) -> None:
         """Let others write."""

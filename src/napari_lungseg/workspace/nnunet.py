@@ -13,6 +13,7 @@ from napari_lungseg.content import content_hash
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import given_path, make_folder, write_whole
 from napari_lungseg.formats import SeriesChoiceError, read, write
+from napari_lungseg.translation import AND, SEMICOLON, say, say_all, say_n
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.workspace.records import Case, case_key
 from napari_lungseg.workspace.workspace import Workspace
@@ -44,13 +45,13 @@ class ExportReport:
     @property
     def text(self) -> str:
         """For the person."""
-        saved = f"Saved {len(self.written)} case{'' if len(self.written) == 1 else 's'} in {self.folder}."
-        return f"{saved} Left out: {self.reasons}." if self.left_out else saved
+        saved = say_n("Saved {count} case in {folder}.", "Saved {count} cases in {folder}.", len(self.written), folder=self.folder)
+        return say("{saved} Left out: {reasons}.", saved=saved, reasons=self.reasons) if self.left_out else saved
 
     @property
     def reasons(self) -> str:
         """What was left out and why, in one line."""
-        return "; ".join(f"{name} ({reason})" for name, reason in self.left_out)
+        return say_all((say("{name} ({reason})", name=name, reason=reason) for name, reason in self.left_out), SEMICOLON)
 
 
 def export_nnunet(
@@ -90,11 +91,17 @@ def export_nnunet(
     folder = given_path(out).absolute()
     try:
         if folder.is_dir() and not all(entry.is_dir() for entry in folder.rglob("*")):
-            raise InputError(f"{folder} is not empty; choose a new folder for the data set.")
+            raise InputError(say("{folder} is not empty; choose a new folder for the data set.", folder=folder))
         for part in ("imagesTr", "labelsTr"):
             make_folder(folder / part)
     except OSError as error:
-        raise InputError(f"The folder {folder} cannot be used ({error.strerror}); choose another one for the data set.") from error
+        raise InputError(
+            say(
+                "The folder {folder} cannot be used ({reason}); choose another one for the data set.",
+                folder=folder,
+                reason=error.strerror,
+            )
+        ) from error
     report = ExportReport(folder, {}, [])
     cases = [summary.case for summary in workspace.cases()]
     for done, case in enumerate(cases):
@@ -108,11 +115,14 @@ def export_nnunet(
             write(image.with_array(labels.reshape(image.shape)), folder / "labelsTr" / f"{name}{ENDING}")
             write(image, folder / "imagesTr" / f"{name}_0000{ENDING}")
         except InputError as error:
-            report.left_out.append((case.name, str(error).rstrip(".")))
+            reason = str(error)
+            report.left_out.append((case.name, reason.rstrip(".") if reason.endswith(".") else reason))
         else:
             report.written[name] = case.name
     if not report.written:
-        raise InputError(f"There is nothing to export: {report.reasons or 'the workspace is empty'}; review some slices first.")
+        raise InputError(
+            say("There is nothing to export: {reasons}; review some slices first.", reasons=report.reasons or say("the workspace is empty"))
+        )
     description = {
         "channel_names": {"0": "CT"},
         "labels": LABELS,
@@ -130,16 +140,16 @@ def _labels(workspace: Workspace, case: Case) -> Array:
     saved = workspace.load(case)
     reviewed = [index for index, known in workspace.states(case).items() if known.state == "reviewed"]
     if saved is None or not reviewed:
-        raise InputError("no slice was reviewed")
+        raise InputError(say("no slice was reviewed"))
     dense = case.planes(saved.labels)[reviewed]
     if dense.max() >= IGNORE:
-        raise InputError(f"it has a label {dense.max()} beside the right and the left lung")
+        raise InputError(say("it has a label {label} beside the right and the left lung", label=dense.max()))
     names = saved.source.names if saved.source is not None else {}
     others = [name for label, name in names.items() if name not in LABELS and (dense == label).any()]
     if "lungs" in others:
-        raise InputError("its lungs are not told apart into right and left; let Segment do that")
+        raise InputError(say("its lungs are not told apart into right and left; let Segment do that"))
     if others:
-        raise InputError(f"it has {' and '.join(others)}, not lungs")
+        raise InputError(say("it has {others}, not lungs", others=say_all(others, AND)))
     labels = np.full(case.shape, IGNORE, np.uint8)
     case.planes(labels)[reviewed] = dense
     return labels
@@ -165,9 +175,9 @@ def image_of(case: Case, images: Mapping[str, Volume]) -> Volume:
     image = images.get(case.image)
     if image is None:
         if case.path is None:
-            raise InputError("its file is not known; open the image first")
+            raise InputError(say("its file is not known; open the image first"))
         image = next((one for one in _images(case.path) if content_hash(one.array) == case.image), None)
         if image is None:
-            raise InputError(f"{case.path} holds another image now")
+            raise InputError(say("{path} holds another image now", path=case.path))
     array = np.asarray(image.array)
     return replace(image, array=array[None] if array.ndim == 2 else array)

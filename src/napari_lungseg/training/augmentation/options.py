@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from napari_lungseg.setting import check, setting
+from napari_lungseg.translation import mark
 
 #: Probability that something happens; 0 switches it off.
 _chance = partial(setting, at_least=0, at_most=1, unit="%", step=5)
@@ -49,7 +50,9 @@ class IntensitySettings:
     noise: float = _chance(0.35, "Noise", "How often grainy.")
     noise_hu: float = _amount(120.0, "Noise", "How grainy at most.", unit="HU")
     low_resolution: float = _chance(0.12, "Low resolution", "How often coarser.")
-    low_resolution_times: float = _amount(4.0, "Low resolution", "How many times coarser at most.", unit="times", step=0.5, shown_to=20)
+    low_resolution_times: float = _amount(
+        4.0, "Low resolution", "How many times coarser at most.", unit=mark("times"), step=0.5, shown_to=20
+    )
     brightness: float = _chance(0.3, "Brightness", "How often brighter or darker.")
     brightness_hu: float = _amount(60.0, "Brightness", "How much brighter or darker at most.", unit="HU", either_way=True)
     contrast: float = _chance(0.3, "Contrast", "How often with more or less contrast.")

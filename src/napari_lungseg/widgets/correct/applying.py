@@ -12,10 +12,12 @@ from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.edit.tool import Change, Tool, carry_out, restricted
 from napari_lungseg.errors import InputError
 from napari_lungseg.steps import Step
+from napari_lungseg.widgets.causes import told_step
 from napari_lungseg.widgets.correct.controls import CorrectControls
 from napari_lungseg.widgets.correct.pick import Picker
 from napari_lungseg.widgets.correct.tool_run import ToolRun
 from napari_lungseg.widgets.correct.work import gather
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.notices import show_warning
 from napari_lungseg.widgets.worker import Failure, sentence
@@ -75,7 +77,7 @@ class Applying(QObject):
         if self._run is not None:
             if self._written is None:
                 self._run.cancel()
-                self._end("Cancelled.", "Cancelled.")
+                self._end(tr("Cancelled."), tr("Cancelled."))
             return
         if self._picker is not None:
             self.disarm()
@@ -86,15 +88,15 @@ class Applying(QObject):
         if not tool.picks:
             self._apply(tool)
         elif self._viewer.dims.ndisplay == 3:
-            self._refuse("The canvas shows the volume in 3-D; show slices to click on one.")
+            self._refuse(tr("The canvas shows the volume in 3-D; show slices to click on one."))
         else:
             self._picker = Picker(self._viewer, self._result.lungs, self._picked)
-            self._form.apply.text = "Cancel"
-            self._form.tell("Click on the part that is meant; Escape ends.")
+            self._form.apply.text = tr("Cancel")
+            self._form.tell(tr("Click on the part that is meant; Escape ends."))
 
     def _picked(self, voxel: tuple[int, ...] | None) -> None:
         self._picker = None
-        self._form.apply.text = "Apply"
+        self._form.apply.text = tr("Apply")
         self._form.tell("")
         if voxel is not None:
             self._apply(self._form.chosen, voxel)
@@ -110,13 +112,13 @@ class Applying(QObject):
                 self._made(tool, document, restricted(change, allowed) if change is not None and allowed is not None else change)
                 return
         except InputError as error:
-            self._refuse(str(error))
+            self._refuse(tr(str(error)))
             return
         self._run = ToolRun(tool, work, document, allowed)
         self._run.progressed.connect(form.show_progress)
         self._run.ended.connect(self._computed)
         form.show_running(True)
-        form.tell(f"{tool.label} …")
+        form.tell(f"{tr(tool.label)} …")
         self._run.start()
 
     def _made(self, tool: Tool, document: MaskDocument, change: Change | None) -> None:
@@ -147,7 +149,7 @@ class Applying(QObject):
             self._end(_told(run.tool, change), "")
 
     def _not_written(self, run: ToolRun, error: Exception) -> None:
-        text = f"{sentence(error, run.tool.label)} Undo takes back what was written."
+        text = tr("{problem} Undo takes back what was written.", problem=sentence(error, run.tool.label))
         if run is self._run:
             self._refuse(text)
         else:
@@ -156,7 +158,7 @@ class Applying(QObject):
     def _stepped(self, step: Step, forward: bool) -> None:
         if step is self._written:
             self._end("", "")
-        self._form.tell(f"{'Done again' if forward else 'Undone'}: {step.cause}.")
+        self._form.tell(told_step(step, forward))
 
     def _refuse(self, sentence: str) -> None:
         show_warning(sentence)
@@ -171,5 +173,5 @@ class Applying(QObject):
 
 def _told(tool: Tool, change: Change | None) -> str:
     if change is None:
-        return f"{tool.label}: nothing to change."
-    return f"{tool.label}: {np.count_nonzero(change.before != change.after):,} voxels changed."
+        return tr("{tool}: nothing to change.", tool=tr(tool.label))
+    return tr("{tool}: {count:,} voxels changed.", tool=tr(tool.label), count=np.count_nonzero(change.before != change.after))

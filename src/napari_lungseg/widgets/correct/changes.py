@@ -13,6 +13,8 @@ from superqt.utils import qthrottled
 
 from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.steps import Box, as_box
+from napari_lungseg.translation import mark
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import ROLE, layer_geometry
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.stretches import Stretches
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     import napari.viewer
 
 COLOURS = {0: "transparent", 1: "#ffff3e", 2: "#e8263c", 3: "#e1ffff", None: "transparent"}
-MEANINGS = {"index": [0, 1, 2, 3], "change": [None, "added", "removed", "relabelled"]}
+#: What has happened to voxels with the numbers 1, 2 and 3.
+MEANINGS = (mark("added"), mark("removed"), mark("relabelled"))
 
 
 class Changes(QObject):
@@ -51,9 +54,9 @@ class Changes(QObject):
         active = viewer.layers.selection.active
         self._layer: Labels = viewer.add_labels(
             np.zeros(result.shape, np.uint8),
-            name=f"{result.image.name} changes",
+            name=tr("{image} changes", image=result.image.name),
             colormap=DirectLabelColormap(color_dict=COLOURS),
-            features=MEANINGS,
+            features={"index": [0, 1, 2, 3], tr("change"): [None, *map(tr, MEANINGS)]},
             opacity=0.8,
             **geometry | {"metadata": geometry.get("metadata", {}) | {ROLE: "changes"}},
         )

@@ -9,7 +9,9 @@ from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, PushButton
 from qtpy.QtWidgets import QAbstractSpinBox, QFormLayout, QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_lungseg.edit import Limits
+from napari_lungseg.translation import mark
 from napari_lungseg.volume import Unit
+from napari_lungseg.widgets.causes import shown_cause
 from napari_lungseg.widgets.correct.region_form import RegionForm
 from napari_lungseg.widgets.correct.tool_form import ToolForm
 from napari_lungseg.widgets.forms import (
@@ -25,21 +27,29 @@ from napari_lungseg.widgets.forms import (
     scrolled,
     shorten,
 )
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.texts import plain_label
 
 #: napari's modes that are offered, and what their buttons say.
 MODES = {
-    "paint": ("Paint", "Paint the label; with the right button draw round what is then filled."),
-    "erase": ("Erase", "Paint background."),
-    "fill": ("Fill", "Give the label to the connected part that is clicked."),
-    "polygon": ("Polygon", "Click the corners; a double click closes the polygon and fills it."),
-    "pan_zoom": ("Move", "Move the image, and look."),
+    "paint": (mark("Paint"), mark("Paint the label; with the right button draw round what is then filled.")),
+    "erase": (mark("Erase"), mark("Paint background.")),
+    "fill": (mark("Fill"), mark("Give the label to the connected part that is clicked.")),
+    "polygon": (mark("Polygon"), mark("Click the corners; a double click closes the polygon and fills it.")),
+    "pan_zoom": (mark("Move"), mark("Move the image, and look.")),
 }
 #: Ranges by name, in HU.
-PRESETS_HU = {"lung": (-1024.0, -300.0), "soft tissue": (-200.0, 200.0), "bone": (200.0, 3071.0), "air": (-1024.0, -950.0)}
-AS_SHOWN, OWN = "contrast limits", "own numbers"
+PRESETS_HU = {
+    mark("lung"): (-1024.0, -300.0),
+    mark("soft tissue"): (-200.0, 200.0),
+    mark("bone"): (200.0, 3071.0),
+    mark("air"): (-1024.0, -950.0),
+}
+AS_SHOWN, OWN = mark("contrast limits"), mark("own numbers")
 #: Values of entries that are no label.
 ANYWHERE = NEW = -1
+#: Name of label 0.
+BACKGROUND = mark("background")
 
 
 class CorrectControls(QWidget):
@@ -59,28 +69,34 @@ class CorrectControls(QWidget):
     ) -> None:
         super().__init__()
         self._window: tuple[float, float] | None = None
-        self.mask = ComboBox(label="Mask", choices=masks, tooltip="The labels to correct; follows the layer that is selected.")
-        self.label = ComboBox(label="Label", choices=[], tooltip="What brush and tools work on.")
-        self.modes = {mode: _mode_button(*texts) for mode, texts in MODES.items()}
+        self.mask = ComboBox(label=tr("Mask"), choices=masks, tooltip=tr("The labels to correct; follows the layer that is selected."))
+        self.label = ComboBox(label=tr("Label"), choices=[], tooltip=tr("What brush and tools work on."))
+        self.modes = {mode: _mode_button(*map(tr, texts)) for mode, texts in MODES.items()}
         self.diameter = FloatSpinBox(
-            value=8.0, min=0.1, max=500.0, step=0.5, tooltip="Diameter; the brush is round in the image's spacing."
+            value=8.0, min=0.1, max=500.0, step=0.5, tooltip=tr("Diameter; the brush is round in the image's spacing.")
         )
-        self.region = _mode_button("Region", "Draw a short stroke into what is missing or too much; the region round it is found.")
+        self.region = _mode_button(tr("Region"), tr("Draw a short stroke into what is missing or too much; the region round it is found."))
         self.strokes = RegionForm()
-        self.sphere = CheckBox(text="Sphere", tooltip="Paint the neighbouring slices too.")
-        self.limited = CheckBox(text="Only from", tooltip="Brush and tools change only voxels with these intensities.")
+        self.sphere = CheckBox(text=tr("Sphere"), tooltip=tr("Paint the neighbouring slices too."))
+        self.limited = CheckBox(text=tr("Only from"), tooltip=tr("Brush and tools change only voxels with these intensities."))
         low, high = PRESETS_HU["lung"]
-        self.low = FloatSpinBox(value=low, min=-1e6, max=1e6, step=10.0, tooltip="Lowest intensity that may be changed (HU in a CT).")
-        self.high = FloatSpinBox(value=high, min=-1e6, max=1e6, step=10.0, tooltip="Highest intensity that may be changed (HU in a CT).")
-        self.preset = ComboBox(label="Range", choices=[OWN], tooltip="Ranges by name.")
+        self.low = FloatSpinBox(value=low, min=-1e6, max=1e6, step=10.0, tooltip=tr("Lowest intensity that may be changed (HU in a CT)."))
+        self.high = FloatSpinBox(
+            value=high, min=-1e6, max=1e6, step=10.0, tooltip=tr("Highest intensity that may be changed (HU in a CT).")
+        )
+        self.preset = ComboBox(label=tr("Range"), choices=[(tr(OWN), OWN)], tooltip=tr("Ranges by name."))
         self.inside = ComboBox(
-            label="Only inside", choices=[("anywhere", ANYWHERE)], tooltip="Brush and tools change only voxels that have this label."
+            label=tr("Only inside"),
+            choices=[(tr("anywhere"), ANYWHERE)],
+            tooltip=tr("Brush and tools change only voxels that have this label."),
         )
         self.tools = ToolForm({"other": others, "shapes": shapes})
-        self.show_changes = CheckBox(text="Show what I changed", tooltip="Yellow: added; red: removed; white: another label.")
+        self.show_changes = CheckBox(text=tr("Show what I changed"), tooltip=tr("Yellow: added; red: removed; white: another label."))
         self.numbers = plain_label()
-        self.give_back = PushButton(text="Give this slice back to the model", tooltip="The slice becomes what the model made of it.")
-        self.undo, self.redo = PushButton(text="Undo"), PushButton(text="Redo")
+        self.give_back = PushButton(
+            text=tr("Give this slice back to the model"), tooltip=tr("The slice becomes what the model made of it.")
+        )
+        self.undo, self.redo = PushButton(text=tr("Undo")), PushButton(text=tr("Redo"))
         self._unit = plain_label()
         self._named: dict[int, str] = {}
         self._lay_out()
@@ -115,10 +131,10 @@ class CorrectControls(QWidget):
         """Offer labels with their names, one of them chosen, without emitting ``changed``."""
         if self._named != named:
             self._named = named
-            replace_choices(self.label, [*_choices(named), ("new", NEW)], chosen)
-            places = {0: "background"} | named
+            replace_choices(self.label, [*_choices(named), (tr("new"), NEW)], chosen)
+            places = {0: BACKGROUND} | named
             inside = self.inside.value if self.inside.value in places else ANYWHERE
-            replace_choices(self.inside, [("anywhere", ANYWHERE), *_choices(places)], inside)
+            replace_choices(self.inside, [(tr("anywhere"), ANYWHERE), *_choices(places)], inside)
         with self.label.changed.blocked():
             self.label.value = chosen
 
@@ -142,7 +158,8 @@ class CorrectControls(QWidget):
             return
         presets = list(PRESETS_HU) if unit == "HU" else []
         self._unit.setText("HU" if unit == "HU" else "")
-        replace_choices(self.preset, [*presets, AS_SHOWN, OWN], self.preset.value if self.preset.value in presets else OWN)
+        offered = [(tr(name), name) for name in (*presets, AS_SHOWN, OWN)]
+        replace_choices(self.preset, offered, self.preset.value if self.preset.value in presets else OWN)
         for control in (self.low, self.high):
             control.native.setDecimals(0 if whole else 3)
             control.step = 10.0 if whole else (window[1] - window[0]) / 100
@@ -151,7 +168,7 @@ class CorrectControls(QWidget):
 
     def show_limited(self, limited: bool) -> None:
         """Say, also while it is folded, whether anything is limited."""
-        self._range.setText("Editable range (on)" if limited else "Editable range")
+        self._range.setText(tr("Editable range (on)") if limited else tr("Editable range"))
 
     def show_numbers(self, text: str, *, given: bool) -> None:
         """Show what was changed on the slice, and whether any of it can be given back."""
@@ -160,9 +177,9 @@ class CorrectControls(QWidget):
 
     def show_history(self, undo: str | None, redo: str | None) -> None:
         """Show what can be undone and done again."""
-        for button, what, cause in ((self.undo, "Undo", undo), (self.redo, "Redo", redo)):
-            button.enabled = cause is not None
-            button.tooltip = f"{what}: {cause}" if cause else f"There is nothing to {what.lower()}."
+        self.undo.enabled, self.redo.enabled = undo is not None, redo is not None
+        self.undo.tooltip = tr("Undo: {step}", step=shown_cause(undo)) if undo else tr("There is nothing to undo.")
+        self.redo.tooltip = tr("Redo: {step}", step=shown_cause(redo)) if redo else tr("There is nothing to redo.")
 
     def _take_preset(self, name: str) -> None:
         values = self._window if name == AS_SHOWN else PRESETS_HU.get(name)
@@ -190,14 +207,14 @@ class CorrectControls(QWidget):
             number.setStyleSheet("min-width: 40px")  # napari's is too wide for two in a row
         self.numbers.setWordWrap(True)
         brush = labelled_form()
-        label = QLabel("Brush (mm)")
+        label = QLabel(tr("Brush (mm)"))
         label.setMinimumWidth(LABEL_WIDTH)
         brush.addRow(label, _holding(_row(self.diameter.native, self.sphere.native)))
         span = labelled_form()
-        span.addRow(self.limited.native, _holding(_row(self.low.native, QLabel("to"), self.high.native, self._unit)))
+        span.addRow(self.limited.native, _holding(_row(self.low.native, QLabel(tr("to")), self.high.native, self._unit)))
         add_row(span, self.preset)
         add_row(span, self.inside)
-        self._range = folded("Editable range", _holding(span))
+        self._range = folded(tr("Editable range"), _holding(span))
 
         inner = QWidget()
         layout = QVBoxLayout(inner)
@@ -216,7 +233,7 @@ class CorrectControls(QWidget):
 
 
 def _choices(named: dict[int, str]) -> list[tuple[str, int]]:
-    return [(f"{label} {name}".strip(), label) for label, name in sorted(named.items())]
+    return [(f"{label} {tr(name)}".strip(), label) for label, name in sorted(named.items())]
 
 
 def _mode_button(text: str, tooltip: str) -> QPushButton:

@@ -11,6 +11,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari_lungseg.edit.region import Mask
 from napari_lungseg.steps import Box
 from napari_lungseg.widgets.correct.changes import COLOURS
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import ROLE, layer_geometry
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Proposal:
         active = viewer.layers.selection.active
         self.layer: Labels = viewer.add_labels(
             np.zeros(mask.data.shape, np.uint8),
-            name=f"{mask.name} proposal",
+            name=tr("{mask} proposal", mask=mask.name),
             colormap=DirectLabelColormap(color_dict=COLOURS),
             opacity=0.7,
             **geometry | {"metadata": geometry.get("metadata", {}) | {ROLE: "proposal"}},

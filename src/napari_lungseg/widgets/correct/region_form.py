@@ -6,13 +6,15 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from napari_lungseg.edit.stroke import LIMIT
+from napari_lungseg.translation import mark
 from napari_lungseg.widgets.forms import make_button
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.texts import plain_label
 
 #: Steps of the slider for each unit of size.
 STEPS = 10
-HINT = "Left button: draw where the mask lacks something. Right button: where it has too much."
-FOUND = "Take the region with Enter or the next stroke, drop it with Escape; Shift and the wheel change its size."
+HINT = mark("Left button: draw where the mask lacks something. Right button: where it has too much.")
+FOUND = mark("Take the region with Enter or the next stroke, drop it with Escape; Shift and the wheel change its size.")
 
 
 class RegionForm(QWidget):
@@ -25,15 +27,15 @@ class RegionForm(QWidget):
         super().__init__()
         self.size = QSlider(Qt.Orientation.Horizontal)
         self.size.setRange(round(-LIMIT * STEPS), round(LIMIT * STEPS) - 1)
-        self.size.setToolTip("Larger or smaller; the middle is what is most likely meant.")
-        self.take = make_button("Take", "Change the mask: Enter, or the next stroke.")
-        self.drop = make_button("Drop", "Leave the mask as it is: Escape.")
+        self.size.setToolTip(tr("Larger or smaller; the middle is what is most likely meant."))
+        self.take = make_button(tr("Take"), tr("Change the mask: Enter, or the next stroke."))
+        self.drop = make_button(tr("Drop"), tr("Leave the mask as it is: Escape."))
         self._what = plain_label()
         self._what.setWordWrap(True)
         self._what.setMinimumWidth(1)
         self._found = QWidget()
         row = QHBoxLayout(self._found)
-        row.addWidget(QLabel("Size"))
+        row.addWidget(QLabel(tr("Size")))
         row.addWidget(self.size, stretch=1)
         for part in (self.drop, self.take):
             row.addWidget(part)
@@ -62,7 +64,7 @@ class RegionForm(QWidget):
         self.size.setValue(0)
         self.size.blockSignals(False)
         self._found.setEnabled(found)
-        self.tell(FOUND if found else HINT)
+        self.tell(tr(FOUND) if found else tr(HINT))
 
     @property
     def text(self) -> str:

@@ -17,6 +17,7 @@ from napari_lungseg.steps import Box, as_box
 from napari_lungseg.volume import Volume, bounding_box
 from napari_lungseg.widgets.correct.pen import Point, trace
 from napari_lungseg.widgets.correct.proposal import around
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.mask_layer import MaskLayer
 
@@ -122,9 +123,9 @@ def ask(result: MaskLayer, drawn: Drawn) -> Question:
     """
     assert result.lungs is not None
     if result.image is result.lungs:
-        raise InputError(f"No image lies on the voxels of '{result.image.name}'; open the one that it belongs to first.")
+        raise InputError(tr("No image lies on the voxels of '{mask}'; open the one that it belongs to first.", mask=result.image.name))
     if not drawn.parts:
-        raise InputError("The stroke lies outside of the image; draw it on the image.")
+        raise InputError(tr("The stroke lies outside of the image; draw it on the image."))
     result.finish_edits()
     tight = drawn.parts[0][0]
     for box, _ in drawn.parts[1:]:
@@ -132,12 +133,12 @@ def ask(result: MaskLayer, drawn: Drawn) -> Question:
     box = widen(tight, reach(REACH_MM, drawn.spacing), drawn.shape)
     document = result.document(drawn.time_index)
     if document.blind.intersection(document.slices_in(as_box(drawn.where, drawn.shape))):
-        raise InputError("This slice is read blind, and a region is found by the model's mask too; draw with the brush here.")
+        raise InputError(tr("This slice is read blind, and a region is found by the model's mask too; draw with the brush here."))
     labels, voxels, label = document.labels[box].copy(), drawn.in_box(box), 0
     if not drawn.adding:
         under = labels[voxels & (labels > 0)]
         if not under.size:
-            raise InputError("The stroke meets nothing that is labelled; draw it where the mask has too much.")
+            raise InputError(tr("The stroke meets nothing that is labelled; draw it where the mask has too much."))
         label = int(np.bincount(under).argmax())
     stroke = Stroke(
         np.zeros(0),

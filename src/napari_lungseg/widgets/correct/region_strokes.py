@@ -15,10 +15,12 @@ from qtpy.QtWidgets import QPushButton
 from napari_lungseg.edit.stroke import FoundRegion
 from napari_lungseg.edit.tool import restricted
 from napari_lungseg.errors import InputError
+from napari_lungseg.translation import mark, say
 from napari_lungseg.widgets.correct.pen import Point
 from napari_lungseg.widgets.correct.proposal import ADDED, REMOVED, Proposal
 from napari_lungseg.widgets.correct.region_form import RegionForm
 from napari_lungseg.widgets.correct.region_question import Drawn, Question, anything, ask, body_spacing, change, in_layer, place
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.tasks import Request, Task
 from napari_lungseg.widgets.view import displayed_slice, displayed_time_index
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     import napari.viewer
 
 #: What undo calls it.
-ADD, REMOVE = "add region", "remove region"
+ADD, REMOVE = mark("add region"), mark("remove region")
 
 
 class RegionStrokes(QObject):
@@ -55,7 +57,7 @@ class RegionStrokes(QObject):
         self._drawn: Drawn | None = None
         self._question: Question | None = None
         self._region: FoundRegion | None = None
-        self._task = Task(self, "Finding the region")
+        self._task = Task(self, say("Finding the region"))
         self._task.yielded.connect(self._show)
         self._task.failed.connect(self._not_found)
         button.clicked.connect(self._pressed)
@@ -146,7 +148,7 @@ class RegionStrokes(QObject):
         event.handled = True
         where = displayed_slice(self._viewer, lungs)
         if where is None:
-            self._form.tell("The canvas shows the volume in 3-D; show slices to draw on one.")
+            self._form.tell(tr("The canvas shows the volume in 3-D; show slices to draw on one."))
             return
         waiting = self._drawn if self._region is None else None
         self.take()
@@ -180,9 +182,9 @@ class RegionStrokes(QObject):
         try:
             self._question = ask(self._result, drawn)
         except InputError as error:
-            self._not_found(str(error))
+            self._not_found(tr(str(error)))
             return
-        self._form.tell("Finding the region …")
+        self._form.tell(tr("Finding the region …"))
         self._task.run(_request, self._question)
 
     def _show(self, region: FoundRegion) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from typing import Any, cast
 
@@ -10,13 +10,14 @@ from magicgui.widgets import CheckBox, ComboBox, PushButton, create_widget
 from magicgui.widgets.bases import ValueWidget
 from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
-from napari_lungseg.edit.tool import SCOPES, Parameter, Tool
+from napari_lungseg.edit.tool import SCOPES, Parameter, Scope, Tool
 from napari_lungseg.edit.tools import TOOLS
 from napari_lungseg.widgets.forms import emphasise, form, replace_choices, shorten
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
 
 #: Begins the value of an entry that is only a heading.
-HEADING = "heading: "
+HEADING = "heading:"
 
 
 class ToolForm(QWidget):
@@ -34,9 +35,11 @@ class ToolForm(QWidget):
         self._pages: dict[str, tuple[QWidget, dict[str, ValueWidget]]] = {}
         self._parameters = QVBoxLayout()
         self._what = plain_label()
-        self.tool = ComboBox(label="Tool", choices=_choices(), value=next(iter(TOOLS)), tooltip="What is done to the mask; below is how.")
-        self.where = ComboBox(label="Where", choices=list(SCOPES.items()), tooltip="The slice on the canvas, or all of them.")
-        self.apply = PushButton(text="Apply", tooltip="Change the mask; undo takes it back.")
+        self.tool = ComboBox(
+            label=tr("Tool"), choices=_choices(), value=next(iter(TOOLS)), tooltip=tr("What is done to the mask; below is how.")
+        )
+        self.where = ComboBox(label=tr("Where"), choices=_scopes(SCOPES.values()), tooltip=tr("The slice on the canvas, or all of them."))
+        self.apply = PushButton(text=tr("Apply"), tooltip=tr("Change the mask; undo takes it back."))
         self.progress = QProgressBar()
         self.status = plain_label()
         self._lay_out()
@@ -70,7 +73,7 @@ class ToolForm(QWidget):
 
     def show_running(self, running: bool) -> None:
         """Turn the button to Cancel and back."""
-        self.apply.text = "Cancel" if running else "Apply"
+        self.apply.text = tr("Cancel") if running else tr("Apply")
         self.tool.enabled = not running
         self.progress.setVisible(running)
         if running:
@@ -86,9 +89,9 @@ class ToolForm(QWidget):
         tool, shown = self.chosen, self._page(self.tool.value)[0]
         for page, _controls in self._pages.values():
             page.setVisible(page is shown)
-        self._what.setText(tool.tooltip)
+        self._what.setText(tr(tool.tooltip))
         kept = self.where.value if self.where.value in tool.scopes else tool.scopes[0]
-        replace_choices(self.where, [(text, scope) for text, scope in SCOPES.items() if scope in tool.scopes], kept)
+        replace_choices(self.where, _scopes(tool.scopes), kept)
         self.where.enabled = len(tool.scopes) > 1
 
     def _page(self, name: str) -> tuple[QWidget, dict[str, ValueWidget]]:
@@ -101,13 +104,17 @@ class ToolForm(QWidget):
 
     def _control(self, key: str, parameter: Parameter) -> ValueWidget:
         made: Any
+        label, tooltip = tr(parameter.label), tr(parameter.tooltip)
         if key in self._layers:
-            made = ComboBox(label=parameter.label, choices=self._layers[key], tooltip=parameter.tooltip)
+            made = ComboBox(label=label, choices=self._layers[key], tooltip=tooltip)
             shorten(made)
         elif isinstance(parameter.value, bool):
-            made = CheckBox(text=parameter.label, value=parameter.value, tooltip=parameter.tooltip)
+            made = CheckBox(text=label, value=parameter.value, tooltip=tooltip)
         else:
-            made = create_widget(value=parameter.value, label=parameter.label, options={**parameter.options, "tooltip": parameter.tooltip})
+            options = dict(parameter.options)
+            if "choices" in options:
+                options["choices"] = [(tr(choice), choice) for choice in options["choices"]]
+            made = create_widget(value=parameter.value, label=label, options={**options, "tooltip": tooltip})
         return cast("ValueWidget[Any]", made)
 
     def _lay_out(self) -> None:
@@ -138,5 +145,9 @@ class ToolForm(QWidget):
 def _choices() -> list[tuple[str, str]]:
     choices = []
     for group, names in groupby(TOOLS, key=lambda name: TOOLS[name].group):
-        choices += [(group, HEADING + group), *((f"  {TOOLS[name].label}", name) for name in names)]
+        choices += [(tr(group), HEADING + group), *((f"  {tr(TOOLS[name].label)}", name) for name in names)]
     return choices
+
+
+def _scopes(scopes: Iterable[Scope]) -> list[tuple[str, Scope]]:
+    return [(tr(text), scope) for text, scope in SCOPES.items() if scope in scopes]

@@ -12,14 +12,16 @@ from superqt.utils import qthrottled
 from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.errors import InputError
 from napari_lungseg.steps import Box, as_box
+from napari_lungseg.translation import say
 from napari_lungseg.volume import labels_in
 from napari_lungseg.widgets.correct.applying import Applying
 from napari_lungseg.widgets.correct.brush import Brush
-from napari_lungseg.widgets.correct.changes import Changes
-from napari_lungseg.widgets.correct.controls import NEW, CorrectControls
+from napari_lungseg.widgets.correct.changes import MEANINGS, Changes
+from napari_lungseg.widgets.correct.controls import BACKGROUND, NEW, CorrectControls
 from napari_lungseg.widgets.correct.limits import EditableRange
 from napari_lungseg.widgets.correct.region_strokes import RegionStrokes
 from napari_lungseg.widgets.forms import fill_module
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import UNIT, volume_from_layer
 from napari_lungseg.widgets.lookup import is_mask, result_with
 from napari_lungseg.widgets.mask_layer import MaskLayer
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     import napari.viewer
 
 #: What a person did with a voxel, by the numbers of ``Corrections.difference`` from 1 on.
-WHAT = ("added", "removed", "relabelled")
 
 
 class CorrectWidget(Panel):
@@ -60,7 +61,7 @@ class CorrectWidget(Panel):
         self._brush = Brush(viewer, self.controls.modes, self.controls.diameter, self.controls.sphere, self.controls.region)
         self._region = RegionStrokes(viewer, self.controls.region, self.controls.strokes)
         self._applying = Applying(viewer, self.controls)
-        self._listing = Task(self, "Looking for labels")
+        self._listing = Task(self, say("Looking for labels"))
         self._listing.returned.connect(self._labels_listed)
         self._listing.failed.connect(self.controls.tools.tell)
         # Many slices change at once: look when there is time.
@@ -115,12 +116,12 @@ class CorrectWidget(Panel):
         self._drop_mask()
         layer, text = self.controls.mask.value, ""
         if layer is None:
-            text = "Segment an image first, or add a labels layer."
+            text = tr("Segment an image first, or add a labels layer.")
         else:
             try:
                 self._take(result_with(self.viewer, layer), layer)
             except InputError as error:
-                text = str(error)
+                text = tr(str(error))
         self.controls.show_mask(self._lungs is not None)
         self.controls.tools.tell(text)
         self._show_state()
@@ -173,7 +174,7 @@ class CorrectWidget(Panel):
     def _show_labels(self) -> None:
         if self._lungs is not None:
             assert self._result is not None
-            chosen, names = int(self._lungs.selected_label), {0: "background"} | self._result.names
+            chosen, names = int(self._lungs.selected_label), {0: BACKGROUND} | self._result.names
             self.controls.show_labels({label: names.get(label, "") for label in self._labels | {chosen}}, chosen)
 
     def _choose_label(self, label: int) -> None:
@@ -204,7 +205,7 @@ class CorrectWidget(Panel):
             limits = self.controls.limits()
         except InputError as error:
             # What was set before holds on.
-            self.controls.tools.tell(str(error))
+            self.controls.tools.tell(tr(str(error)))
             return
         if self._range is not None:
             self._range.detach()
@@ -240,7 +241,7 @@ class CorrectWidget(Panel):
         assert self._result is not None
         self._result.refresh()
         if given:
-            self.controls.tools.tell("The slice is the model's again; Undo brings your changes back.")
+            self.controls.tools.tell(tr("The slice is the model's again; Undo brings your changes back."))
 
     # ---- what is shown
 
@@ -262,10 +263,11 @@ class CorrectWidget(Panel):
         self._show_labels()
         counts = np.bincount(document.difference(box).ravel(), minlength=4)
         volume = volume_from_layer(self._lungs, (), "arbitrary")
-        amounts = [f"{count * volume.voxel_ml:.2f} mL" if volume.spacing_known else f"{count} voxels" for count in counts]
-        parts = [f"{what} {amounts[number]}" for number, what in enumerate(WHAT, start=1) if counts[number]]
+        amounts = [f"{count * volume.voxel_ml:.2f} mL" if volume.spacing_known else tr("{count} voxels", count=count) for count in counts]
+        parts = [f"{tr(what)} {amounts[number]}" for number, what in enumerate(MEANINGS, start=1) if counts[number]]
         controls.show_numbers(
-            f"This slice: {', '.join(parts)}." if parts else "This slice: as the model left it.", given=document.is_touched(box)
+            tr("This slice: {changes}.", changes=", ".join(parts)) if parts else tr("This slice: as the model left it."),
+            given=document.is_touched(box),
         )
 
     def let_go(self) -> None:

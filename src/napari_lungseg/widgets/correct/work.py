@@ -14,6 +14,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.grid import grid_difference
 from napari_lungseg.steps import Box
 from napari_lungseg.volume import Volume
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import check_complete, volume_from_layer
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.view import TimeIndex, displayed_slice, displayed_time_index, displayed_voxel, voxel_shape
@@ -65,10 +66,10 @@ def gather(
     lungs = result.lungs
     assert lungs is not None
     if label == 0:
-        raise InputError("Label 0 is the background; choose a label to work on.")
+        raise InputError(tr("Label 0 is the background; choose a label to work on."))
     time_index, shown = displayed_time_index(viewer, lungs), displayed_slice(viewer, lungs)
     if shown is None and (scope == "slice" or tool.picks):
-        raise InputError("The canvas shows the volume in 3-D; show slices, so that it is clear which one is meant.")
+        raise InputError(tr("The canvas shows the volume in 3-D; show slices, so that it is clear which one is meant."))
     volume = volume_from_layer(lungs, time_index, "arbitrary")
     where = shown if scope == "slice" and shown is not None else ()
     axis = len(shown) - 1 if shown else volume.axial_axis
@@ -93,19 +94,24 @@ def gather(
 
 def _image(result: MaskLayer, lungs: Labels, time_index: TimeIndex) -> Volume:
     if result.image is lungs:
-        raise InputError(f"No image lies on the voxels of '{lungs.name}'; open the one that it belongs to first.")
+        raise InputError(tr("No image lies on the voxels of '{mask}'; open the one that it belongs to first.", mask=lungs.name))
     return volume_from_layer(result.image, time_index, "arbitrary")
 
 
 def _on_the_same_grid(lungs: Labels, volume: Volume, other: Layer, time_index: TimeIndex) -> Volume:
     check_complete(other, time_index)
-    theirs, difference = None, f"shape {voxel_shape(other)} against {lungs.data.shape}"
+    theirs, difference = None, tr("shape {one} against {other}", one=voxel_shape(other), other=lungs.data.shape)
     if voxel_shape(other) == lungs.data.shape:
         theirs = volume_from_layer(other, time_index, "arbitrary")
         difference = grid_difference(theirs, volume) or ""
     if theirs is None or difference:
         raise InputError(
-            f"'{other.name}' does not lie on the same voxels as '{lungs.name}' ({difference}); choose a layer of the same image."
+            tr(
+                "'{layer}' does not lie on the same voxels as '{mask}' ({difference}); choose a layer of the same image.",
+                layer=other.name,
+                mask=lungs.name,
+                difference=difference,
+            )
         )
     return theirs
 

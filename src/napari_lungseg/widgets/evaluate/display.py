@@ -13,10 +13,12 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidge
 
 from napari_lungseg.comparison import as_csv, as_json, case_rows, slice_rows
 from napari_lungseg.files import write_whole
+from napari_lungseg.translation import say
 from napari_lungseg.widgets.evaluate.error_layer import COLOURS, MEANINGS
 from napari_lungseg.widgets.evaluate.table import ScoreTable
 from napari_lungseg.widgets.evaluate.work import Comparison
 from napari_lungseg.widgets.forms import NO_CURVES, make_button, wrapped
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.notices import show_error, show_info
 from napari_lungseg.widgets.tasks import Task
 
@@ -37,20 +39,20 @@ class Display(QWidget):
         self._compared: Comparison | None = None
         self.table = ScoreTable()
         self.plot = _make_plot()
-        self.copy = make_button("Copy", "Copy the table, to be pasted into a spreadsheet.")
-        self.csv = make_button("CSV …", "Save the table of the volume.")
-        self.json = make_button("JSON …", "Save the scores of the volume and of each slice.")
+        self.copy = make_button(tr("Copy"), tr("Copy the table, to be pasted into a spreadsheet."))
+        self.csv = make_button(tr("CSV …"), tr("Save the table of the volume."))
+        self.json = make_button(tr("JSON …"), tr("Save the scores of the volume and of each slice."))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.table)
-        layout.addWidget(self.plot or wrapped(NO_CURVES))
-        legend = " ".join(f'<span style="color:{COLOURS[number]}">■</span> {name}' for number, name in MEANINGS.items())
+        layout.addWidget(self.plot or wrapped(tr(NO_CURVES)))
+        legend = " ".join(f'<span style="color:{COLOURS[number]}">■</span> {tr(name)}' for number, name in MEANINGS.items())
         layout.addWidget(QLabel(legend))
         buttons = QHBoxLayout()
         for button in (self.copy, self.csv, self.json):
             buttons.addWidget(button)
         layout.addLayout(buttons)
-        self._saving = Task(self, "Saving the comparison")
+        self._saving = Task(self, say("Saving the comparison"))
         self._saving.returned.connect(show_info)
         self._saving.failed.connect(show_error)
         self.hide()
@@ -84,7 +86,7 @@ class Display(QWidget):
         if self._compared is None:
             return
         name = f"{self._compared.prediction.name} scores.{ending}"
-        path, _ = QFileDialog.getSaveFileName(self, "Save the scores", name, f"{ending.upper()} (*.{ending})")
+        path, _ = QFileDialog.getSaveFileName(self, tr("Save the scores"), name, f"{ending.upper()} (*.{ending})")
         if path:
             self._saving.run(_write, Path(path), self._compared, ending)
 
@@ -98,7 +100,7 @@ def _write(path: Path, compared: Comparison, ending: str) -> str:
     rows = case_rows(compared.prediction.name, compared.scores)
     slices = slice_rows(compared.prediction.name, compared.slices)
     write_whole(path, as_csv(rows) if ending == "csv" else as_json(rows, slices))
-    return f"Saved {path}."
+    return tr("Saved {path}.", path=path)
 
 
 def _make_plot() -> SlicePlot | None:

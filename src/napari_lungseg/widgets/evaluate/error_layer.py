@@ -8,14 +8,16 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_lungseg.metrics.evaluation import FALSE_NEGATIVE, FALSE_POSITIVE, OTHER_LABEL
+from napari_lungseg.translation import mark
 from napari_lungseg.widgets.evaluate.work import Comparison
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import ROLE, layer_geometry
 
 if TYPE_CHECKING:
     import napari.viewer
 
-NAME = "false positives and negatives"
-MEANINGS = {FALSE_POSITIVE: "false positive", FALSE_NEGATIVE: "false negative", OTHER_LABEL: "other label"}
+NAME = mark("false positives and negatives")
+MEANINGS = {FALSE_POSITIVE: mark("false positive"), FALSE_NEGATIVE: mark("false negative"), OTHER_LABEL: mark("other label")}
 COLOURS = {FALSE_POSITIVE: "#ff4b4b", FALSE_NEGATIVE: "#ffd93b", OTHER_LABEL: "#c77dff"}
 
 
@@ -29,9 +31,9 @@ def show_errors(viewer: napari.viewer.Viewer, compared: Comparison) -> Labels:
     geometry = layer_geometry(compared.reference)
     layer = viewer.add_labels(
         compared.errors,
-        name=NAME,
+        name=tr(NAME),
         colormap=DirectLabelColormap(color_dict={0: "transparent", None: "transparent"} | COLOURS),
-        features={"index": [0, *MEANINGS], "error": [None, *MEANINGS.values()]},
+        features={"index": [0, *MEANINGS], tr("error"): [None, *map(tr, MEANINGS.values())]},
         opacity=0.8,
         visible=visible,
         **geometry | {"metadata": geometry.get("metadata", {}) | {ROLE: "errors"}},

@@ -9,6 +9,8 @@ import numpy.typing as npt
 import pyqtgraph
 from qtpy.QtCore import Qt, Signal
 
+from napari_lungseg.widgets.language import tr
+
 HEIGHT = 150
 CURVE, HERE = "#3ddc97", "#f0883e"
 #: Readable on napari's dark and light themes.
@@ -36,7 +38,7 @@ class SlicePlot(pyqtgraph.PlotWidget):
             axis = self.getAxis(side)
             axis.setPen(AXES)
             axis.setTextPen(AXES)
-        self.setLabel("bottom", "Slice", color=AXES)
+        self.setLabel("bottom", tr("Slice"), color=AXES)
         self._curve = self.plot(
             pen=pyqtgraph.mkPen(CURVE, width=2), symbol="o", symbolSize=3, symbolBrush=CURVE, symbolPen=None, connect="finite"
         )
@@ -48,7 +50,7 @@ class SlicePlot(pyqtgraph.PlotWidget):
         """Show the Dice of each slice; NaN leaves a gap."""
         self.values = values
         self._curve.setData(np.arange(len(values)), values)
-        self.setLabel("left", f"Dice, {label}", color=AXES)
+        self.setLabel("left", tr("Dice, {label}", label=tr(label)), color=AXES)
         self.setXRange(-0.5, len(values) - 0.5, padding=0.02)
         low = float(np.nanmin(values)) if np.isfinite(values).any() else 0.0
         # A little room above and below, and never so little that noise looks like a fault.

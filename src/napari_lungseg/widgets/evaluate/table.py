@@ -9,21 +9,23 @@ from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableWidget, QTableWidgetItem
 
 from napari_lungseg.metrics import Scores
+from napari_lungseg.translation import mark
+from napari_lungseg.widgets.language import tr
 
 #: Heading, digits and meaning of each score, those first that say most.
 COLUMNS = {
-    "dice": ("Dice", 4, "Overlap, 0 to 1; for masks the same as F1."),
-    "nsd": ("Surface\nDice", 4, "Part of both surfaces that lies within the tolerance of the other."),
-    "hd95_mm": ("HD95\n(mm)", 2, "Hausdorff distance at 95 %: nearly the largest distance between the surfaces."),
-    "assd_mm": ("ASSD\n(mm)", 2, "Average distance between the surfaces."),
-    "volume_error_ml": ("Error\n(mL)", 1, "Volume of the prediction less that of the reference."),
-    "volume_error_percent": ("Error\n(%)", 1, "That in percent of the reference."),
-    "iou": ("IoU", 4, "Intersection over union."),
-    "precision": ("Precision", 4, "Part of the prediction that is right."),
-    "recall": ("Recall", 4, "Part of the reference that was found."),
-    "specificity": ("Specificity", 5, "Part of the rest of the image that was left out rightly."),
-    "volume_ml": ("Volume\n(mL)", 1, "Volume of the prediction."),
-    "reference_ml": ("Reference\n(mL)", 1, "Volume of the reference."),
+    "dice": (mark("Dice"), 4, mark("Overlap, 0 to 1; for masks the same as F1.")),
+    "nsd": (mark("Surface\nDice"), 4, mark("Part of both surfaces that lies within the tolerance of the other.")),
+    "hd95_mm": (mark("HD95\n(mm)"), 2, mark("Hausdorff distance at 95 %: nearly the largest distance between the surfaces.")),
+    "assd_mm": (mark("ASSD\n(mm)"), 2, mark("Average distance between the surfaces.")),
+    "volume_error_ml": (mark("Error\n(mL)"), 1, mark("Volume of the prediction less that of the reference.")),
+    "volume_error_percent": (mark("Error\n(%)"), 1, mark("That in percent of the reference.")),
+    "iou": (mark("IoU"), 4, mark("Intersection over union.")),
+    "precision": (mark("Precision"), 4, mark("Part of the prediction that is right.")),
+    "recall": (mark("Recall"), 4, mark("Part of the reference that was found.")),
+    "specificity": (mark("Specificity"), 5, mark("Part of the rest of the image that was left out rightly.")),
+    "volume_ml": (mark("Volume\n(mL)"), 1, mark("Volume of the prediction.")),
+    "reference_ml": (mark("Reference\n(mL)"), 1, mark("Volume of the reference.")),
 }
 
 
@@ -35,6 +37,7 @@ class ScoreTable(QTableWidget):
 
     def __init__(self) -> None:
         super().__init__(0, len(COLUMNS))
+        self._labels: list[str] = []
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -42,8 +45,8 @@ class ScoreTable(QTableWidget):
         self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         for column, (heading, _, meaning) in enumerate(COLUMNS.values()):
-            item = QTableWidgetItem(heading)
-            item.setToolTip(meaning)
+            item = QTableWidgetItem(tr(heading))
+            item.setToolTip(tr(meaning))
             self.setHorizontalHeaderItem(column, item)
         copy = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), self)
         copy.setContext(Qt.ShortcutContext.WidgetShortcut)
@@ -54,7 +57,8 @@ class ScoreTable(QTableWidget):
         """Show these; the row of the first label is chosen."""
         self.clearSelection()
         self.setRowCount(len(scores))
-        self.setVerticalHeaderLabels(list(scores))
+        self._labels = list(scores)
+        self.setVerticalHeaderLabels([tr(label) for label in self._labels])
         for row, values in enumerate(scores.values()):
             for column, (name, (_, digits, _)) in enumerate(COLUMNS.items()):
                 item = QTableWidgetItem(f"{getattr(values, name):.{digits}f}".replace("inf", "∞"))
@@ -68,7 +72,7 @@ class ScoreTable(QTableWidget):
 
     def copy(self) -> None:
         """Put the whole table into the clipboard, as tabs and lines for a spreadsheet."""
-        lines = ["\t".join(["label", *(heading.replace("\n", " ") for heading, _, _ in COLUMNS.values())])]
+        lines = ["\t".join([tr("label"), *(tr(heading).replace("\n", " ") for heading, _, _ in COLUMNS.values())])]
         for row in range(self.rowCount()):
             cells = (self.item(row, column).text() for column in range(self.columnCount()))
             lines.append("\t".join([self.verticalHeaderItem(row).text(), *cells]))
@@ -77,4 +81,4 @@ class ScoreTable(QTableWidget):
     def _tell(self) -> None:
         rows = self.selectionModel().selectedRows()
         if rows:
-            self.chosen.emit(self.verticalHeaderItem(rows[0].row()).text())
+            self.chosen.emit(self._labels[rows[0].row()])

@@ -12,12 +12,14 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QVBoxLayout, QWidget
 
 from napari_lungseg.metrics import TOLERANCE_MM
+from napari_lungseg.translation import mark, say
 from napari_lungseg.volume import Array, Volume
 from napari_lungseg.widgets.appearance import label_names
 from napari_lungseg.widgets.evaluate.display import Display, slice_dice
 from napari_lungseg.widgets.evaluate.error_layer import show_errors
 from napari_lungseg.widgets.evaluate.work import Comparison, LayerPair, compare, read_reference
 from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, make_button, scrolled
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import layer_geometry
 from napari_lungseg.widgets.lookup import is_mask, result_holding
 from napari_lungseg.widgets.notices import show_error, show_info
@@ -31,9 +33,9 @@ from napari_lungseg.widgets.watch import MaskWatch
 if TYPE_CHECKING:
     import napari.viewer
 
-NO_MASK = "Segment an image first, or open a mask of it."
-NO_TWO = "Open the reference from a file, or choose another label layer."
-CHANGED = "The masks have changed since: evaluate again."
+NO_MASK = mark("Segment an image first, or open a mask of it.")
+NO_TWO = mark("Open the reference from a file, or choose another label layer.")
+CHANGED = mark("The masks have changed since: evaluate again.")
 
 
 class EvaluateWidget(Panel):
@@ -51,26 +53,28 @@ class EvaluateWidget(Panel):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__(viewer)
         self.compared: Comparison | None = None
-        self.prediction = ComboBox(label="Prediction", choices=self._masks, tooltip="The mask that is judged.")
-        self.reference = ComboBox(label="Reference", choices=self._masks, tooltip="The mask that is taken as true.")
-        self.open = make_button("Reference from a file …", "Add a mask from a file on the same voxels, and take it as true.")
-        self.run = make_button("Evaluate", "Score the prediction against the reference, and mark where they differ.")
+        self.prediction = ComboBox(label=tr("Prediction"), choices=self._masks, tooltip=tr("The mask that is judged."))
+        self.reference = ComboBox(label=tr("Reference"), choices=self._masks, tooltip=tr("The mask that is taken as true."))
+        self.open = make_button(tr("Reference from a file …"), tr("Add a mask from a file on the same voxels, and take it as true."))
+        self.run = make_button(tr("Evaluate"), tr("Score the prediction against the reference, and mark where they differ."))
         self.status = plain_label()
         self.display = Display()
         self.tolerance = FloatSpinBox(
-            label="Tolerance (mm)",
+            label=tr("Tolerance (mm)"),
             value=TOLERANCE_MM,
             min=0.0,
             max=100.0,
             step=0.5,
-            tooltip="Distance up to which two surfaces count as one in the surface Dice.",
+            tooltip=tr("Distance up to which two surfaces count as one in the surface Dice."),
         )
         self._pair: LayerPair | None = None
-        self._task = Task(self, "The evaluation")
+        self._task = Task(self, say("The evaluation"))
         self._task.yielded.connect(self._read)
         self._task.returned.connect(self._ended)
         self._task.failed.connect(self._failed)
         self._running = False
+        #: What the status says, in English.
+        self._said = ""
         self._watched: list[MaskWatch] = []
         self._lay_out()
         self._connect()
@@ -93,7 +97,7 @@ class EvaluateWidget(Panel):
         self.status.setMinimumWidth(1)
         layout.addWidget(self.status)
         layout.addWidget(self.display)
-        layout.addWidget(folded("Settings", form(self.tolerance)))
+        layout.addWidget(folded(tr("Settings"), form(self.tolerance)))
         layout.addStretch()
         fill_module(self, scrolled(inner))
 
@@ -138,12 +142,12 @@ class EvaluateWidget(Panel):
         self.open.setEnabled(one is not None)
         if not ready:
             self._tell(NO_MASK if one is None else NO_TWO)
-        elif self.status.text() in (NO_MASK, NO_TWO):
+        elif self._said in (NO_MASK, NO_TWO):
             self._tell("")
 
     def _open_reference(self) -> None:
         layer = self.prediction.value
-        path, _ = QFileDialog.getOpenFileName(self, f"The reference for {layer.name}", "", MASK_FILES)
+        path, _ = QFileDialog.getOpenFileName(self, tr("The reference for {name}", name=layer.name), "", tr(MASK_FILES))
         if path:
             self.open_reference(Path(path))
 
@@ -156,21 +160,21 @@ class EvaluateWidget(Panel):
                 active = self.viewer.layers.selection.active
                 labels, mask = read
                 if mask.notes:
-                    show_info(f"{path.name}: {' '.join(mask.notes)}")
+                    show_info(f"{path.name}: {' '.join(map(tr, mask.notes))}")
                 features = None if mask.names is None else label_names(mask.names)
                 options = {"name": path.name, "opacity": 0.5, "features": features}
                 self.reference.value = self.viewer.add_labels(labels, **options, **layer_geometry(layer))
                 self.viewer.layers.selection.active = active
 
         where = displayed_time_index(self.viewer, layer)
-        run_once(self, f"Reading {path.name}", read_reference, path, layer, where, done=opened, failed=show_error)
+        run_once(self, say("Reading {name}", name=path.name), read_reference, path, layer, where, done=opened, failed=show_error)
 
     # ---- comparing
 
     def _pressed(self) -> None:
         self._running = True
         self.run.setEnabled(False)
-        self._tell("Comparing …")
+        self._tell(say("Comparing …"))
         pair = [(layer, displayed_time_index(self.viewer, layer)) for layer in (self.prediction.value, self.reference.value)]
         self._unwatch()
         self._task.run(compare, *pair, self.tolerance.value)
@@ -201,17 +205,17 @@ class EvaluateWidget(Panel):
         self.compared = compared
         self.display.show_comparison(compared)
         show_errors(self.viewer, compared)
-        if self.status.text() != CHANGED:
+        if self._said != CHANGED:
             self._tell(self._summary())
         self.idle.emit("")
 
     def _summary(self) -> str:
         assert self.compared is not None
         values = slice_dice(self.compared, next(iter(self.compared.scores)))
-        text = "" if self.compared.in_mm else "Neither layer says how large a voxel is; it is taken as 1 mm. "
+        text = "" if self.compared.in_mm else tr("Neither layer says how large a voxel is; it is taken as 1 mm.") + " "
         if len(values) > 1 and np.isfinite(values).any():
             worst = int(np.nanargmin(values))
-            text += f"Lowest Dice of a slice: {values[worst]:.3f}, in slice {worst}."
+            text += tr("Lowest Dice of a slice: {dice:.3f}, in slice {index}.", dice=values[worst], index=worst)
         return text
 
     def _forget(self) -> None:
@@ -245,8 +249,9 @@ class EvaluateWidget(Panel):
             self.display.show_here(displayed_voxel(self.viewer, compared.reference)[compared.axis])
 
     def _tell(self, text: str) -> None:
-        self.status.setText(text)
-        set_plain_tooltip(self.status, text)
+        self._said, shown = text, tr(text)
+        self.status.setText(shown)
+        set_plain_tooltip(self.status, shown)
         self.status.setVisible(bool(text))
 
     def let_go(self) -> None:

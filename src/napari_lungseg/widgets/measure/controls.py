@@ -21,7 +21,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_lungseg.measurement import HINTS, Measurements, summary
+from napari_lungseg.translation import capitalised
 from napari_lungseg.widgets.forms import emphasise, fill, folded, form, make_button, scrolled
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.measure.plots import Plot
 from napari_lungseg.widgets.texts import plain_label
 
@@ -37,24 +39,26 @@ class MeasureControls(QWidget):
 
     def __init__(self, masks: Callable[[Any], list[Any]], images: Callable[[Any], list[Any]]) -> None:
         super().__init__()
-        self.mask = ComboBox(label="Mask", choices=masks, tooltip="The labels to measure; follows the layer that is selected.")
-        self.image = ComboBox(label="Image", choices=images, nullable=True, tooltip="For densities and mass; the mask's own by itself.")
-        self.run = make_button("Measure", "Volume (mL), surface (cm²), densities (HU) and more of each label.")
+        self.mask = ComboBox(label=tr("Mask"), choices=masks, tooltip=tr("The labels to measure; follows the layer that is selected."))
+        self.image = ComboBox(
+            label=tr("Image"), choices=images, nullable=True, tooltip=tr("For densities and mass; the mask's own by itself.")
+        )
+        self.run = make_button(tr("Measure"), tr("Volume (mL), surface (cm²), densities (HU) and more of each label."))
         self.progress = QProgressBar()
         self.status = plain_label()
         self.table = QTableWidget()
         self.notes = plain_label()
-        self.areas = Plot("height z (mm), towards the head", "area (cm²)")
-        self.densities = Plot("density (HU)", "part of the voxels (%)")
-        self.csv = make_button("Save as CSV …", "Save the table.")
-        self.report = make_button("Save a report …", "Save one page (HTML) with the table, curves and pictures.")
-        self.show_surfaces = make_button("Show surfaces", "Add a smooth surface of each label, and show them in 3-D.")
-        self.save_surfaces = make_button("Save surfaces …", "Save them as STL, OBJ, PLY or GLB, in mm.")
+        self.areas = Plot(tr("height z (mm), towards the head"), tr("area (cm²)"))
+        self.densities = Plot(tr("density (HU)"), tr("part of the voxels (%)"))
+        self.csv = make_button(tr("Save as CSV …"), tr("Save the table."))
+        self.report = make_button(tr("Save a report …"), tr("Save one page (HTML) with the table, curves and pictures."))
+        self.show_surfaces = make_button(tr("Show surfaces"), tr("Add a smooth surface of each label, and show them in 3-D."))
+        self.save_surfaces = make_button(tr("Save surfaces …"), tr("Save them as STL, OBJ, PLY or GLB, in mm."))
         self._lay_out()
 
     def tell(self, text: str) -> None:
         """Show a line of status."""
-        self.status.setText(text)
+        self.status.setText(tr(text))
         self.status.setVisible(bool(text))
 
     def show_running(self, running: bool, ready: bool) -> None:
@@ -72,17 +76,17 @@ class MeasureControls(QWidget):
         if measured is None:
             return
         made = summary(measured)
-        self.notes.setText("\n".join(measured.notes))
+        self.notes.setText("\n".join(map(tr, measured.notes)))
         self.table.setColumnCount(len(made.columns))
         self.table.setRowCount(len(made.lines))
-        self.table.setHorizontalHeaderLabels([name.capitalize() for name in made.columns])
-        self.table.setVerticalHeaderLabels([title for title, _ in made.lines])
+        self.table.setHorizontalHeaderLabels([tr(capitalised(name)) for name in made.columns])
+        self.table.setVerticalHeaderLabels([tr(title) for title, _ in made.lines])
         for line, (title, cells) in enumerate(made.lines):
-            self.table.verticalHeaderItem(line).setToolTip(HINTS.get(title, ""))
+            self.table.verticalHeaderItem(line).setToolTip(tr(HINTS.get(title, "")))
             for column, cell in enumerate(cells):
-                item = QTableWidgetItem(cell)
+                item = QTableWidgetItem(tr(cell))
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                item.setToolTip(cell)
+                item.setToolTip(tr(cell))
                 self.table.setItem(line, column, item)
         self.table.resizeRowsToContents()
         # It is scrolled with the module, not by itself.
@@ -116,7 +120,7 @@ class MeasureControls(QWidget):
         layout.addLayout(buttons)
         layout.addWidget(self.table)
         layout.addWidget(self.notes)
-        layout.addWidget(folded("Area along the body", self.areas))
-        layout.addWidget(folded("Densities", self.densities))
+        layout.addWidget(folded(tr("Area along the body"), self.areas))
+        layout.addWidget(folded(tr("Densities"), self.densities))
         layout.addStretch()
         fill(self, scrolled(inner))

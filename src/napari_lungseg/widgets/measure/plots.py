@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_lungseg.measurement import Measurements, Region
 from napari_lungseg.widgets.forms import NO_CURVES, wrapped
+from napari_lungseg.widgets.language import tr
 
 #: Curves by name: colour, places, values.
 Curves = Mapping[str, tuple[Any, npt.NDArray[Any], npt.NDArray[Any]]]
@@ -33,7 +34,7 @@ class Plot(QWidget):
         try:
             import pyqtgraph
         except ImportError:
-            layout.addWidget(wrapped(NO_CURVES))
+            layout.addWidget(wrapped(tr(NO_CURVES)))
             return
         # A click and the wheel belong to the dock, which is scrolled.
         self.plot = pyqtgraph.PlotWidget(enableMenu=False, background=None)
@@ -53,7 +54,7 @@ class Plot(QWidget):
             return
         self.plot.clear()
         for name, (colour, places, values) in curves.items():
-            self.plot.plot(places, values, name=name, pen={"color": colour, "width": 2})
+            self.plot.plot(places, values, name=tr(name), pen={"color": colour, "width": 2})
 
 
 def area_curves(measured: Measurements, colours: Mapping[int, Any]) -> Curves:

@@ -14,7 +14,9 @@ from qtpy.QtWidgets import QFileDialog
 from napari_lungseg.files import write_whole
 from napari_lungseg.measurement import Measurements, as_rows
 from napari_lungseg.tables import as_csv
+from napari_lungseg.translation import mark, say
 from napari_lungseg.widgets.forms import fill_module
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.lookup import image_of, is_image, is_mask
 from napari_lungseg.widgets.measure.controls import MeasureControls
 from napari_lungseg.widgets.measure.plots import area_curves, density_curves
@@ -30,9 +32,9 @@ from napari_lungseg.widgets.watch import MaskWatch
 if TYPE_CHECKING:
     import napari.viewer
 
-NOTHING = "Segment an image first, or add a labels layer."
-CHANGED = "The mask has changed since; press Measure for its measures of now."
-SURFACE_FILES = "STL (*.stl);;Wavefront (*.obj);;PLY with colours (*.ply);;glTF with colours (*.glb)"
+NOTHING = mark("Segment an image first, or add a labels layer.")
+CHANGED = mark("The mask has changed since; press Measure for its measures of now.")
+SURFACE_FILES = mark("STL (*.stl);;Wavefront (*.obj);;PLY with colours (*.ply);;glTF with colours (*.glb)")
 #: The name of a surface file where the person gives none of these.
 ENDING = ".stl"
 
@@ -58,7 +60,7 @@ class MeasureWidget(Panel):
         self.measured: Measurements | None = None
         self._of: Layer | None = None
         self._done: Callable[[Any], None] | None = None
-        self._task = Task(self, "The measurement")
+        self._task = Task(self, say("The measurement"))
         self._task.returned.connect(self._returned)
         self._task.failed.connect(self._failed)
         self._running = False
@@ -122,28 +124,28 @@ class MeasureWidget(Panel):
 
     def _measure(self) -> None:
         chosen = self._chosen()
-        self._start("Measuring …", "The measurement", partial(self._show, chosen.mask), measuring, chosen)
+        self._start(tr("Measuring …"), say("The measurement"), partial(self._show, chosen.mask), measuring, chosen)
 
     def _save_report(self) -> None:
-        path = self._ask("A page about the mask", ".html", "HTML (*.html)")
+        path = self._ask(tr("A page about the mask"), ".html", "HTML (*.html)")
         if path is not None:
             chosen = self._chosen()
             done = partial(self._reported, chosen.mask, path)
-            self._start("Measuring and writing …", "Writing the report", done, reporting, chosen, path)
+            self._start(tr("Measuring and writing …"), say("Writing the report"), done, reporting, chosen, path)
 
     def _save_csv(self) -> None:
-        path = self._ask("All measures as a table", ".csv", "CSV (*.csv)")
+        path = self._ask(tr("All measures as a table"), ".csv", "CSV (*.csv)")
         if path is None or self.measured is None or self._of is None:
             return
         try:
             write_whole(path, as_csv(as_rows(self.measured, self._of.name)))
         except ValueError as error:
-            show_error(str(error))
+            show_error(tr(str(error)))
             return
-        show_info(f"Saved {path}.")
+        show_info(tr("Saved {path}.", path=path))
 
     def _show_surfaces(self) -> None:
-        self._begin("Making the surfaces …")
+        self._begin(tr("Making the surfaces …"))
         self._viewing.solid.made.connect(self._shown)
         self._viewing.solid.show(self.controls.mask.value)
 
@@ -152,9 +154,9 @@ class MeasureWidget(Panel):
         self._end(why)
 
     def _save_surfaces(self) -> None:
-        path = self._ask("The surfaces of all labels, in mm", ENDING, SURFACE_FILES)
+        path = self._ask(tr("The surfaces of all labels, in mm"), ENDING, tr(SURFACE_FILES))
         if path is not None:
-            self._start("Making the surfaces …", "Writing the surface", self._saved, saving, self._chosen(), path)
+            self._start(tr("Making the surfaces …"), say("Writing the surface"), self._saved, saving, self._chosen(), path)
 
     def _ask(self, title: str, ending: str, kinds: str) -> Path | None:
         mask = self.controls.mask.value
@@ -208,10 +210,10 @@ class MeasureWidget(Panel):
 
     def _reported(self, mask: Layer, path: Path, measured: Measurements) -> None:
         self._show(mask, measured)
-        show_info(f"Saved {path}.")
+        show_info(tr("Saved {path}.", path=path))
 
     def _saved(self, path: Path) -> None:
-        show_info(f"Saved {path}.")
+        show_info(tr("Saved {path}.", path=path))
 
     # ---- whether the table is still true
 

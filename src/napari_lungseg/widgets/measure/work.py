@@ -10,6 +10,7 @@ from napari.layers import Layer
 from napari_lungseg.errors import InputError
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.appearance import names_on
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import labels_now, read_volume, volume_from_layer
 from napari_lungseg.widgets.napari_compat import import_pandas
 from napari_lungseg.widgets.tasks import Request
@@ -60,5 +61,7 @@ def saving(chosen: Chosen, path: Path) -> Request:
     """Ask the engine to make the surfaces of all labels and write them (InputError where the voxels have no size)."""
     labels = chosen.labels()
     if not labels.spacing_known:
-        raise InputError(f"The voxels of '{chosen.mask.name}' have no known size, so there is no surface in mm; set the layer's scale.")
+        raise InputError(
+            tr("The voxels of '{name}' have no known size, so there is no surface in mm; set the layer's scale.", name=chosen.mask.name)
+        )
     return Request("save surfaces", (path.absolute(), labels))

@@ -8,7 +8,9 @@ from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QVBoxLayou
 from superqt.utils import qdebounced
 
 from napari_lungseg.formats import scans_in
+from napari_lungseg.translation import mark, say
 from napari_lungseg.widgets.forms import make_button
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.lookup import result_of
 from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.saving.session import Session
@@ -18,7 +20,7 @@ from napari_lungseg.workspace import CaseSummary
 
 #: Milliseconds after something was saved until the list is brought up to date.
 REFRESH_MS = 500
-NO_FOLDER = (
+NO_FOLDER = mark(
     "Open a folder of scans to go through them: the next one opens by itself when all slices are reviewed. "
     "Of a folder of masks that segment --summary made, the scans that need a look come first."
 )
@@ -37,8 +39,8 @@ class Cases(QWidget):
         super().__init__()
         self.list = QListWidget()
         self.list.setMaximumHeight(130)
-        self.choose = make_button("Open a folder …", "Go through the scans of a folder, one after the other.")
-        self._hint = plain_label(NO_FOLDER)
+        self.choose = make_button(tr("Open a folder …"), tr("Go through the scans of a folder, one after the other."))
+        self._hint = plain_label(tr(NO_FOLDER))
         self._hint.setWordWrap(True)
         self._session = session
         self._paths: list[Path] = []
@@ -46,7 +48,7 @@ class Cases(QWidget):
         self._open: Path | None = None
         self._known: dict[Path | None, CaseSummary] = {}
         self._going_on = False
-        self._reading, self._listing = Task(self, "Reading the workspace"), Task(self, "Listing the scans")
+        self._reading, self._listing = Task(self, say("Reading the workspace")), Task(self, say("Listing the scans"))
         self._reading.returned.connect(self._arrived)
         self._reading.failed.connect(self._not_read)
         self._listing.returned.connect(self._listed)
@@ -66,13 +68,13 @@ class Cases(QWidget):
             self._read_later()
 
     def _choose(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "A folder of scans")
+        folder = QFileDialog.getExistingDirectory(self, tr("A folder of scans"))
         if folder:
             self.open_folder(Path(folder))
 
     def open_folder(self, folder: Path) -> None:
         """List the scans of a folder and open the first that is not reviewed."""
-        self._listing.what = f"Listing the scans in {folder}"
+        self._listing.what = say("Listing the scans in {folder}", folder=folder)
         self._listing.run(_list, folder)
 
     def _listed(self, scans: list[tuple[Path, str]]) -> None:
@@ -131,9 +133,11 @@ class Cases(QWidget):
         self.list.clear()
         for path, why in zip(self._paths, self._reasons, strict=True):
             summary = self._known.get(path)
-            far = "not begun" if summary is None else f"{summary.reviewed} of {summary.case.slices} reviewed"
-            mark = "✓ " if _done(summary) else ""
-            item = QListWidgetItem(f"{mark}{path.name}: {far}" + (f" · {why}" if why else ""))
+            far = tr("not begun")
+            if summary is not None:
+                far = tr("{done} of {total} reviewed", done=summary.reviewed, total=summary.case.slices)
+            tick = "✓ " if _done(summary) else ""
+            item = QListWidgetItem(f"{tick}{path.name}: {far}" + (f" · {tr(why)}" if why else ""))
             self.list.addItem(item)
             if path == self._open:
                 self.list.setCurrentItem(item)

@@ -18,8 +18,10 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.metrics import Scores
 from napari_lungseg.readers import Reading, check_names, find_reading
 from napari_lungseg.steps import Box
+from napari_lungseg.translation import mark, say
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.forms import make_button
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import ROLE, layer_geometry
 from napari_lungseg.widgets.review.reviewing import Reviewing
 from napari_lungseg.widgets.saving.session import Session
@@ -30,7 +32,7 @@ from napari_lungseg.workspace import Case, Workspace
 if TYPE_CHECKING:
     import napari.viewer
 
-HINT = (
+HINT = mark(
     "Another person has reviewed this image in a workspace of their own. Review it yourself before you compare: "
     "who has seen another's mask reads no longer for themselves."
 )
@@ -52,15 +54,15 @@ class OtherReader(QWidget):
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        self.choose = make_button("Compare with a workspace …", "Choose the folder of another person's workspace; it is only read.")
-        self.status = plain_label(HINT)
+        self.choose = make_button(tr("Compare with a workspace …"), tr("Choose the folder of another person's workspace; it is only read."))
+        self.status = plain_label(tr(HINT))
         self.status.setWordWrap(True)
         self.status.setMinimumWidth(1)
         self.list = QListWidget()
         self.list.setMaximumHeight(130)
-        self.list.setToolTip("Slices that the other reader has reviewed, by the area on which your masks differ (mm²).")
+        self.list.setToolTip(tr("Slices that the other reader has reviewed, by the area on which your masks differ (mm²)."))
         self.take = make_button(
-            "Take theirs on this slice", "The slice becomes the other reader's; undo takes that back. Accept it if you agree."
+            tr("Take theirs on this slice"), tr("The slice becomes the other reader's; undo takes that back. Accept it if you agree.")
         )
         self._session = session
         self._reviewing: Reviewing | None = None
@@ -68,7 +70,7 @@ class OtherReader(QWidget):
         self._theirs: Reading | None = None
         self._layer: Labels | None = None
         self._areas: dict[int, float] = {}
-        self._task = Task(self, "Comparing the readers")
+        self._task = Task(self, say("Comparing the readers"))
         self._task.yielded.connect(self._arrived)
         self._task.returned.connect(self._compared)
         self._task.failed.connect(self.status.setText)
@@ -101,7 +103,7 @@ class OtherReader(QWidget):
         if self._reviewing is not None:
             self._reviewing.document.changed.disconnect(self._mask_changed)
         self._put_away()
-        self.status.setText(HINT)
+        self.status.setText(tr(HINT))
         self._show()
 
     def _put_away(self) -> None:
@@ -113,7 +115,7 @@ class OtherReader(QWidget):
     # ---- compare
 
     def _choose(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "The workspace of another reader")
+        folder = QFileDialog.getExistingDirectory(self, tr("The workspace of another reader"))
         if folder:
             self.compare(Path(folder))
 
@@ -121,13 +123,13 @@ class OtherReader(QWidget):
         """Read another reader's mask of this image, and compare."""
         reviewing, workspace = self._reviewing, self._session.workspace
         if reviewing is None or workspace is None or reviewing.target.case is None:
-            self.status.setText("This mask is not in your workspace yet: review a slice first.")
+            self.status.setText(tr("This mask is not in your workspace yet: review a slice first."))
             return
         if folder.resolve() == workspace.folder.resolve():
-            self.status.setText("This is your own workspace; choose the other reader's.")
+            self.status.setText(tr("This is your own workspace; choose the other reader's."))
             return
         reviewing.result.finish_edits()
-        self.status.setText("Reading the other mask …")
+        self.status.setText(tr("Reading the other mask …"))
         self._task.run(_read_other, folder, reviewing.target.case, reviewing.document)
 
     def _arrived(self, theirs: Reading) -> None:
@@ -168,7 +170,7 @@ class OtherReader(QWidget):
     def _show(self) -> None:
         self.list.clear()
         for index in self._order:
-            self.list.addItem(QListWidgetItem(f"Slice {index}: {self._areas[index]:.0f} mm² differ"))
+            self.list.addItem(QListWidgetItem(tr("Slice {index}: {area:.0f} mm² differ", index=index, area=self._areas[index])))
         for widget in (self.list, self.take):
             widget.setVisible(self._theirs is not None)
         self._mark()
@@ -196,16 +198,23 @@ def _read_other(folder: Path, case: Case, document: MaskDocument) -> Generator[R
     with Workspace(folder, for_reading=True) as workspace:
         theirs = find_reading(workspace, case.content)
     if theirs is None:
-        raise InputError(f"The workspace {folder} holds no mask of {case.name}.")
+        raise InputError(tr("The workspace {folder} holds no mask of {name}.", folder=folder, name=case.name))
     # What waits to be read blind is read without another person's mask too.
     theirs = replace(theirs, reviewed=theirs.reviewed - document.blind)
     for index in document.blind:
         theirs.saved.labels[document.box(index)] = 0
     if not theirs.reviewed:
-        raise InputError(f"In the workspace {folder} no slice of {case.name} has been reviewed yet.")
+        raise InputError(tr("In the workspace {folder} no slice of {name} has been reviewed yet.", folder=folder, name=case.name))
     check_names(document.names, theirs.names, case.name)
     if theirs.saved.labels.max(initial=0) > np.iinfo(document.labels.dtype).max:
-        raise InputError(f"In the workspace {folder} the mask of {case.name} has labels above {np.iinfo(document.labels.dtype).max}.")
+        raise InputError(
+            tr(
+                "In the workspace {folder} the mask of {name} has labels above {highest}.",
+                folder=folder,
+                name=case.name,
+                highest=np.iinfo(document.labels.dtype).max,
+            )
+        )
     yield theirs
     ours = replace(document.probability, array=np.array(document.labels), names=document.names)
     other: Volume = replace(ours, array=theirs.saved.labels)
@@ -235,12 +244,24 @@ def _show_mask(viewer: napari.viewer.Viewer, reviewing: Reviewing, theirs: Readi
 def _summary(theirs: Reading, scores: dict[str, Scores], document: MaskDocument) -> str:
     """How far the two agree, in words."""
     both = len(theirs.reviewed.intersection(document.reviewed))
-    head = f"{theirs.reader} has reviewed {len(theirs.reviewed)} of {document.slices} slices, and you {both} of these"
+    head = tr(
+        "{reader} has reviewed {done} of {total} slices, and you {both} of these",
+        reader=theirs.reader,
+        done=len(theirs.reviewed),
+        total=document.slices,
+        both=both,
+    )
     if not scores:
-        return f"{head}: there is no agreement to tell yet."
-    parts = [f"{label}: Dice {one.dice:.3f}, surface Dice {one.nsd:.3f}, {_ml(one)}" for label, one in scores.items()]
-    return f"{head}.\n" + "\n".join(parts)
+        return tr("{head}: there is no agreement to tell yet.", head=head)
+    return tr("{head}.", head=head) + "\n" + "\n".join(_agreement(label, score) for label, score in scores.items())
 
 
-def _ml(score: Scores) -> str:
-    return f"{score.volume_ml:.0f} mL against {score.reference_ml:.0f} mL"
+def _agreement(label: str, score: Scores) -> str:
+    return tr(
+        "{label}: Dice {dice:.3f}, surface Dice {nsd:.3f}, {one:.0f} mL against {other:.0f} mL",
+        label=tr(label),
+        dice=score.dice,
+        nsd=score.nsd,
+        one=score.volume_ml,
+        other=score.reference_ml,
+    )

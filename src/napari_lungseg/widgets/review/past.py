@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from qtpy.QtWidgets import QListWidget, QVBoxLayout, QWidget
 
+from napari_lungseg.translation import mark, say
+from napari_lungseg.widgets.causes import shown_cause
 from napari_lungseg.widgets.forms import make_button
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.review.reviewing import Reviewing
 from napari_lungseg.widgets.saving.session import Session
@@ -13,8 +16,8 @@ from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.texts import plain_label
 from napari_lungseg.workspace import Labelled, Revision
 
-BLIND = "Shown once the slice is read: they hold the model's mask."
-NONE_YET = "None yet: a state is kept whenever the slice changes."
+BLIND = mark("Shown once the slice is read: they hold the model's mask.")
+NONE_YET = mark("None yet: a state is kept whenever the slice changes.")
 
 
 class Past(QWidget):
@@ -30,14 +33,14 @@ class Past(QWidget):
         super().__init__()
         self.list = QListWidget()
         self.list.setMaximumHeight(110)
-        self.bring_back = make_button("Bring this state back", "The slice becomes what it was; undo takes that back.")
-        self._none = plain_label(NONE_YET)
+        self.bring_back = make_button(tr("Bring this state back"), tr("The slice becomes what it was; undo takes that back."))
+        self._none = plain_label(tr(NONE_YET))
         self._none.setWordWrap(True)
         self._session = session
         self._reviewing: Reviewing | None = None
         self._index = 0
         self._revisions: list[Revision] = []
-        self._reading, self._fetching = Task(self, "Reading the earlier states"), Task(self, "Bringing the state back")
+        self._reading, self._fetching = Task(self, say("Reading the earlier states")), Task(self, say("Bringing the state back"))
         self._reading.returned.connect(self._arrived)
         self._reading.failed.connect(lambda text: self._show([], text))
         self._fetching.returned.connect(self._fetched)
@@ -49,14 +52,14 @@ class Past(QWidget):
         self.bring_back.clicked.connect(self._bring_back)
         self.list.currentRowChanged.connect(lambda row: self.bring_back.setEnabled(row >= 0))
         session.saved.connect(self._saved)
-        self._show([], NONE_YET)
+        self._show([], tr(NONE_YET))
 
     def show_slice(self, reviewing: Reviewing | None, index: int) -> None:
         """List the states of a slice; of none where nothing is reviewed."""
         if (reviewing, index) != (self._reviewing, self._index):
             self._reviewing, self._index = reviewing, index
             self._fetching.forget()
-            self._show([], NONE_YET)
+            self._show([], tr(NONE_YET))
             self._read()
 
     def _saved(self, target: SaveTarget, indices: list[int]) -> None:
@@ -68,7 +71,7 @@ class Past(QWidget):
         if self._reviewing is not None and self._index in self._reviewing.document.blind:
             # Its states hold the model's mask.
             self._reading.forget()
-            self._show([], BLIND)
+            self._show([], tr(BLIND))
             return
         if workspace is not None and case is not None:
             self._reading.run(workspace.revisions, case, self._index)
@@ -76,7 +79,7 @@ class Past(QWidget):
             self._reading.forget()
 
     def _arrived(self, found: list[Revision]) -> None:
-        self._show(found[::-1], NONE_YET)
+        self._show(found[::-1], tr(NONE_YET))
 
     def _show(self, revisions: list[Revision], otherwise: str) -> None:
         row = self.list.currentRow()
@@ -84,7 +87,9 @@ class Past(QWidget):
         self._revisions = revisions
         self.list.clear()
         for revision in revisions:
-            self.list.addItem(f"{revision.at.astimezone():%d %b %H:%M:%S}  {revision.cause}  ({revision.user})")
+            self.list.addItem(
+                f"{revision.at.astimezone().strftime(tr('%d %b %H:%M:%S'))}  {shown_cause(revision.cause)}  ({revision.user})"
+            )
         for widget in (self.list, self.bring_back):
             widget.setVisible(bool(revisions))
         self._none.setText(otherwise)

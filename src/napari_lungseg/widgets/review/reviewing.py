@@ -10,6 +10,7 @@ from superqt.utils import qdebounced
 from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.review import next_slice
 from napari_lungseg.steps import Box, as_box
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.mask_layer import MaskLayer
@@ -53,7 +54,7 @@ class Reviewing(QObject):
         self._stale: set[int] = set(range(self.document.slices))
         self._scoring = False
         self._indices: list[int] = []
-        self._task = Task(self, "Scoring the slices")
+        self._task = Task(self, say("Scoring the slices"))
         self._task.returned.connect(self._scored)
         self._task.failed.connect(self._not_scored)
         self._rescore = qdebounced(self._score, timeout=RESCORE_MS, parent=self)

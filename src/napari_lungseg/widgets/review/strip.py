@@ -10,9 +10,17 @@ from qtpy.QtCore import QEvent, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
+from napari_lungseg.translation import mark
+
 HEIGHT = 64
 #: Colour of each state; those of a slice that nobody has looked at are quiet.
-COLOURS = {"unseen": "#7d8590", "corrected": "#2f8dff", "flagged": "#c8601f", "reviewed": "#3ddc97", "rejected": "#8e44ad"}
+COLOURS = {
+    mark("unseen"): "#7d8590",
+    mark("corrected"): "#2f8dff",
+    mark("flagged"): "#c8601f",
+    mark("reviewed"): "#3ddc97",
+    mark("rejected"): "#8e44ad",
+}
 #: Height of the mark of a slice that is to be read blind.
 MARK = 4.0
 #: Even a slice without doubt can be seen and hit.

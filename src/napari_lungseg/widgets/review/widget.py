@@ -11,19 +11,21 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QHideEvent, QShortcut, QShowEvent
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_lungseg.translation import mark
 from napari_lungseg.widgets.forms import emphasise, fill_module, folded, form, make_button, scrolled, wrapped
 from napari_lungseg.widgets.intensity_windows import FROM_DATA, WINDOWS, set_window, window_limits
 from napari_lungseg.widgets.keys import ModuleKeys
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.lookup import is_image, results_in
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.panel import Panel
+from napari_lungseg.widgets.preferences import preferences
 from napari_lungseg.widgets.review.blind import HERE, Blind
 from napari_lungseg.widgets.review.cases import Cases
 from napari_lungseg.widgets.review.other_reader import OtherReader
 from napari_lungseg.widgets.review.past import Past
 from napari_lungseg.widgets.review.reviewing import Reviewing
 from napari_lungseg.widgets.review.strip import COLOURS, Strip
-from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.texts import plain_label
 from napari_lungseg.widgets.view import displayed_time_index, displayed_voxel, show_slice
@@ -32,13 +34,13 @@ from napari_lungseg.workspace import SAID
 if TYPE_CHECKING:
     import napari.viewer
 
-NOTHING = "Segment an image first, or start from a mask in a file (Workspace, below)."
+NOTHING = mark("Segment an image first, or start from a mask in a file (Workspace, below).")
 #: What each shortcut does, by its key in the preferences.
 SHORTCUTS = {
-    "accept": "Accept this slice and go to the next",
-    "flag": "Flag it for later",
-    "previous": "Back to the slice before",
-    "skip": "Next unreviewed slice",
+    "accept": mark("Accept this slice and go to the next"),
+    "flag": mark("Flag it for later"),
+    "previous": mark("Back to the slice before"),
+    "skip": mark("Next unreviewed slice"),
 }
 
 
@@ -58,22 +60,26 @@ class ReviewWidget(Panel):
         super().__init__(viewer)
         self.session = session_of(viewer, self)
         self.reviewing: Reviewing | None = None
-        self.mask = ComboBox(label="Mask", choices=self._masks, tooltip="The mask to review; follows the layer that is selected.")
+        self.mask = ComboBox(label=tr("Mask"), choices=self._masks, tooltip=tr("The mask to review; follows the layer that is selected."))
         self.strip = Strip(self._describe)
         self.progress = plain_label()
-        self.accept = make_button("Accept, next slice", "You stand for every voxel of this slice; the one most worth a look comes next.")
-        self.flag = make_button("Flag", "Leave this slice for later, with the note, and go on.")
-        self.reject = make_button("Reject", "This slice is of no use: nothing is learnt from it, and exports ignore it.")
-        self.skip = make_button("Skip", "Go to the next slice that nobody has reviewed.")
-        self.previous = make_button("Back", "Go to the slice that was shown before.")
-        self.reopen = make_button("Open again", "Stand for this slice no longer: what you set stays yours, the rest is the model's again.")
-        self.note = QLineEdit(placeholderText="A note, if you flag or reject it")
-        self.note.setToolTip("Kept with the slice when you flag or reject it.")
-        self.windows = {name: make_button(name, _window_tip(name)) for name in (*WINDOWS, FROM_DATA)}
+        self.accept = make_button(
+            tr("Accept, next slice"), tr("You stand for every voxel of this slice; the one most worth a look comes next.")
+        )
+        self.flag = make_button(tr("Flag"), tr("Leave this slice for later, with the note, and go on."))
+        self.reject = make_button(tr("Reject"), tr("This slice is of no use: nothing is learnt from it, and exports ignore it."))
+        self.skip = make_button(tr("Skip"), tr("Go to the next slice that nobody has reviewed."))
+        self.previous = make_button(tr("Back"), tr("Go to the slice that was shown before."))
+        self.reopen = make_button(
+            tr("Open again"), tr("Stand for this slice no longer: what you set stays yours, the rest is the model's again.")
+        )
+        self.note = QLineEdit(placeholderText=tr("A note, if you flag or reject it"))
+        self.note.setToolTip(tr("Kept with the slice when you flag or reject it."))
+        self.windows = {name: make_button(tr(name), _window_tip(name)) for name in (*WINDOWS, FROM_DATA)}
         self.past = Past(self.session)
         self.other = OtherReader(self.session)
         self.blind = Blind()
-        self.read_blind = wrapped(HERE)
+        self.read_blind = wrapped(tr(HERE))
         self.cases = Cases(self.session)
         actions = {"accept": self.accept_slice, "flag": self.flag_slice, "previous": self.go_back, "skip": self.skip_slice}
         self._keys = ModuleKeys(self, actions, {"flag": self.note})
@@ -91,7 +97,7 @@ class ReviewWidget(Panel):
         layout.setSpacing(6)
         layout.addWidget(form(self.mask))
         layout.addWidget(self.strip)
-        legend = QLabel(" ".join(f'<span style="color:{colour}">■</span>&nbsp;{state}' for state, colour in COLOURS.items()))
+        legend = QLabel(" ".join(f'<span style="color:{colour}">■</span>&nbsp;{tr(state)}' for state, colour in COLOURS.items()))
         legend.setWordWrap(True)
         legend.setMinimumWidth(1)
         layout.addWidget(legend)
@@ -106,11 +112,11 @@ class ReviewWidget(Panel):
         layout.addLayout(_row(self.previous, self.skip, self.flag, self.reject, self.reopen))
         layout.addWidget(self.note)
         layout.addLayout(_row(*self.windows.values()))
-        layout.addWidget(folded("Earlier states of this slice", self.past))
-        layout.addWidget(folded("Another reader", self.other))
-        layout.addWidget(folded("Blind reading", self.blind))
-        layout.addWidget(folded("Cases of a folder", self.cases))
-        layout.addWidget(folded("Shortcuts", self._key_list))
+        layout.addWidget(folded(tr("Earlier states of this slice"), self.past))
+        layout.addWidget(folded(tr("Another reader"), self.other))
+        layout.addWidget(folded(tr("Blind reading"), self.blind))
+        layout.addWidget(folded(tr("Cases of a folder"), self.cases))
+        layout.addWidget(folded(tr("Shortcuts"), self._key_list))
         layout.addStretch()
         fill_module(self, scrolled(inner))
 
@@ -263,7 +269,7 @@ class ReviewWidget(Panel):
             widget.setEnabled(reviewing is not None)
         if reviewing is None:
             self.strip.show_slices(np.zeros(0), {}, -1)
-            self.progress.setText(NOTHING)
+            self.progress.setText(tr(NOTHING))
             self.past.show_slice(None, 0)
             self.other.show_slice(None, 0)
             self.blind.follow(None)
@@ -286,9 +292,11 @@ class ReviewWidget(Panel):
     def _describe(self, index: int) -> str:
         assert self.reviewing is not None
         note = self.reviewing.notes.get(index, "")
-        blind = index in self.reviewing.document.blind
-        doubt = "to be read blind" if blind else f"about {self.reviewing.scores[index]:.0f} mm² in doubt"
-        return f"Slice {index}: {self.reviewing.state(index)}, {doubt}" + (f"\n{note}" if note else "")
+        doubt = tr("about {area:.0f} mm² in doubt", area=self.reviewing.scores[index])
+        if index in self.reviewing.document.blind:
+            doubt = tr("to be read blind")
+        told = tr("Slice {index}: {state}, {doubt}", index=index, state=tr(self.reviewing.state(index)), doubt=doubt)
+        return told + (f"\n{note}" if note else "")
 
     # ---- keys
 
@@ -301,8 +309,8 @@ class ReviewWidget(Panel):
         keys = preferences().review
         for name in self.shortcuts:
             self._keys.set_key(name, getattr(keys, name))
-        rows = "".join(f"<tr><td><b>{getattr(keys, name)}</b>&nbsp;&nbsp;</td><td>{text}</td></tr>" for name, text in SHORTCUTS.items())
-        self._key_list.setText(f"<table>{rows}</table>Change them in Preferences, under Lung segmentation.")
+        rows = "".join(f"<tr><td><b>{getattr(keys, name)}</b>&nbsp;&nbsp;</td><td>{tr(text)}</td></tr>" for name, text in SHORTCUTS.items())
+        self._key_list.setText(f"<table>{rows}</table>" + tr("Change them in Preferences, under Lung segmentation."))
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """The keys work while the module is seen."""
@@ -323,9 +331,9 @@ class ReviewWidget(Panel):
 
 def _window_tip(name: str) -> str:
     if name == FROM_DATA:
-        return "Show the image from the lowest to the highest of its usual numbers."
+        return tr("Show the image from the lowest to the highest of its usual numbers.")
     low, high = window_limits(name)
-    return f"Show the image from {low:.0f} to {high:.0f} HU."
+    return tr("Show the image from {low:.0f} to {high:.0f} HU.", low=low, high=high)
 
 
 def _row(*buttons: QPushButton) -> QHBoxLayout:
@@ -342,14 +350,14 @@ def _row(*buttons: QPushButton) -> QHBoxLayout:
 def _progress(reviewing: Reviewing) -> str:
     count, done = reviewing.document.slices, len(reviewing.reviewed)
     flagged = sum(state == "flagged" for state in reviewing.states.values())
-    text = f"{done} of {count} slices reviewed"
+    text = tr("{done} of {total} slices reviewed", done=done, total=count)
     if flagged:
-        text += f", {flagged} flagged"
+        text += tr(", {count} flagged", count=flagged)
     rejected = len(reviewing.document.rejected)
     if rejected:
-        text += f", {rejected} rejected"
+        text += tr(", {count} rejected", count=rejected)
     if done and reviewing.slices.spent_s >= 1:
         each = reviewing.slices.spent_s / done
         left = each * (count - done - rejected) / 60
-        text += f" · {each:.0f} s a slice" + (f" · about {left:.0f} min left" if left >= 1 else "")
-    return text + (": all done." if reviewing.done else ".")
+        text += tr(" · {seconds:.0f} s a slice", seconds=each) + (tr(" · about {minutes:.0f} min left", minutes=left) if left >= 1 else "")
+    return tr("{progress}: all done.", progress=text) if reviewing.done else tr("{progress}.", progress=text)

@@ -15,6 +15,8 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_lungseg.annotation import MODEL_CAUSES
 from napari_lungseg.errors import InputError
+from napari_lungseg.translation import mark, say
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.saving.image_reader import ImageReader
 from napari_lungseg.widgets.saving.target import SaveTarget
 from napari_lungseg.widgets.saving.waiting import Note, Status, Waiting
@@ -33,7 +35,7 @@ RETRY_S, LONGEST_RETRY_S = 2.0, 60.0
 #: Changes that may touch the probability.
 PROBABILITY = frozenset({"segment", "segment again", "undo", "redo"})
 
-SAVED_BY_ITSELF = "Every change is saved by itself."
+SAVED_BY_ITSELF = mark("Every change is saved by itself.")
 
 
 class Autosave(QObject):
@@ -169,7 +171,7 @@ class Autosave(QObject):
             self.workspace = Workspace(self._folder, user=self._user)
             unfinished = self.workspace.unfinished()
         except Exception as error:
-            self._say(self.opened, sentence(error, f"Opening the workspace {self._folder}"), [])
+            self._say(self.opened, sentence(error, say("Opening the workspace {folder}", folder=self._folder)), [])
             return
         self._say(self.opened, self.workspace, unfinished)
         look = time.monotonic() + LOOK_S
@@ -254,7 +256,10 @@ class Autosave(QObject):
         target.belong(case)
         if key != target.content and target.has_image:
             first = others[target.content].name
-            self._say(self.noticed, f"{target.name} is the same image as {first}: both masks are saved, each as a case of its own.")
+            self._say(
+                self.noticed,
+                tr("{name} is the same image as {first}: both masks are saved, each as a case of its own.", name=target.name, first=first),
+            )
         return case
 
     def _save(self, target: SaveTarget, case: Case, taken: Waiting) -> None:
@@ -271,9 +276,13 @@ class Autosave(QObject):
         """Try a target again later; give it up if its mask is gone and it cannot be read."""
         everywhere = isinstance(error, WorkspaceError)
         if everywhere:
-            text = str(error)
+            text = tr(str(error))
         else:
-            text = f"Saving {target.name} failed: {error}" if isinstance(error, InputError) else sentence(error, f"Saving {target.name}")
+            text = (
+                tr("Saving {name} failed: {problem}", name=target.name, problem=str(error))
+                if isinstance(error, InputError)
+                else sentence(error, say("Saving {name}", name=target.name))
+            )
         with self._lock:
             if target not in self._waiting:
                 return
@@ -285,7 +294,7 @@ class Autosave(QObject):
                 waiting.failure, waiting.tries = text, waiting.tries + 1
                 waiting.again = time.monotonic() + min(RETRY_S * longer, LONGEST_RETRY_S)
         if given_up:
-            self._say(self.noticed, f"{text} Its mask was removed, and what was not saved of it is given up.")
+            self._say(self.noticed, tr("{problem} Its mask was removed, and what was not saved of it is given up.", problem=text))
 
     def _report(self, *, tried: bool, wrote: bool) -> None:
         """Tell how saving stands, if that has changed."""
@@ -296,12 +305,13 @@ class Autosave(QObject):
         if failures:
             self._status = Status(False, " ".join(failures))
         elif wrote:
-            text = f"{'Saved' if before.safe else 'Saved again'} at {time.strftime('%H:%M:%S')}"
+            now = time.strftime("%H:%M:%S")
+            text = tr("Saved at {time}", time=now) if before.safe else tr("Saved again at {time}", time=now)
             if homeless:
-                text += f". {', '.join(homeless)} cannot be offered again: there is no image below it"
+                text = tr("{saved}. {names} cannot be offered again: there is no image below it", saved=text, names=", ".join(homeless))
             self._status = Status(True, text)
         elif not before.safe:
-            self._status = Status(True, SAVED_BY_ITSELF)
+            self._status = Status(True, tr(SAVED_BY_ITSELF))
         if self._status.text and (self._status != before or tried):
             self._say(self.told, self._status)
 

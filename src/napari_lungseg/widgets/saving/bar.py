@@ -12,11 +12,13 @@ from napari.layers import Labels, Layer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
+from napari_lungseg.translation import mark, say, say_n
 from napari_lungseg.volume import Volume
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.lookup import is_image, result_for, result_of, results_in
 from napari_lungseg.widgets.notices import show_error, show_info, show_warning
-from napari_lungseg.widgets.saving.preferences import preferences
+from napari_lungseg.widgets.preferences import preferences
 from napari_lungseg.widgets.saving.recognition import Offer, describe
 from napari_lungseg.widgets.saving.session import Session
 from napari_lungseg.widgets.saving.target import SaveTarget
@@ -28,8 +30,8 @@ from napari_lungseg.widgets.writers import save_layer
 from napari_lungseg.workspace import Workspace, export_nnunet, export_record, read_mask
 
 UNSAVED = "color: #ff6b6b; font-weight: bold"
-MASK_FILES = "Masks (*.nii.gz *.nii *.nrrd *.seg.nrrd *.mha *.tif *.png);;All files (*)"
-LABEL_FILES = (
+MASK_FILES = mark("Masks (*.nii.gz *.nii *.nrrd *.seg.nrrd *.mha *.tif *.png);;All files (*)")
+LABEL_FILES = mark(
     "3D Slicer segmentation (*.seg.nrrd);;NIfTI (*.nii.gz);;NRRD (*.nrrd);;MetaImage (*.mha);;DICOM-SEG (*.dcm);;OME-TIFF (*.tif);;"
     "PNG, a folder of slices (*.png)"
 )
@@ -49,15 +51,15 @@ class WorkspaceBar(QWidget):
         self.session = session
         self.status = plain_label()
         self.offer_text = plain_label()
-        self.restore = QPushButton("Restore")
-        self.leave = QPushButton("Not now")
+        self.restore = QPushButton(tr("Restore"))
+        self.leave = QPushButton(tr("Not now"))
         self.menu = QMenu(self)
         for text, slot in (
-            ("Choose another workspace …", self._choose),
-            ("Export the mask …", self._export),
-            ("Export all as an nnU-Net data set …", self._export_all),
-            ("Start from a mask in a file …", self._import),
-            ("Save the record as a table …", self._export_record),
+            (tr("Choose another workspace …"), self._choose),
+            (tr("Export the mask …"), self._export),
+            (tr("Export all as an nnU-Net data set …"), self._export_all),
+            (tr("Start from a mask in a file …"), self._import),
+            (tr("Save the record as a table …"), self._export_record),
         ):
             self.menu.addAction(text, slot)
         self._offer_box = QWidget()
@@ -74,7 +76,7 @@ class WorkspaceBar(QWidget):
             label.setWordWrap(True)
             label.setMinimumWidth(1)
         button = QToolButton()
-        button.setText("Workspace")
+        button.setText(tr("Workspace"))
         # Room for the arrow, which napari's style sheet draws over the text.
         button.setStyleSheet("QToolButton { padding-right: 12px; }")
         button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
@@ -110,10 +112,10 @@ class WorkspaceBar(QWidget):
         offers, unfinished = self.session.offers, self.session.unfinished
         self._offer_box.setVisible(bool(offers or unfinished))
         if offers:
-            self.offer_text.setText(f"{describe(self._offered)} Restore it?")
+            self.offer_text.setText(tr("{found} Restore it?", found=describe(self._offered)))
         elif unfinished:
-            self.offer_text.setText(f"napari ended unexpectedly. Your work on {unfinished[0].name} is saved; open it again?")
-        self.restore.setText("Restore" if offers else "Open")
+            self.offer_text.setText(tr("napari ended unexpectedly. Your work on {name} is saved; open it again?", name=unfinished[0].name))
+        self.restore.setText(tr("Restore") if offers else tr("Open"))
 
     @property
     def _offered(self) -> list[Offer]:
@@ -138,7 +140,7 @@ class WorkspaceBar(QWidget):
     # ---- the menu
 
     def _choose(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "A folder to keep the work in")
+        folder = QFileDialog.getExistingDirectory(self, tr("A folder to keep the work in"))
         if folder:
             preferences().workspace.folder = folder
             self.session.choose(Path(folder))
@@ -147,23 +149,25 @@ class WorkspaceBar(QWidget):
         lungs = self._mask()
         if lungs is None:
             return
-        path, _ = QFileDialog.getSaveFileName(self, f"Export {lungs.name}", f"{lungs.name}.seg.nrrd", LABEL_FILES)
+        path, _ = QFileDialog.getSaveFileName(self, tr("Export {name}", name=lungs.name), f"{lungs.name}.seg.nrrd", tr(LABEL_FILES))
         if path:
-            self._do(_export, Path(path), lungs, displayed_time_index(self.session.viewer, lungs), what=f"Exporting {lungs.name}")
+            self._do(
+                _export, Path(path), lungs, displayed_time_index(self.session.viewer, lungs), what=say("Exporting {name}", name=lungs.name)
+            )
 
     def _export_all(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "An empty folder for the data set")
+        folder = QFileDialog.getExistingDirectory(self, tr("An empty folder for the data set"))
         workspace = self.session.workspace
         if folder and workspace is not None:
-            self._do(_export_all, workspace, Path(folder), self.session.tracks, what="Exporting the data set")
+            self._do(_export_all, workspace, Path(folder), self.session.tracks, what=say("Exporting the data set"))
 
     def _export_record(self) -> None:
         workspace = self.session.workspace
         if workspace is None:
             return
-        path, _ = QFileDialog.getSaveFileName(self, "Who did what when", "record.csv", "CSV (*.csv)")
+        path, _ = QFileDialog.getSaveFileName(self, tr("Who did what when"), "record.csv", "CSV (*.csv)")
         if path:
-            self._do(_export_record, workspace, Path(path), what="Saving the record")
+            self._do(_export_record, workspace, Path(path), what=say("Saving the record"))
 
     def _import(self) -> None:
         viewer = self.session.viewer
@@ -171,16 +175,18 @@ class WorkspaceBar(QWidget):
         images = [layer for layer in viewer.layers if is_image(layer)]
         image = active if active in images else images[-1] if images else None
         if image is None:
-            show_warning("Open the image first that the mask belongs to.")
+            show_warning(tr("Open the image first that the mask belongs to."))
             return
-        path, _ = QFileDialog.getOpenFileName(self, f"A mask of {image.name}", "", MASK_FILES)
+        path, _ = QFileDialog.getOpenFileName(self, tr("A mask of {name}", name=image.name), "", tr(MASK_FILES))
         if path:
             self.start_from(Path(path), image)
 
     def start_from(self, path: Path, image: Layer) -> None:
         """Make the mask in a file the mask of an image."""
         time_index = displayed_time_index(self.session.viewer, image)
-        self._do(_read_mask, path, image, time_index, what=f"Reading {path.name}", done=partial(self._imported, image, time_index))
+        self._do(
+            _read_mask, path, image, time_index, what=say("Reading {name}", name=path.name), done=partial(self._imported, image, time_index)
+        )
 
     def _imported(self, image: Layer, time_index: TimeIndex, read: tuple[Volume, Volume, str]) -> None:
         volume, mask, name = read
@@ -189,14 +195,17 @@ class WorkspaceBar(QWidget):
             return
         result = result_of(image)
         if voxel_shape(image)[len(time_index) :] != volume.shape:
-            show_warning(f"{image.name} has changed its shape meanwhile; choose the file again.")
+            show_warning(tr("{name} has changed its shape meanwhile; choose the file again.", name=image.name))
             return
-        at = f" at time point {'/'.join(map(str, time_index))}" if time_index else ""
+        shown = image.name
+        if time_index:
+            point = "/".join(map(str, time_index))
+            shown = say_n("{image} at time point {time}", "{image} at time points {time}", 1, image=image.name, time=point)
         if result is not None and result.has_lungs(viewer) and (not time_index or result.holds(time_index)):
-            show_warning(f"{image.name} has a mask already{at}; remove it first. The file was not taken.")
+            show_warning(tr("{image} has a mask already; remove it first. The file was not taken.", image=shown))
             return
         result_for(viewer, image, voxel_shape(image)).start_from(viewer, time_index, volume, mask.array, name)
-        show_info(" ".join((f"{name} is the mask of {image.name}{at} now.", *mask.notes)))
+        show_info(" ".join((tr("{name} is the mask of {image} now.", name=name, image=shown), *map(tr, mask.notes))))
 
     def _mask(self) -> Labels | None:
         viewer = self.session.viewer
@@ -205,7 +214,7 @@ class WorkspaceBar(QWidget):
         if active in masks:
             return active
         if not masks:
-            show_warning("There is no mask yet: segment an image first.")
+            show_warning(tr("There is no mask yet: segment an image first."))
             return None
         return masks[-1]
 
@@ -215,7 +224,7 @@ class WorkspaceBar(QWidget):
 
 
 def _export(path: Path, lungs: Labels, time_index: TimeIndex) -> str:
-    return f"Saved {save_layer(lungs, path, time_index)}."
+    return tr("Saved {path}.", path=save_layer(lungs, path, time_index))
 
 
 def _export_all(workspace: Workspace, folder: Path, targets: list[SaveTarget]) -> str:
@@ -229,7 +238,7 @@ def _export_all(workspace: Workspace, folder: Path, targets: list[SaveTarget]) -
 
 
 def _export_record(workspace: Workspace, path: Path) -> str:
-    return f"Saved {export_record(workspace, path)}."
+    return tr("Saved {path}.", path=export_record(workspace, path))
 
 
 def _read_mask(path: Path, image: Layer, time_index: TimeIndex) -> tuple[Volume, Volume, str]:

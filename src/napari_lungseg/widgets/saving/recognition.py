@@ -9,7 +9,9 @@ import numpy as np
 from napari.layers import Layer
 
 from napari_lungseg.errors import InputError
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Volume
+from napari_lungseg.widgets.language import tr, tr_n
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.view import TimeIndex, voxel_shape
 from napari_lungseg.widgets.worker import Failure, sentence
@@ -50,11 +52,18 @@ def describe(offers: Sequence[Offer]) -> str:
     changed = max(offer.summary.changed for offer in offers)
     corrected, reviewed = (sum(getattr(offer.summary, what) for offer in offers) for what in ("corrected", "reviewed"))
     points = ", ".join("/".join(map(str, offer.time_index)) for offer in offers if offer.time_index)
-    name = first.layer.name + (f" at time point{'s' if len(offers) > 1 else ''} {points}" if points else "")
-    far = f"slices: {corrected} corrected, {reviewed} reviewed"
-    text = f"The workspace has your work on {name} of {changed.astimezone():%d %b %Y, %H:%M} ({far})."
+    name: str = first.layer.name
+    if points:
+        name = tr_n("{image} at time point {time}", "{image} at time points {time}", len(offers), image=name, time=points)
+    text = tr(
+        "The workspace has your work on {name} of {moment} (slices: {corrected} corrected, {reviewed} reviewed).",
+        name=name,
+        moment=changed.astimezone().strftime(tr("%d %b %Y, %H:%M")),
+        corrected=corrected,
+        reviewed=reviewed,
+    )
     if first.more:
-        text += f" It has {first.more} more of this image; duplicate the image layer to be offered that too."
+        text += " " + tr("It has {count} more of this image; duplicate the image layer to be offered that too.", count=first.more)
     return text
 
 
@@ -120,7 +129,7 @@ class Search:
             if isinstance(error, InputError) and not isinstance(error, WorkspaceError):
                 # Of an image that the modules cannot take nothing was saved; they say why when they are asked to.
                 return self, []
-            return self, Failure(sentence(error, f"Looking for saved work on {self.layer.name}"))
+            return self, Failure(sentence(error, say("Looking for saved work on {name}", name=self.layer.name)))
 
     def _find(self) -> list[Found]:
         saved = [summary for summary in self._workspace.cases() if summary.saved]

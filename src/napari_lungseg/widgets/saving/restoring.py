@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Layer
 from qtpy.QtCore import QObject, Signal
 
+from napari_lungseg.translation import say
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.lookup import is_image, result_for, result_of
 from napari_lungseg.widgets.notices import show_error, show_warning
 from napari_lungseg.widgets.saving.recognition import Found, Offer, Search
@@ -94,7 +96,7 @@ class Recognition(QObject):
         orphans = {target.volume.shape for target in self._tracking.targets if target.layer not in self._viewer.layers}
         search = Search(workspace, layer, displayed_time_index(self._viewer, layer), orphans, resume=self._resuming)
         self.searches.append(search)
-        run_once(self, f"Looking for saved work on {layer.name}", search.run, done=self._recognised, failed=show_warning)
+        run_once(self, say("Looking for saved work on {name}", name=layer.name), search.run, done=self._recognised, failed=show_warning)
 
     def _stop_searches(self, layer: Layer | None = None) -> None:
         """End the searches for an image, or all."""
@@ -157,7 +159,7 @@ class Recognition(QObject):
         try:
             self._viewer.open(str(path), plugin="napari-lungseg")
         except Exception as error:
-            show_error(sentence(error, f"Opening {path.name}"))
+            show_error(sentence(error, say("Opening {name}", name=path.name)))
         finally:
             self._resuming = False
 
@@ -170,7 +172,9 @@ class Recognition(QObject):
         """Show the work that was found."""
         workspace = self._tracking.workspace
         assert workspace is not None
-        run_once(self, f"Loading the work on {offer.layer.name}", _load, workspace, offer, done=self._loaded, failed=show_error)
+        run_once(
+            self, say("Loading the work on {name}", name=offer.layer.name), _load, workspace, offer, done=self._loaded, failed=show_error
+        )
 
     def decline(self, offer: Offer) -> None:
         """Leave it in the workspace."""
@@ -198,7 +202,7 @@ class Recognition(QObject):
         target.belong(offer.case)
         self._tracking.saved.emit(target, [])
         if saved.damage:
-            show_warning(f"Not all of {offer.case.name} is as it was saved: {damaged(saved.damage)}.")
+            show_warning(tr("Not all of {name} is as it was saved: {lost}.", name=offer.case.name, lost=damaged(saved.damage)))
 
 
 def _load(workspace: Workspace, offer: Offer) -> tuple[Offer, Saved | Failure]:
@@ -206,5 +210,5 @@ def _load(workspace: Workspace, offer: Offer) -> tuple[Offer, Saved | Failure]:
         saved = workspace.load(offer.case)
         assert saved is not None
     except Exception as error:
-        return offer, Failure(sentence(error, f"Loading the work on {offer.layer.name}"))
+        return offer, Failure(sentence(error, say("Loading the work on {name}", name=offer.layer.name)))
     return offer, saved

@@ -11,11 +11,12 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.napari_compat import unwrapped
 from napari_lungseg.widgets.notices import show_info, show_warning
+from napari_lungseg.widgets.preferences import user_name, workspace_folder
 from napari_lungseg.widgets.saving.autosave import SAVED_BY_ITSELF, Autosave
 from napari_lungseg.widgets.saving.closing import ask_unsaved
-from napari_lungseg.widgets.saving.preferences import user_name, workspace_folder
 from napari_lungseg.widgets.saving.recognition import Offer
 from napari_lungseg.widgets.saving.restoring import Recognition
 from napari_lungseg.widgets.saving.target import SaveTarget
@@ -53,7 +54,7 @@ class Session(QObject):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
-        self.status = Status(True, "Opening the workspace …")
+        self.status = Status(True, tr("Opening the workspace …"))
         self.tracking = Tracking(viewer)
         self.tracking.saved.connect(self.saved)
         self.recognition = Recognition(viewer, self.tracking)
@@ -149,11 +150,11 @@ class Session(QObject):
             return
         self.tracking.workspace = workspace
         if workspace.why_read_only:
-            self._tell(Status(False, f"{workspace.why_read_only} What you change in this window is not saved."))
+            self._tell(Status(False, tr("{why} What you change in this window is not saved.", why=workspace.why_read_only)))
         else:
-            self._tell(Status(True, SAVED_BY_ITSELF))
+            self._tell(Status(True, tr(SAVED_BY_ITSELF)))
         if workspace.told:
-            show_warning(workspace.told)
+            show_warning(tr(workspace.told))
         self.opened.emit(workspace)
         self.recognition.begin(unfinished)
 
@@ -167,16 +168,17 @@ class Session(QObject):
 
     def _check_silence(self) -> None:
         if self.workspace is not None and not self._autosave.alive:
-            self._tell(Status(False, "Saving has stopped; your work is in memory. Choose the workspace again, and look into the log."))
+            self._tell(Status(False, tr("Saving has stopped; your work is in memory. Choose the workspace again, and look into the log.")))
             return
         image, reading = self._autosave.images.longest
         if reading > SILENCE_S:
-            self._tell(Status(False, f"{image} is still being read; what you change there is in memory until then."))
+            self._tell(Status(False, tr("{image} is still being read; what you change there is in memory until then.", image=image)))
         silent = self._autosave.silent_s
         if silent > SILENCE_S:
-            text = (
-                f"Nothing was saved for {silent:.0f} s: the workspace's disk does not answer. "
-                "Your work is in memory; choose another workspace."
+            text = tr(
+                "Nothing was saved for {seconds:.0f} s: the workspace's disk does not answer. Your work is in memory; "
+                "choose another workspace.",
+                seconds=silent,
             )
             # Told once; then only the seconds go on.
             if self.status.safe:

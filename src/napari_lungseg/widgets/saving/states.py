@@ -11,6 +11,7 @@ from superqt.utils import qthrottled
 from napari_lungseg.annotation import MODEL_CAUSES
 from napari_lungseg.blind import UNREAD
 from napari_lungseg.steps import Box
+from napari_lungseg.translation import say
 from napari_lungseg.widgets.saving.target import SaveTarget
 from napari_lungseg.widgets.saving.waiting import Note
 from napari_lungseg.widgets.tasks import Task
@@ -50,7 +51,7 @@ class SliceStates(QObject):
         self._since = time.monotonic()
         self._known = False
         # Where it fails it is asked again when the next slice is looked at or saved.
-        self._reading = Task(self, "Reading the workspace")
+        self._reading = Task(self, say("Reading the workspace"))
         self._reading.returned.connect(self._arrived)
         # A stroke across many slices comes as many changes.
         self._tell_soon = qthrottled(self._tell, timeout=0, leading=False, parent=self)

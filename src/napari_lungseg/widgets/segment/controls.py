@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidg
 
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.setting import settings_of
+from napari_lungseg.translation import mark
 from napari_lungseg.volume import Unit
 from napari_lungseg.widgets.forms import (
     MODULE_WIDTH,
@@ -25,13 +26,14 @@ from napari_lungseg.widgets.forms import (
     shorten,
     wrapped,
 )
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.segment.reading import Look
 from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
 
 FIRST_STEPS = (
-    "1. Drop a CT into the window (a file, or a DICOM folder), or open the sample.",
-    "2. Press Segment: the lungs appear slice by slice.",
-    "3. Correct and review them. Every change is saved by itself.",
+    mark("1. Drop a CT into the window (a file, or a DICOM folder), or open the sample."),
+    mark("2. Press Segment: the lungs appear slice by slice."),
+    mark("3. Correct and review them. Every change is saved by itself."),
 )
 
 
@@ -46,33 +48,37 @@ class Controls(QWidget):
 
     def __init__(self, images: Callable[[Any], list[Any]]) -> None:
         super().__init__()
-        self.image = ComboBox(label="Image", choices=images, tooltip="The layer to segment; follows the layer that is selected.")
-        self.model = ComboBox(label="Model", choices=[], tooltip="The network, from the library of models.")
-        self.device = ComboBox(label="Device", choices=["auto"], tooltip="Where the network runs; auto takes a GPU if there is one.")
-        self.slices = ComboBox(
-            label="Slices",
-            choices=[("Whole volume", "volume"), ("This slice", "slice"), ("Range", "range")],
-            tooltip="The displayed slice comes first.",
+        self.image = ComboBox(label=tr("Image"), choices=images, tooltip=tr("The layer to segment; follows the layer that is selected."))
+        self.model = ComboBox(label=tr("Model"), choices=[], tooltip=tr("The network, from the library of models."))
+        self.device = ComboBox(
+            label=tr("Device"), choices=[(tr("auto"), "auto")], tooltip=tr("Where the network runs; auto takes a GPU if there is one.")
         )
-        self.first = SpinBox(value=0, min=0, max=0, tooltip="First slice, as the slider under the image counts.")
-        self.last = SpinBox(value=0, min=0, max=0, tooltip="Last slice; it is segmented too.")
-        self.run = PushButton(text="Segment", tooltip="Segment the image; the layers fill while you look.")
+        self.slices = ComboBox(
+            label=tr("Slices"),
+            choices=[(tr("Whole volume"), "volume"), (tr("This slice"), "slice"), (tr("Range"), "range")],
+            tooltip=tr("The displayed slice comes first."),
+        )
+        self.first = SpinBox(value=0, min=0, max=0, tooltip=tr("First slice, as the slider under the image counts."))
+        self.last = SpinBox(value=0, min=0, max=0, tooltip=tr("Last slice; it is segmented too."))
+        self.run = PushButton(text=tr("Segment"), tooltip=tr("Segment the image; the layers fill while you look."))
         described = settings_of(MaskSettings)
         threshold = described.pop("threshold")
-        self.threshold = Slider(label=threshold.label, value=round(100 * threshold.default), min=1, max=99, tooltip=threshold.text)
-        self.threshold.native.setToolTip(threshold.text)  # on the number beside it too
+        self.threshold = Slider(label=tr(threshold.label), value=round(100 * threshold.default), min=1, max=99, tooltip=tr(threshold.text))
+        self.threshold.native.setToolTip(tr(threshold.text))  # on the number beside it too
         self.steps: dict[str, ValueWidget] = {}
         for name, about in described.items():
-            options = {"tooltip": about.text}
-            made = create_widget(value=about.default, annotation=about.kind, name=name, label=about.label, options=options)
+            options = {"tooltip": tr(about.text)}
+            made = create_widget(value=about.default, annotation=about.kind, name=name, label=tr(about.label), options=options)
             self.steps[name] = cast("ValueWidget[Any]", made)
-        self.unit = ComboBox(label="Intensities", choices=_units(None), tooltip="What the numbers of the image mean.")
-        self.axis = ComboBox(label="Slices along", choices=_axes(None), tooltip="The axis from feet to head.")
+        self.unit = ComboBox(label=tr("Intensities"), choices=_units(None), tooltip=tr("What the numbers of the image mean."))
+        self.axis = ComboBox(label=tr("Slices along"), choices=_axes(None), tooltip=tr("The axis from feet to head."))
         self.probability = ComboBox(
-            label="Probability as", choices=["label layer", "image layer"], tooltip="What the next run shows the probability in."
+            label=tr("Probability as"),
+            choices=[(tr("label layer"), "label layer"), (tr("image layer"), "image layer")],
+            tooltip=tr("What the next run shows the probability in."),
         )
         self.first_steps = QWidget()
-        self.open_sample = make_button("Open the sample CT", "A public chest CT of 30 slices that comes with the plugin.")
+        self.open_sample = make_button(tr("Open the sample CT"), tr("A public chest CT of 30 slices that comes with the plugin."))
         self.progress = QProgressBar()
         self.status = plain_label()
         self._lay_out()
@@ -124,17 +130,17 @@ class Controls(QWidget):
 
     def show_progress(self, done: int, total: int, seconds: float) -> None:
         """Show how many slices are done and how long the rest will take."""
-        left = f" · {clock(seconds)} left" if done < total else ""
         # Qt would draw the bar at once, and not with all else.
         self.progress.setUpdatesEnabled(False)
         self.progress.setMaximum(total)
         self.progress.setValue(done)
-        self.progress.setFormat(f"{done} of {total} slices{left}")
+        text = tr("{done} of {total} slices", done=done, total=total)
+        self.progress.setFormat(text + (tr(" · {time} left", time=clock(seconds)) if done < total else ""))
         self.progress.setUpdatesEnabled(True)
 
     def show_running(self, running: bool) -> None:
         """Turn the button to Cancel and back."""
-        self.run.text = "Cancel" if running else "Segment"
+        self.run.text = tr("Cancel") if running else tr("Segment")
         self.progress.setVisible(running)
         if running:
             # Not the bar that moves by itself: it would draw the whole window, with its canvas, forty times a second.
@@ -154,9 +160,9 @@ class Controls(QWidget):
         self.progress.setVisible(False)
         steps = QVBoxLayout(self.first_steps)
         steps.setContentsMargins(0, 8, 0, 8)
-        for part in (*map(wrapped, FIRST_STEPS), self.open_sample):
+        for part in (*(wrapped(tr(step)) for step in FIRST_STEPS), self.open_sample):
             steps.addWidget(part)
-        note = QLabel("For research, not for diagnosis.")
+        note = QLabel(tr("For research, not for diagnosis."))
         note.setEnabled(False)
 
         inner = QWidget()
@@ -167,7 +173,7 @@ class Controls(QWidget):
         span = QWidget()
         between = QHBoxLayout(span)
         between.setContentsMargins(0, 0, 0, 0)
-        for part in (QLabel("From"), self.first.native, QLabel("to"), self.last.native):
+        for part in (QLabel(tr("From")), self.first.native, QLabel(tr("to")), self.last.native):
             between.addWidget(part, stretch=not isinstance(part, QLabel))
         span.setVisible(False)
         self.slices.changed.connect(lambda value: span.setVisible(value == "range"))
@@ -175,8 +181,8 @@ class Controls(QWidget):
             layout.addWidget(part)
         layout.addSpacing(4)
         layout.addWidget(form(self.threshold))
-        layout.addWidget(folded("Post-processing", form(*self.steps.values())))
-        layout.addWidget(folded("More", form(self.unit, self.axis, self.probability)))
+        layout.addWidget(folded(tr("Post-processing"), form(*self.steps.values())))
+        layout.addWidget(folded(tr("More"), form(self.unit, self.axis, self.probability)))
         layout.addWidget(note)
         layout.addStretch()
         fill(self, scrolled(inner))
@@ -184,9 +190,13 @@ class Controls(QWidget):
 
 
 def _units(told: Unit | None) -> list[tuple[str, str]]:
-    return [(f"automatic ({told})" if told else "automatic", "auto"), ("HU", "HU"), ("arbitrary", "arbitrary")]
+    return [(_automatic(tr(told) if told else None), "auto"), ("HU", "HU"), (tr("arbitrary"), "arbitrary")]
 
 
 def _axes(look: Look | None) -> list[tuple[str, str | int]]:
-    told = f"automatic (axis {look.axis})" if look else "automatic"
-    return [(told, "auto"), *((f"axis {axis}", axis) for axis in range(3))]
+    names = [tr("axis {number}", number=axis) for axis in range(3)]
+    return [(_automatic(names[look.axis] if look else None), "auto"), *zip(names, range(3))]
+
+
+def _automatic(told: str | None) -> str:
+    return tr("automatic ({told})", told=told) if told else tr("automatic")

@@ -16,6 +16,7 @@ from napari_lungseg.engine.messages import Kept
 from napari_lungseg.errors import InputError
 from napari_lungseg.library import CARD_FILE, find_model
 from napari_lungseg.volume import Unit, Volume
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.napari_compat import import_pandas
 from napari_lungseg.widgets.tasks import Request
@@ -91,11 +92,18 @@ def look(layer: Layer, time_index: tuple[int, ...]) -> Look:
 def request_prediction(job: SegmentJob) -> Generator[Stage | Volume | DrawnSlices, None, Request]:
     """Read the layer, as far as the model needs it at once, and ask the engine to predict from the displayed slice outward."""
     import_pandas()
-    yield Stage("Reading the image …")
+    yield Stage(tr("Reading the image …"))
     folder = find_model(job.model)
     card = read_card(folder / CARD_FILE)
     if max(card.labels) > MODEL:
-        raise InputError(f"The window takes labels up to {MODEL}, but the model {card.name!r} writes {max(card.labels)}.")
+        raise InputError(
+            tr(
+                "The window takes labels up to {highest}, but the model {name!r} writes {label}.",
+                highest=MODEL,
+                name=card.name,
+                label=max(card.labels),
+            )
+        )
     volume = volume_from_layer(job.layer, job.time_index, job.unit)
     axis = volume.axial_axis if job.axis is None else job.axis
     first = job.displayed[axis] if volume.ndim == 3 else 0
@@ -104,7 +112,7 @@ def request_prediction(job: SegmentJob) -> Generator[Stage | Volume | DrawnSlice
     if job.blind_share and start is None:
         count = volume.shape[volume.axial_axis] if volume.ndim == 3 else 1
         yield DrawnSlices(draw_slices(content_hash(volume.array), count, job.blind_share))
-    yield Stage("Loading the model …")
+    yield Stage(tr("Loading the model …"))
     if start is None and _is_in_memory(volume.array):
         return Request("predict", (volume, folder, job.device, job.axis, first, start, stop))
     # Only what the model needs is read.

@@ -13,7 +13,9 @@ from superqt.utils import qthrottled
 from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.predicted import ModelLoaded, PredictedSlice
 from napari_lungseg.steps import Step
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Volume
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.lookup import result_for
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.segment.reading import DrawnSlices, SegmentJob, Stage, request_prediction
@@ -76,7 +78,7 @@ class SegmentRun(QObject):
         self._began = self._told = 0.0
         self._volume: Volume | None = None
         self._blind: frozenset[int] = frozenset()
-        self._task = Task(self, "The segmentation")
+        self._task = Task(self, say("The segmentation"))
         self._task.yielded.connect(self._arrived)
         self._task.returned.connect(self._finished)
         self._task.failed.connect(self._failed)
@@ -109,7 +111,7 @@ class SegmentRun(QObject):
         elif isinstance(item, PredictedSlice):
             self._write(item)
         else:
-            self.noticed.emit(item.text)
+            self.noticed.emit(tr(item.text))
 
     def _prepare(self, model: ModelLoaded) -> None:
         assert self._volume is not None
@@ -125,12 +127,16 @@ class SegmentRun(QObject):
         elif self._blind:
             self.document.withhold(self._blind)
             self.noticed.emit(
-                f"To be read blind, without the model's mask: {len(self._blind)} of {self.document.slices} slices; see Review."
+                tr(
+                    "To be read blind, without the model's mask: {count} of {total} slices; see Review.",
+                    count=len(self._blind),
+                    total=self.document.slices,
+                )
             )
         self.document.make_by(Source(model.name, model.weights_sha256), model.classes)
         self.result.show_probability(self._viewer, as_image=self._as_image)
         self.result.stepped.connect(self._stepped)
-        self.told.emit("Segmenting …")
+        self.told.emit(tr("Segmenting …"))
         self._began = time.perf_counter()
 
     def _write(self, item: PredictedSlice) -> None:
@@ -155,14 +161,14 @@ class SegmentRun(QObject):
 
     def _check_layers(self) -> None:
         if self.result is not None and not self.result.complete(self._viewer):
-            self.stop("A layer of the segmentation was removed.")
+            self.stop(tr("A layer of the segmentation was removed."))
         elif self.result is None and self.job.layer not in self._viewer.layers:
-            self.stop("The image was removed.")
+            self.stop(tr("The image was removed."))
 
     def _stepped(self, step: Step, _: bool) -> None:
         if step is self.step:
             self.undone = True
-            self.stop("Undone.")
+            self.stop(tr("Undone."))
 
     def _finished(self) -> None:
         if not self.over:

@@ -14,15 +14,18 @@ from superqt.utils import qdebounced
 
 from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.steps import Step
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Array
+from napari_lungseg.widgets.causes import told_step
 from napari_lungseg.widgets.forms import fill_module
+from napari_lungseg.widgets.language import tr, tr_n
 from napari_lungseg.widgets.lookup import is_image, result_of
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.model_choice import ModelChoice
 from napari_lungseg.widgets.notices import show_error, show_warning
 from napari_lungseg.widgets.panel import Panel
+from napari_lungseg.widgets.preferences import preferences
 from napari_lungseg.widgets.remask import MaskRequest
-from napari_lungseg.widgets.saving.preferences import preferences
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.segment.controls import Controls
 from napari_lungseg.widgets.segment.reading import Look, SegmentJob, look
@@ -68,7 +71,7 @@ class SegmentWidget(Panel):
         self._began = 0.0
         self._drag: ThresholdDrag | None = None
         self._heard: MaskLayer | None = None
-        self._looking = Task(self, "Reading the image")
+        self._looking = Task(self, say("Reading the image"))
         self._looking.returned.connect(self._looked)
         self._looking.failed.connect(self.controls.tell)
         self._remask_later = qdebounced(self._remask, timeout=REST_MS, parent=self)
@@ -123,7 +126,7 @@ class SegmentWidget(Panel):
             self.controls.tell("")
             return
         self.controls.tell("")
-        self._looking.what = f"Reading {layer.name}"
+        self._looking.what = say("Reading {name}", name=layer.name)
         self._looking.run(look, layer, displayed_time_index(self.viewer, layer))
 
     def _looked(self, look: Look) -> None:
@@ -140,13 +143,13 @@ class SegmentWidget(Panel):
 
     def _pressed(self) -> None:
         if self._run is not None:
-            self._run.stop("Cancelled.")
+            self._run.stop(tr("Cancelled."))
             return
         layer = self.controls.image.value
         if layer is None:
             return
         if is_running(layer):
-            show_warning(f"{layer.name} is being segmented already.")
+            show_warning(tr("{name} is being segmented already.", name=layer.name))
             return
         controls = self.controls
         if (result := result_of(layer)) is not None:
@@ -183,7 +186,8 @@ class SegmentWidget(Panel):
         if run.result is None or run.document is None or not run.done or run.undone or not run.result.complete(self.viewer):
             self.idle.emit(why)
             return
-        text = why or f"{run.done} {'slice' if run.done == 1 else 'slices'} in {time.perf_counter() - self._began:.0f} s."
+        took = time.perf_counter() - self._began
+        text = why or tr_n("{count} slice in {seconds:.0f} s.", "{count} slices in {seconds:.0f} s.", run.done, seconds=took)
         self._listen()
         self._make_mask(run.result, run.document, run.step, partial(self._mask_made, run.document, text=text, why=why))
         if run.new_layers:
@@ -237,7 +241,7 @@ class SegmentWidget(Panel):
     def _make_mask(self, result: MaskLayer, document: MaskDocument, step: Step | None, done: Callable[[int | Failure], None]) -> None:
         where = displayed_slice(self.viewer, result.image)
         first = where[0] if where and isinstance(where[0], int) else 0
-        self.controls.tell("Making the mask …")
+        self.controls.tell(tr("Making the mask …"))
         result.remasker.request(MaskRequest(document, self.controls.mask_settings(), first, step, done))
 
     def _listen(self, _: Any = None) -> None:
@@ -277,7 +281,7 @@ class SegmentWidget(Panel):
             # The mask it was to lead to was never made whole.
             self._heard.corrections.forget_undone()
         self._show_settings()
-        self.controls.tell(f"{'Done again' if forward else 'Undone'}: {step.cause}.")
+        self.controls.tell(told_step(step, forward))
 
     def _mask_made(self, document: MaskDocument, made: int | Failure, text: str = "", why: str = "") -> None:
         self._drag = None
@@ -285,7 +289,11 @@ class SegmentWidget(Panel):
             show_error(made.text)
             text = why = made.text
         elif made == 0:
-            text = f"No {document.making.classes.listed} found at a threshold of {self.controls.threshold.value} %."
+            text = tr(
+                "No {classes} found at a threshold of {percent} %.",
+                classes=document.making.classes.listed,
+                percent=self.controls.threshold.value,
+            )
         self.controls.tell(text)
         self.idle.emit(why)
 

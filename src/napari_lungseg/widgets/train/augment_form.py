@@ -7,6 +7,7 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QGridLayout, QWidget
 
 from napari_lungseg.setting import Setting, settings_of
 from napari_lungseg.training.augmentation import AugmentSettings, IntensitySettings, SpatialSettings
+from napari_lungseg.widgets.language import tr
 
 _GROUPS = {"spatial": SpatialSettings, "intensity": IntensitySettings, "": AugmentSettings}
 _SETTINGS = {name: about for group in _GROUPS.values() for name, about in settings_of(group).items()}
@@ -38,14 +39,14 @@ class AugmentForm(QWidget):
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setVerticalSpacing(3)
-        title = QCheckBox("Augmentation")
+        title = QCheckBox(tr("Augmentation"))
         self.whole = title
-        title.setToolTip("Without it, the model sees the slices as they are.")
+        title.setToolTip(tr("Without it, the model sees the slices as they are."))
         layout.addWidget(title, 0, 0)
         layout.addWidget(self.strength, 0, 1, 1, 2)
         for row, (label, names) in enumerate(PARTS.items(), 1):
-            switch = self.switches[label] = QCheckBox(label)
-            switch.setToolTip(" ".join(_SETTINGS[name].text for name in names))
+            switch = self.switches[label] = QCheckBox(tr(label))
+            switch.setToolTip(" ".join(tr(_SETTINGS[name].text) for name in names))
             layout.addWidget(switch, row, 0)
             for column, name in enumerate(names, 1):
                 number = self.numbers[name] = _spin(_SETTINGS[name])
@@ -116,6 +117,6 @@ def _spin(about: Setting) -> QDoubleSpinBox:
     box.setMinimumWidth(60)  # else two of them are wider than the dock
     box.setAlignment(Qt.AlignmentFlag.AlignRight)
     box.setPrefix("± " if about.either_way else "")
-    box.setSuffix(about.unit if about.unit == "°" else f" {about.unit}")
-    box.setToolTip(about.text)
+    box.setSuffix(about.unit if about.unit == "°" else f" {tr(about.unit)}")
+    box.setToolTip(tr(about.text))
     return box

@@ -18,6 +18,7 @@ from napari_lungseg.grid import grid_difference
 from napari_lungseg.training.samples import IGNORE
 from napari_lungseg.training.sources import CasesSource, TrainingCase, only_slices
 from napari_lungseg.volume import Array
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import read_volume, volume_from_layer
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.workspace import Case, Workspace, case_key, content_hash
@@ -62,11 +63,22 @@ class ChosenLayers:
         labels = volume_from_layer(self.labels, self.time_index, "arbitrary")
         if image.shape != labels.shape:
             raise InputError(
-                f"'{self.labels.name}' has the shape {labels.shape}, but '{self.image.name}' {image.shape}; choose labels of this image."
+                tr(
+                    "'{labels}' has the shape {one}, but '{image}' {other}; choose labels of this image.",
+                    labels=self.labels.name,
+                    one=labels.shape,
+                    image=self.image.name,
+                    other=image.shape,
+                )
             )
         if difference := grid_difference(labels, image):
             raise InputError(
-                f"'{self.labels.name}' and '{self.image.name}' lie on different grids ({difference}); choose labels of this image."
+                tr(
+                    "'{labels}' and '{image}' lie on different grids ({difference}); choose labels of this image.",
+                    labels=self.labels.name,
+                    image=self.image.name,
+                    difference=difference,
+                )
             )
         axis = self.case.axis if self.case is not None else image.axial_axis
         planes = np.moveaxis(labels.array, axis, 0) if labels.ndim == 3 else labels.array[None]

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 from napari_lungseg.architecture import PRESETS
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.widgets.forms import clock, emphasise, fill, folded, form, make_button, scrolled, shorten, wrapped
+from napari_lungseg.widgets.language import tr, tr_n
 from napari_lungseg.widgets.train.augment_form import AugmentForm
 from napari_lungseg.widgets.train.curves import Curves
 from napari_lungseg.widgets.train.input_form import ChooseForm
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 #: Value of the entry for a model without a base.
 NEW = "new model"
-NEW_CHOICE = ("A new model", NEW)
 
 
 class TrainControls(QWidget):
@@ -40,14 +40,16 @@ class TrainControls(QWidget):
     def __init__(self, choose: ChooseForm) -> None:
         super().__init__()
         self.choose = choose
-        self.base = ComboBox(label="Start from", choices=[], tooltip="The model to teach, from the library of models.")
-        self.preset = ComboBox(label="Architecture", choices=list(PRESETS), value="small", tooltip="Of a new model.")
-        self.device = ComboBox(label="Device", choices=["auto"], tooltip="Where it is trained; auto takes a GPU if there is one.")
+        self.base = ComboBox(label=tr("Start from"), choices=[], tooltip=tr("The model to teach, from the library of models."))
+        self.preset = ComboBox(label=tr("Architecture"), choices=list(PRESETS), value="small", tooltip=tr("Of a new model."))
+        self.device = ComboBox(
+            label=tr("Device"), choices=[(tr("auto"), "auto")], tooltip=tr("Where it is trained; auto takes a GPU if there is one.")
+        )
         self.overview = wrapped()
         self.overview.setTextFormat(Qt.TextFormat.RichText)
-        self.run = make_button("Train", "Teach the model; the one in use stays until you have accepted the new one.")
-        self.pause = make_button("Pause", "Hold the training, or let it go on.")
-        self.stop = make_button("Stop, keep the best", "End now, and compare the best epoch so far with the model before.")
+        self.run = make_button(tr("Train"), tr("Teach the model; the one in use stays until you have accepted the new one."))
+        self.pause = make_button(tr("Pause"), tr("Hold the training, or let it go on."))
+        self.stop = make_button(tr("Stop, keep the best"), tr("End now, and compare the best epoch so far with the model before."))
         self.progress = QProgressBar()
         self.status = wrapped()
         self.curves = Curves()
@@ -57,8 +59,8 @@ class TrainControls(QWidget):
         self.augmentation = AugmentForm()
         self.preview = Preview()
         self.offer = wrapped()
-        self.go_on = make_button("Go on", "Go on with the training that was not finished.")
-        self.discard = make_button("Discard", "Remove the training that was not finished.")
+        self.go_on = make_button(tr("Go on"), tr("Go on with the training that was not finished."))
+        self.discard = make_button(tr("Discard"), tr("Remove the training that was not finished."))
         self._offer_box, self._form_box, self._run_box, self._more_box = QWidget(), QWidget(), QWidget(), QWidget()
         self._lay_out()
         self.show_defaults(new=False)
@@ -78,7 +80,7 @@ class TrainControls(QWidget):
 
     def tell(self, text: str) -> None:
         """Show a line of status."""
-        self.status.setText(text)
+        self.status.setText(tr(text))
         self.status.setVisible(bool(text))
 
     def show_setup(self) -> None:
@@ -89,7 +91,7 @@ class TrainControls(QWidget):
         """A run begins."""
         self.curves.clear()
         self.pictures.show_pictures([])
-        self.pause.setText("Pause")
+        self.pause.setText(tr("Pause"))
         for button in (self.pause, self.stop):
             button.setEnabled(True)
         self.progress.setRange(0, 0)
@@ -107,7 +109,7 @@ class TrainControls(QWidget):
         self._run_box.setVisible(running)
         self.verdict.setVisible(verdict)
         self.run.setVisible(not verdict)
-        self.run.setText("Cancel" if running else "Train")
+        self.run.setText(tr("Cancel") if running else tr("Train"))
         self.curves.setVisible(running or verdict)
         self.pictures.setVisible(running)
 
@@ -118,31 +120,37 @@ class TrainControls(QWidget):
 
     def show_overview(self, told: Overview, seconds: float | None) -> None:
         """Show what there is to learn from, and how long it will take."""
-        seen = ", ".join(f"{escape(name, quote=False)} on {count}" for name, count in told.classes.items())
-        text = f"<b>{_count(told.cases, 'case')}, {_count(told.slices, 'slice')} annotated</b> ({seen})"
+        seen = ", ".join(tr("{name} on {count}", name=tr(name), count=count) for name, count in told.classes.items())
+        cases = tr_n("{count} case", "{count} cases", told.cases)
+        slices = tr_n("{count} slice annotated", "{count} slices annotated", told.slices)
+        text = f"<b>{cases}, {slices}</b> ({_html(seen)})"
         if told.unjudged:
-            text += f", {told.unjudged} not annotated"
-        text += f".<br>{escape(told.split, quote=False)}"
+            text += tr(", {count} not annotated", count=told.unjudged)
+        text += f".<br>{_html(tr(told.split))}"
         if seconds is not None:
-            text += f"<br>{_long(seconds)} of training here at most."
-        text += "".join(f"<br><b>Left out:</b> {escape(problem, quote=False)}" for problem in told.problems)
-        self.overview.setText(text + "".join(f"<br>{escape(note, quote=False)}" for note in told.notes))
+            text += "<br>" + tr("{time} of training here at most.", time=_long(seconds))
+        left_out = f"<br><b>{tr('Left out:')}</b> "
+        text += "".join(left_out + _html(tr(problem)) for problem in told.problems)
+        self.overview.setText(text + "".join(f"<br>{_html(tr(note))}" for note in told.notes))
 
     def show_stage(self, stage: Progress) -> None:
         """Show what is being done beside learning."""
         self.progress.setRange(0, stage.total)
         self.progress.setValue(stage.done)
-        self.progress.setFormat(f"{stage.text}: %v of %m" if stage.total else stage.text)
-        self.tell(f"{stage.text} …")
+        text = tr(stage.text)
+        self.progress.setFormat(tr("{stage}: {done} of {total}", stage=text, done="%v", total="%m") if stage.total else text)
+        self.tell(f"{text} …")
 
     def show_step(self, step: StepDone, epochs: int | None) -> None:
         """Show how far the training is."""
         self.progress.setRange(0, 1000)
         self.progress.setValue(round(1000 * step.progress))
-        left = f" · {clock(step.seconds_left)} left" if step.seconds_left is not None else ""
+        left = tr(" · {time} left", time=clock(step.seconds_left)) if step.seconds_left is not None else ""
         self.progress.setFormat(f"%p %{left}")
-        of = "" if epochs is None else f" of {epochs}"
-        self.tell(f"Epoch {step.epoch + 1}{of}, batch {step.epoch_step} of {step.epoch_steps}")
+        epoch = tr("Epoch {number}", number=step.epoch + 1)
+        if epochs is not None:
+            epoch = tr("Epoch {number} of {total}", number=step.epoch + 1, total=epochs)
+        self.tell(tr("{epoch}, batch {number} of {total}", epoch=epoch, number=step.epoch_step, total=step.epoch_steps))
         self.curves.add_step(step)
 
     def show_epoch(self, done: EpochDone) -> None:
@@ -150,9 +158,9 @@ class TrainControls(QWidget):
         self.curves.add_epoch(done)
         picture = done.picture
         if picture is not None:
-            caption = f"Epoch {done.epoch + 1}: Dice {picture.dice:.3f}"
+            caption = tr("Epoch {number}: Dice {dice:.3f}", number=done.epoch + 1, dice=picture.dice)
             model = Picture(caption, picture.image, picture.prediction, picture.reference)
-            self.pictures.show_pictures([Picture("Person", picture.image, picture.reference), model])
+            self.pictures.show_pictures([Picture(tr("Person"), picture.image, picture.reference), model])
 
     # ---- how it lies
 
@@ -166,7 +174,7 @@ class TrainControls(QWidget):
         _column(self._run_box, _row(self.pause, self.stop), self.progress)
         augmentation = QWidget()
         _column(augmentation, self.augmentation, self.preview)
-        _column(self._more_box, folded("Settings", self.settings), folded("Augmentation", augmentation))
+        _column(self._more_box, folded(tr("Settings"), self.settings), folded(tr("Augmentation"), augmentation))
         inner = QWidget()
         parts = (
             self._offer_box,
@@ -204,11 +212,11 @@ def _row(*parts: QWidget) -> QWidget:
     return box
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _long(seconds: float) -> str:
-    return (
-        f"About {seconds:.0f} s" if seconds < 90 else f"About {seconds / 60:.0f} min" if seconds < 5400 else f"About {seconds / 3600:.1f} h"
-    )
+    if seconds < 90:
+        return tr("About {seconds:.0f} s", seconds=seconds)
+    return tr("About {minutes:.0f} min", minutes=seconds / 60) if seconds < 5400 else tr("About {hours:.1f} h", hours=seconds / 3600)
+
+
+def _html(text: str) -> str:
+    return escape(text, quote=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_lungseg.library import find_model
+from napari_lungseg.translation import say
 from napari_lungseg.widgets.tasks import Request, Task
 from napari_lungseg.widgets.train.chosen_input import ChosenInput
 from napari_lungseg.widgets.worker import Failure
@@ -49,7 +50,7 @@ class Counting(QObject):
         super().__init__(parent)
         self._asked: CountRequest | None = None
         self._paces: dict[tuple[Any, ...], float] = {}
-        self._task = Task(self, "Counting what there is to learn from")
+        self._task = Task(self, say("Counting what there is to learn from"))
         self._task.yielded.connect(self.told)
         self._task.returned.connect(self._timed)
         self._task.failed.connect(self._failed)

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_lungseg.translation import mark
 from napari_lungseg.widgets.forms import NO_CURVES, wrapped
+from napari_lungseg.widgets.language import tr
 
 if TYPE_CHECKING:
     from napari_lungseg.training.updates import EpochDone, StepDone
 
 HEIGHT = 118
 TRAINING, VALIDATION, BATCH = "#4aa8ff", "#ffb13d", "#7a8490"
-COLOURS = {"training": TRAINING, "validation": VALIDATION, "each batch": BATCH}
+COLOURS = {mark("training"): TRAINING, mark("validation"): VALIDATION, mark("each batch"): BATCH}
 
 
 class Curves(QWidget):
@@ -29,11 +31,11 @@ class Curves(QWidget):
         try:
             import pyqtgraph
         except ImportError:
-            layout.addWidget(wrapped(NO_CURVES))
+            layout.addWidget(wrapped(tr(NO_CURVES)))
             return
-        layout.addWidget(QLabel(" ".join(f'<span style="color:{colour}">■</span> {name}' for name, colour in COLOURS.items())))
+        layout.addWidget(QLabel(" ".join(f'<span style="color:{colour}">■</span> {tr(name)}' for name, colour in COLOURS.items())))
         loss, dice = (pyqtgraph.PlotWidget(background=None) for _ in range(2))
-        for plot, title in ((loss, "Loss"), (dice, "Dice")):
+        for plot, title in ((loss, tr("Loss")), (dice, tr("Dice"))):
             plot.setFixedHeight(HEIGHT)
             plot.setMinimumWidth(1)
             plot.setLabel("left", title)
@@ -44,7 +46,7 @@ class Curves(QWidget):
             plot.hideButtons()
             plot.setMouseEnabled(x=False, y=False)
             layout.addWidget(plot)
-        dice.setLabel("bottom", "Epoch")
+        dice.setLabel("bottom", tr("Epoch"))
         dice.setFixedHeight(HEIGHT + 30)
         dice.setXLink(loss)
         for name, plot, colour, width in (

@@ -12,7 +12,9 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_lungseg.annotation.document import MODEL_CAUSES
 from napari_lungseg.errors import InputError
+from napari_lungseg.translation import mark
 from napari_lungseg.widgets.forms import folded, form, make_button, shorten
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.lookup import is_image, is_mask, result_holding
 from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.saving.session import Session
@@ -23,7 +25,7 @@ from napari_lungseg.widgets.view import displayed_time_index
 if TYPE_CHECKING:
     import napari.viewer
 
-KINDS = [("These layers", "layers"), ("This workspace", "workspace"), ("A folder", "folder")]
+KINDS = ((mark("These layers"), "layers"), (mark("This workspace"), "workspace"), (mark("A folder"), "folder"))
 #: Pixels for the name of a folder.
 NAME_WIDTH = 260
 
@@ -48,13 +50,17 @@ class ChooseForm(Panel):
         self._path: Path | None = None
         #: What tells of strokes on the chosen labels, and who hears it.
         self._heard: tuple[Any, Any] | None = None
-        self.kind = ComboBox(label="Learn from", choices=KINDS, tooltip="Where corrected slices are taken from.")
-        self.labels = ComboBox(label="Labels", choices=self._masks, tooltip="The corrected mask.")
-        self.image = ComboBox(label="Image", choices=self._images, tooltip="The image that the labels belong to.")
-        self.folder = make_button("Choose a folder …", "An nnU-Net data set, or images and masks of the same names in two folders.")
-        self.scribbles = CheckBox(text="Unpainted is unknown", tooltip="Learn only from voxels that have a label, as from scribbles.")
+        self.kind = ComboBox(
+            label=tr("Learn from"), choices=[(tr(text), kind) for text, kind in KINDS], tooltip=tr("Where corrected slices are taken from.")
+        )
+        self.labels = ComboBox(label=tr("Labels"), choices=self._masks, tooltip=tr("The corrected mask."))
+        self.image = ComboBox(label=tr("Image"), choices=self._images, tooltip=tr("The image that the labels belong to."))
+        self.folder = make_button(tr("Choose a folder …"), tr("An nnU-Net data set, or images and masks of the same names in two folders."))
+        self.scribbles = CheckBox(
+            text=tr("Unpainted is unknown"), tooltip=tr("Learn only from voxels that have a label, as from scribbles.")
+        )
         self.background = SpinBox(
-            label="Background label", value=3, min=1, max=254, tooltip="The label with which you have painted what is no structure."
+            label=tr("Background label"), value=3, min=1, max=254, tooltip=tr("The label with which you have painted what is no structure.")
         )
         self._layers = QWidget()
         self._lay_out()
@@ -80,17 +86,17 @@ class ChooseForm(Panel):
         session = self._session
         if self.kind.value == "workspace":
             if session.workspace is None:
-                raise InputError("There is no workspace: choose one below.")
+                raise InputError(tr("There is no workspace: choose one below."))
             kept = [target for target in session.tracks if target.has_image]
             known = {target.case.image: (target.layer, target.document.time_index) for target in kept if target.case is not None}
             return ChosenWorkspace(session.workspace, known)
         if self.kind.value == "folder":
             if self._path is None:
-                raise InputError("Choose the folder of a data set.")
+                raise InputError(tr("Choose the folder of a data set."))
             return ChosenFolder(self._path)
         labels, image = self.labels.value, self.image.value
         if labels is None or image is None:
-            raise InputError("Open an image, segment it and correct some slices, or open labels beside it.")
+            raise InputError(tr("Open an image, segment it and correct some slices, or open labels beside it."))
         result, time_index = result_holding(self.viewer, labels), displayed_time_index(self.viewer, labels)
         target = session.tracking.known(result, time_index)
         case = None if target is None else target.case
@@ -106,7 +112,7 @@ class ChooseForm(Panel):
         self.changed.emit()
 
     def _choose_folder(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "A data set folder")
+        folder = QFileDialog.getExistingDirectory(self, tr("A data set folder"))
         if folder:
             self.take_folder(Path(folder))
 
@@ -158,7 +164,7 @@ class ChooseForm(Panel):
             shorten(combo)
         inner = QVBoxLayout(self._layers)
         inner.addWidget(form(self.labels, self.image))
-        inner.addWidget(folded("Scribbles", form(self.scribbles, self.background)))
+        inner.addWidget(folded(tr("Scribbles"), form(self.scribbles, self.background)))
         layout = QVBoxLayout(self)
         for box in (inner, layout):
             box.setContentsMargins(0, 0, 0, 0)

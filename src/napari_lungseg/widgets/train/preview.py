@@ -8,8 +8,10 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_lungseg.library import find_model
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Array
 from napari_lungseg.widgets.forms import make_button, wrapped
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.tasks import Request, Task
 from napari_lungseg.widgets.train.chosen_input import ChosenInput
 from napari_lungseg.widgets.train.pictures import Picture, Pictures
@@ -31,13 +33,13 @@ class Preview(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.another = make_button("Show examples", "Slices as the model will see them, each shown as it is and augmented.")
+        self.another = make_button(tr("Show examples"), tr("Slices as the model will see them, each shown as it is and augmented."))
         self.pictures = Pictures(columns=2)
         self._trouble = wrapped()
         self._seed = -VIEWS
         self._example: tuple[LabelledSlice, int | None, tuple[str, ...]] | None = None
         self._settings: AugmentSettings | None = None
-        self._task, self._views = Task(self, "The preview"), Task(self, "The preview")
+        self._task, self._views = Task(self, say("The preview")), Task(self, say("The preview"))
         self._task.returned.connect(self._found)
         self._views.returned.connect(self._arrived)
         for task in (self._task, self._views):
@@ -83,7 +85,7 @@ class Preview(QWidget):
 
     def _next(self) -> None:
         self._seed += VIEWS
-        self.another.setText("Others")
+        self.another.setText(tr("Others"))
         self.wanted.emit()
 
     def _arrived(self, views: list[tuple[Array, Array]]) -> None:

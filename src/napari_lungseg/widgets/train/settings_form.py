@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_lungseg.setting import Setting, settings_of
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.widgets.forms import folded, form
+from napari_lungseg.widgets.language import tr
 
 _LARGEST = 1_000_000
 
@@ -33,7 +34,7 @@ class SettingsForm(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         first, more = ([self.controls[name] for name, about in self._settings.items() if about.folded == part] for part in (False, True))
         layout.addWidget(form(*first))
-        layout.addWidget(folded("More settings", form(*more)))
+        layout.addWidget(folded(tr("More settings"), form(*more)))
 
     def show_settings(self, settings: TrainSettings) -> None:
         """Show settings without emitting ``changed``."""
@@ -49,15 +50,17 @@ class SettingsForm(QWidget):
 
 
 def _control(about: Setting) -> ValueWidget:
-    tooltip = about.text + (f" 0: {about.none}." if about.none else "")
+    label, tooltip = tr(about.label), tr(about.text)
+    if about.none:
+        tooltip += " " + tr("0: {meaning}.", meaning=tr(about.none))
     made: Any
     if about.kind is bool:
-        made = CheckBox(text=about.label, tooltip=tooltip)
+        made = CheckBox(text=label, tooltip=tooltip)
     elif about.choices:
-        made = create_widget(annotation=Literal[about.choices], label=about.label, options={"tooltip": tooltip})
+        made = create_widget(annotation=Literal[about.choices], label=label, options={"tooltip": tooltip})
     else:
         # None is shown as 0.
         low = 0 if about.none or about.at_least is None else about.at_least
         limits = {"min": low, "max": _LARGEST if about.at_most is None else about.at_most, "step": about.kind(about.step)}
-        made = create_widget(annotation=about.kind, label=about.label, options={**limits, "tooltip": tooltip})
+        made = create_widget(annotation=about.kind, label=label, options={**limits, "tooltip": tooltip})
     return cast("ValueWidget[Any]", made)

@@ -16,6 +16,8 @@ from napari_lungseg.engine.process import Engine
 from napari_lungseg.errors import InputError
 from napari_lungseg.library import CARD_FILE, list_models, user_folder
 from napari_lungseg.run_files import PLAN, remove_files, remove_run, run_lock
+from napari_lungseg.translation import say
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.tasks import Request, Task
 from napari_lungseg.widgets.train.chosen_input import ChosenInput
 from napari_lungseg.widgets.worker import Failure
@@ -87,7 +89,7 @@ class TrainRun(QObject):
         self.job = job
         self.over = self.paused = False
         self._engine = Engine()
-        self._task = Task(self, "The training", self._engine)
+        self._task = Task(self, say("The training"), self._engine)
         self._task.yielded.connect(self.updated)
         self._task.returned.connect(self._returned)
         self._task.failed.connect(self._failed)
@@ -110,7 +112,7 @@ class TrainRun(QObject):
     def cancel(self) -> None:
         """End now; the model in use stays, and so does the last checkpoint."""
         self._task.cancel()
-        self._end("Cancelled.")
+        self._end(tr("Cancelled."))
 
     def _returned(self, _: Any) -> None:
         self._end(None)
@@ -144,7 +146,13 @@ def user_folder_made() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"The folder of your models {folder} cannot be made ({error.strerror}); check your rights on it.") from error
+        raise InputError(
+            tr(
+                "The folder of your models {folder} cannot be made ({reason}); check your rights on it.",
+                folder=folder,
+                reason=error.strerror,
+            )
+        ) from error
     return folder
 
 
@@ -175,14 +183,19 @@ def discard(folder: Path) -> None:
     try:
         with FileLock(user_folder() / LOCK, blocking=False), run_lock(folder):
             if (folder / CARD_FILE).exists():
-                raise InputError(f"The training of {folder.name} has ended meanwhile; its model was kept.")
+                raise InputError(tr("The training of {name} has ended meanwhile; its model was kept.", name=folder.name))
             remove_files(folder)
         remove_run(folder)
     except Timeout as error:
         raise InputError(
-            f"A model is being trained in another window, so {folder.name} was not discarded; wait until that is done."
+            tr("A model is being trained in another window, so {name} was not discarded; wait until that is done.", name=folder.name)
         ) from error
     except OSError as error:
         raise InputError(
-            f"What is left of {folder.name} could not be removed ({error.strerror or error}); remove {folder} yourself."
+            tr(
+                "What is left of {name} could not be removed ({reason}); remove {folder} yourself.",
+                name=folder.name,
+                reason=error.strerror or error,
+                folder=folder,
+            )
         ) from error

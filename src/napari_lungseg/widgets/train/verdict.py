@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QToolButton, QVBoxLayout, QWidget
 
+from napari_lungseg.translation import mark
 from napari_lungseg.widgets.forms import emphasise, make_button, wrapped
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.texts import html_label
 from napari_lungseg.widgets.train.pictures import Picture, Pictures
 
 if TYPE_CHECKING:
     from napari_lungseg.training.updates import BeforeAfter, Finished, SlicePicture, Verdict
 
-METRICS = {"dice": "Dice", "iou": "IoU", "precision": "Precision", "recall": "Recall"}
+METRICS = {"dice": mark("Dice"), "iou": mark("IoU"), "precision": mark("Precision"), "recall": mark("Recall")}
 BETTER, WORSE = "#3ddc97", "#ff6b6b"
 BOLD = "font-weight: bold"
 #: Smallest change that is coloured.
@@ -37,12 +39,12 @@ class VerdictBox(QWidget):
         self.table = html_label()
         self.pictures = Pictures(columns=2)
         self.name = QLineEdit()
-        self.name.setToolTip("What the new model is called; letters, digits, dots, dashes and underscores.")
-        self.accept = make_button("", "Keep the new model under this name; Segment offers it first.")
-        self.roll_back = make_button("Roll back", "Remove the new model, and go on with the one before.")
+        self.name.setToolTip(tr("What the new model is called; letters, digits, dots, dashes and underscores."))
+        self.accept = make_button("", tr("Keep the new model under this name; Segment offers it first."))
+        self.roll_back = make_button(tr("Roll back"), tr("Remove the new model, and go on with the one before."))
         self._previous, self._next = QToolButton(), QToolButton()
-        self._previous.setToolTip("The pictures before.")
-        self._next.setToolTip("The next pictures.")
+        self._previous.setToolTip(tr("The pictures before."))
+        self._next.setToolTip(tr("The next pictures."))
         self._of = wrapped()
         self._pairs: list[list[Picture]] = []
         self._shown = 0
@@ -53,17 +55,17 @@ class VerdictBox(QWidget):
     def show_end(self, end: Finished) -> None:
         """Show what came of a run."""
         verdict = end.verdict
-        self.why.setText(verdict.why)
+        self.why.setText(tr(verdict.why))
         self.table.setText(_table(verdict))
         self.name.setText(end.name)
-        self.accept.setText("Accept" if verdict.accepted else "Accept all the same")
+        self.accept.setText(tr("Accept") if verdict.accepted else tr("Accept all the same"))
         # The one that is recommended stands out.
         self.accept.setStyleSheet(BOLD if verdict.accepted else "")
         self.roll_back.setStyleSheet("" if verdict.accepted else BOLD)
         self._pairs = [
             [
-                Picture("Person", after.image, after.reference) if before is None else _model("Before", before),
-                _model("After", after),
+                Picture(tr("Person"), after.image, after.reference) if before is None else _model(tr("Before"), before),
+                _model(tr("After"), after),
             ]
             for before, after in verdict.pictures
         ]
@@ -75,7 +77,7 @@ class VerdictBox(QWidget):
     def _turn(self, pages: int) -> None:
         if self._pairs:
             self._shown = (self._shown + pages) % len(self._pairs)
-        self._of.setText(f"Slice {self._shown + 1} of {len(self._pairs)}; yellow: the person's outline")
+        self._of.setText(tr("Slice {number} of {total}; yellow: the person's outline", number=self._shown + 1, total=len(self._pairs)))
         self.pictures.show_pictures(self._pairs[self._shown] if self._pairs else [])
 
     def _lay_out(self) -> None:
@@ -90,7 +92,7 @@ class VerdictBox(QWidget):
         pages.addWidget(self._next)
         pages.addWidget(self._of, stretch=1)
         named = QHBoxLayout()
-        named.addWidget(QLabel("Name"))
+        named.addWidget(QLabel(tr("Name")))
         named.addWidget(self.name)
         answers = QHBoxLayout()
         answers.addWidget(self.accept, stretch=3)
@@ -104,15 +106,15 @@ class VerdictBox(QWidget):
 
 
 def _model(when: str, picture: SlicePicture) -> Picture:
-    return Picture(f"{when}: Dice {picture.dice:.3f}", picture.image, picture.prediction, picture.reference)
+    return Picture(tr("{when}: Dice {dice:.3f}", when=when, dice=picture.dice), picture.image, picture.prediction, picture.reference)
 
 
 def _table(verdict: Verdict) -> str:
     """Scores before and after, as HTML."""
-    rows = "<tr><td></td><td align=right>before</td><td align=right>after</td></tr>"
-    for title, compared in (("New", verdict.new), ("Old", verdict.old)):
+    rows = f"<tr><td></td><td align=right>{tr('before')}</td><td align=right>{tr('after')}</td></tr>"
+    for title, compared in ((mark("New slices ({count})"), verdict.new), (mark("Old slices ({count})"), verdict.old)):
         if compared is not None:
-            rows += f"<tr><td colspan=3><b>{title} slices ({compared.slices})</b></td></tr>" + _rows(compared)
+            rows += f"<tr><td colspan=3><b>{tr(title, count=compared.slices)}</b></td></tr>" + _rows(compared)
     return f"<table cellpadding=1 width='100%'>{rows}</table>"
 
 
@@ -125,7 +127,7 @@ def _rows(compared: BeforeAfter) -> str:
             colour = ""
             if before is not None and abs(after - before) >= CHANGE:
                 colour = f" style='color:{BETTER if after > before else WORSE}'"
-            label = f"{text}, {escape(name, quote=False)}" if len(compared.after.dice) > 1 else text
+            label = f"{tr(text)}, {escape(tr(name), quote=False)}" if len(compared.after.dice) > 1 else tr(text)
             rows += f"<tr><td>{label}</td><td align=right>{_number(before)}</td><td align=right{colour}>{_number(after)}</td></tr>"
     return rows
 

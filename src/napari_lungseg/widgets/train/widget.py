@@ -15,14 +15,16 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.library import user_folder
 from napari_lungseg.predicted import Notice
 from napari_lungseg.training.updates import EpochDone, Finished, Int8Tried, Overview, Progress, StepDone
+from napari_lungseg.translation import say
 from napari_lungseg.widgets.forms import fill_module
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.model_choice import LIBRARY, ModelChoice
 from napari_lungseg.widgets.notices import show_error, show_warning
 from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.tasks import Task
 from napari_lungseg.widgets.train.accepting import accept, roll_back
-from napari_lungseg.widgets.train.controls import NEW, NEW_CHOICE, TrainControls
+from napari_lungseg.widgets.train.controls import NEW, TrainControls
 from napari_lungseg.widgets.train.counting import Counting, CountRequest, Estimate
 from napari_lungseg.widgets.train.input_form import ChooseForm
 from napari_lungseg.widgets.train.train_run import TrainJob, TrainRun, discard, free_name, unfinished_runs
@@ -60,11 +62,11 @@ class TrainWidget(Panel):
         self._epochs: int | None = None
         self._unfinished: list[Path] = []
         self._counting = Counting(self)
-        self._finding = Task(self, "Looking for runs that were not finished")
-        self._discarding = Task(self, "Discarding a run")
-        self._settling = Task(self, "Settling what becomes of the model")
+        self._finding = Task(self, say("Looking for runs that were not finished"))
+        self._discarding = Task(self, say("Discarding a run"))
+        self._settling = Task(self, say("Settling what becomes of the model"))
         self._later = qdebounced(self._count, timeout=REST_MS, parent=self)
-        self._base = ModelChoice(self.controls.base, self.controls.device, self, [NEW_CHOICE])
+        self._base = ModelChoice(self.controls.base, self.controls.device, self, [(tr("A new model"), NEW)])
         fill_module(self, self.controls)
         self._connect()
         self._later()
@@ -125,7 +127,7 @@ class TrainWidget(Panel):
             chosen, settings = self.choose.chosen(), self.controls.train_settings()
         except InputError as error:
             self._counting.leave()
-            self._told(Failure(str(error)))
+            self._told(Failure(tr(str(error))))
             return
         self._counting.ask(CountRequest(chosen, self.base, self.controls.preset.value, settings, self.controls.device.value))
 
@@ -133,7 +135,9 @@ class TrainWidget(Panel):
         controls = self.controls
         if isinstance(told, Progress):
             if told.total > 1:
-                controls.overview.setText(f"{escape(told.text, quote=False)}: {told.done} of {told.total} …")
+                controls.overview.setText(
+                    tr("{stage}: {done} of {total} …", stage=escape(tr(told.text), quote=False), done=told.done, total=told.total)
+                )
         elif isinstance(told, Failure):
             self.overview = None
             controls.overview.setText(escape(told.text, quote=False))
@@ -150,7 +154,7 @@ class TrainWidget(Panel):
         try:
             chosen, settings = self.choose.chosen(), self.controls.augmentation.settings()
         except InputError as error:
-            self.controls.preview.tell(str(error))
+            self.controls.preview.tell(tr(str(error)))
         else:
             self.controls.preview.show_views(chosen, self.base, settings)
 
@@ -164,7 +168,7 @@ class TrainWidget(Panel):
         try:
             chosen, settings = self.choose.chosen(), controls.train_settings()
         except InputError as error:
-            show_error(str(error))
+            show_error(tr(str(error)))
             return
         folder = user_folder() / free_name(self.base)
         self._start(TrainJob(folder, controls.device.value, chosen, self.base, controls.preset.value, settings), settings.epochs)
@@ -189,28 +193,28 @@ class TrainWidget(Panel):
         elif isinstance(update, EpochDone):
             controls.show_epoch(update)
         elif isinstance(update, Notice):
-            show_warning(update.text)
+            show_warning(tr(update.text))
         elif isinstance(update, Finished):
             self.end = update
             for button in (controls.stop, controls.pause):
                 button.setEnabled(False)
         elif isinstance(update, Int8Tried):
-            self._int8 = update.text
+            self._int8 = tr(update.text)
 
     def _pause(self) -> None:
         assert self._run is not None
         paused = not self._run.paused
         self._run.pause(paused)
-        self.controls.pause.setText("Resume" if paused else "Pause")
+        self.controls.pause.setText(tr("Resume") if paused else tr("Pause"))
         if paused:
-            self.controls.tell("Paused.")
+            self.controls.tell(tr("Paused."))
 
     def _stop(self) -> None:
         assert self._run is not None
         self._run.stop()
         for button in (self.controls.stop, self.controls.pause):
             button.setEnabled(False)
-        self.controls.tell("Stopping: the best epoch so far is compared with the model before …")
+        self.controls.tell(tr("Stopping: the best epoch so far is compared with the model before …"))
 
     def _ended(self, reason: str | Failure | None) -> None:
         self._run = None
@@ -232,11 +236,11 @@ class TrainWidget(Panel):
 
     def _accept(self, wanted: str) -> None:
         assert self.end is not None
-        self._settle(f"Accepting {self.end.name}", accept, self.end.name, wanted or self.end.name)
+        self._settle(say("Accepting {name}", name=self.end.name), accept, self.end.name, wanted or self.end.name)
 
     def _roll_back(self) -> None:
         assert self.end is not None
-        self._settle(f"Removing {self.end.name}", roll_back, self.end.name)
+        self._settle(say("Removing {name}", name=self.end.name), roll_back, self.end.name)
 
     def _settle(self, what: str, function: Callable[..., str], *names: str) -> None:
         self.controls.verdict.setEnabled(False)
@@ -252,7 +256,9 @@ class TrainWidget(Panel):
         self.controls.verdict.setEnabled(True)
         self.end = None
         self.controls.show_setup()
-        self.controls.tell(f"{name} is chosen in Segment now." if name else "The new model was removed; the one before stays in use.")
+        self.controls.tell(
+            tr("{name} is chosen in Segment now.", name=name) if name else tr("The new model was removed; the one before stays in use.")
+        )
         LIBRARY.changed.emit(name)
         self._later()
         self.idle.emit("")
@@ -265,7 +271,7 @@ class TrainWidget(Panel):
     def _offer(self, folders: list[Path]) -> None:
         self._unfinished = folders
         name = folders[0].name if folders and self._run is None and self.end is None else ""
-        self.controls.show_offer(f"The training of {name} was not finished. Go on with it?" if name else "")
+        self.controls.show_offer(tr("The training of {name} was not finished. Go on with it?", name=name) if name else "")
 
     def _go_on(self) -> None:
         if self._unfinished and self._run is None:

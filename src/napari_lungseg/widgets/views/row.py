@@ -7,18 +7,27 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_lungseg.translation import mark
 from napari_lungseg.widgets.forms import wrapped
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.views.viewing import View, viewing_of
 
 if TYPE_CHECKING:
     import napari.viewer
 
+_TITLES = {
+    View.AXIAL: mark("Axial"),
+    View.CORONAL: mark("Coronal"),
+    View.SAGITTAL: mark("Sagittal"),
+    View.SURFACES: mark("3-D"),
+    View.FOUR_UP: mark("Four-up"),
+}
 _HINTS = {
-    View.AXIAL: "Slices seen from the feet: the patient's right is on the left.",
-    View.CORONAL: "Slices seen from the front: the head is on top, the patient's right on the left.",
-    View.SAGITTAL: "Slices seen from the side: the head is on top, the front on the left.",
-    View.SURFACES: "The mask as surfaces, seen from the front; drag to turn.",
-    View.FOUR_UP: "The three planes and the surfaces at once. Move the mouse with Shift held, and all follow.",
+    View.AXIAL: mark("Slices seen from the feet: the patient's right is on the left."),
+    View.CORONAL: mark("Slices seen from the front: the head is on top, the patient's right on the left."),
+    View.SAGITTAL: mark("Slices seen from the side: the head is on top, the front on the left."),
+    View.SURFACES: mark("The mask as surfaces, seen from the front; drag to turn."),
+    View.FOUR_UP: mark("The three planes and the surfaces at once. Move the mouse with Shift held, and all follow."),
 }
 
 
@@ -34,13 +43,13 @@ class ViewRow(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewing = viewing_of(viewer, self)
-        self.buttons = {view: QPushButton(view[:1].upper() + view[1:]) for view in View}
+        self.buttons = {view: QPushButton(tr(_TITLES[view])) for view in View}
         self.status = wrapped()
         row = QHBoxLayout()
         row.setSpacing(2)
         for view, button in self.buttons.items():
             button.setCheckable(True)
-            button.setToolTip(_HINTS[view])
+            button.setToolTip(tr(_HINTS[view]))
             button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             button.setStyleSheet("padding: 3px 2px")
             button.clicked.connect(partial(self._press, view))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Labels, Layer
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Affine, Array
 from napari_lungseg.widgets.notices import show_error
 from napari_lungseg.widgets.tasks import Task
@@ -51,7 +52,7 @@ class Solid(QObject):
         self._watch: MaskWatch | None = None
         self._making: Labels | None = None
         self._world: Affine | None = None
-        self._task = Task(self, "Making the surface")
+        self._task = Task(self, say("Making the surface"))
         self._task.yielded.connect(self._read)
         self._task.returned.connect(self._computed)
         self._task.failed.connect(self._failed)

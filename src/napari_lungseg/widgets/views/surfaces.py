@@ -13,6 +13,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.labels import label_name
 from napari_lungseg.volume import Affine, Array
 from napari_lungseg.widgets.appearance import names_on
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import labels_now, world_from_lps
 from napari_lungseg.widgets.tasks import Request
 
@@ -47,7 +48,7 @@ def shaping(mask: Layer, time_index: tuple[int, ...]) -> Generator[Affine, None,
     """Ask the engine for the surfaces of all labels of a mask at a time point; yields the matrix from LPS to the layer's world."""
     labels = labels_now(mask, time_index)
     if 1 in labels.shape or labels.ndim == 2:
-        raise InputError(f"'{mask.name}' is a single slice, which has no surface; choose a mask of a volume.")
+        raise InputError(tr("'{name}' is a single slice, which has no surface; choose a mask of a volume.", name=mask.name))
     yield world_from_lps(mask, time_index, labels)
     return Request("surfaces", (labels,))
 
@@ -77,7 +78,7 @@ def _layer(mask: Labels, shape: Shape, before: Surface | None) -> Surface:
         return before
     return Surface(
         data,
-        name=f"{mask.name} surface {label_name(shape.label, names_on(mask))}",
+        name=tr("{mask} surface {label}", mask=mask.name, label=tr(label_name(shape.label, names_on(mask)))),
         vertex_colors=colours,
         # napari's own light (0.9) comes from behind where the camera's depth is turned over, as it must be for LPS.
         shading="none",

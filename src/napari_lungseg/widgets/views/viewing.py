@@ -11,6 +11,8 @@ from napari.layers import Labels
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import QMainWindow, QWidget
 
+from napari_lungseg.translation import mark, say
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.lookup import is_mask
 from napari_lungseg.widgets.napari_compat import unwrapped
 from napari_lungseg.widgets.notices import show_info
@@ -24,10 +26,10 @@ from napari_lungseg.widgets.worker import sentence
 if TYPE_CHECKING:
     import napari.viewer
 
-NO_MASK = "There is no mask yet to be shown in 3-D: segment an image first, or add a labels layer."
-MAKING = "Making the surfaces …"
-OPENING = "Opening the views …"
-CHANGED = "The mask has changed since."
+NO_MASK = mark("There is no mask yet to be shown in 3-D: segment an image first, or add a labels layer.")
+MAKING = mark("Making the surfaces …")
+OPENING = mark("Opening the views …")
+CHANGED = mark("The mask has changed since.")
 
 _viewings: WeakKeyDictionary[Any, Viewing] = WeakKeyDictionary()
 
@@ -129,7 +131,7 @@ class Viewing(QObject):
             elif (mask := self._mask()) is not None:
                 self.solid.show(mask)
             else:
-                show_info(NO_MASK)
+                show_info(tr(NO_MASK))
         self.changed.emit()
 
     def _show_plane(self, view: View) -> None:
@@ -159,14 +161,14 @@ class Viewing(QObject):
         self.changed.emit()
 
     def _making(self, begun: bool) -> None:
-        self._tell(MAKING if begun else "")
+        self._tell(tr(MAKING) if begun else "")
 
     def _made(self, _: str) -> None:
         self._tell("")
 
     def _outdated(self) -> None:
         if self.four_up is not None and self.four_up.shown:
-            self._tell(CHANGED, "Update")
+            self._tell(tr(CHANGED), tr("Update"))
 
     # ---- four views
 
@@ -177,7 +179,7 @@ class Viewing(QObject):
         if self.four_up is not None:
             self._show_four_up()
         elif self._building is None:
-            self._tell(OPENING)
+            self._tell(tr(OPENING))
             four_up = FourUp(self.viewer, window)
             four_up.wanted.connect(self._show_beside)
             stretches = Stretches(self)
@@ -196,7 +198,7 @@ class Viewing(QObject):
 
     def _not_built(self, error: Exception) -> None:
         self._close_four_up()
-        self._tell(sentence(error, "Opening the four views"))
+        self._tell(sentence(error, say("Opening the four views")))
 
     def _show_four_up(self) -> None:
         assert self.four_up is not None
@@ -209,7 +211,7 @@ class Viewing(QObject):
     def _show_beside(self) -> None:
         mask = self._mask()
         if mask is None:
-            self._tell("Surfaces of the mask, once there is one.", "Show")
+            self._tell(tr("Surfaces of the mask, once there is one."), tr("Show"))
         else:
             self.solid.show(mask)
 

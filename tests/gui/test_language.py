@@ -1,0 +1,241 @@
+"""The window in Chinese: every text of it, and the same work on disk as in English."""
+
+from __future__ import annotations
+
+import csv
+import re
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pytest
+from phantom import chest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSpinBox,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QProgressBar,
+    QTableWidget,
+    QWidget,
+)
+from waiting import SOON
+
+from napari_lungseg.formats import SeriesInfo
+from napari_lungseg.widgets import language
+from napari_lungseg.widgets.dialogs import SeriesDialog
+from napari_lungseg.widgets.dock import MODULES
+from napari_lungseg.widgets.preferences import preferences
+from napari_lungseg.widgets.views.viewing import View
+from napari_lungseg.workspace import FOLDER_VARIABLE, export_record
+
+CT, LUNGS = chest()
+#: Words that Chinese texts have too: units, formats, names of measures, libraries, models and keys; napari's own menus; layers.
+WORDS = """
+HU CT DICOM SEG GPU CPU cpu mm cm mL px min
+Dice HD ASSD IoU F1 Hausdorff Feret SD Perc LAA
+CSV JSON HTML STL OBJ PLY GLB nnU Net
+napari pyqtgraph pip install Preferences Lung segmentation segment summary
+Escape Enter Shift Return PgUp PgDown
+bce dice ce adamw adam sgd poly cosine constant Nesterov EMA
+phantom lung xray small article
+ct lungs probability
+"""
+ALLOWED = frozenset(WORDS.split())
+WORD = re.compile(r"[A-Za-z]{2,}")
+
+
+def texts_of(widget: QWidget) -> list[str]:
+    """All that a widget shows a person, with its tooltip."""
+    found = [widget.toolTip()]
+    if isinstance(widget, QLabel | QAbstractButton):
+        found.append(widget.text())
+    if isinstance(widget, QComboBox):
+        found += [widget.itemText(row) for row in range(widget.count())]
+    if isinstance(widget, QLineEdit):
+        found.append(widget.placeholderText())
+    if isinstance(widget, QAbstractSpinBox) and hasattr(widget, "suffix"):
+        found.append(widget.suffix())
+    if isinstance(widget, QProgressBar):
+        found.append(widget.format())
+    if isinstance(widget, QListWidget):
+        found += [widget.item(row).text() for row in range(widget.count())]
+    if isinstance(widget, QTableWidget):
+        headers = [widget.horizontalHeaderItem(column) for column in range(widget.columnCount())]
+        headers += [widget.verticalHeaderItem(row) for row in range(widget.rowCount())]
+        for header in filter(None, headers):
+            found += [header.text(), header.toolTip()]
+    if hasattr(widget, "actions"):
+        found += [action.text() for action in widget.actions()]
+    return found
+
+
+def english_in(widget: QWidget) -> dict[str, list[str]]:
+    """Texts of a widget and all its parts that hold English words, with these."""
+    found = {}
+    for part in (widget, *widget.findChildren(QWidget)):
+        for text in texts_of(part):
+            shown = unescape(re.sub(r"<[^>]*>", " ", text))
+            if words := [word for word in WORD.findall(shown) if word not in ALLOWED]:
+                found[text] = words
+    return found
+
+
+@pytest.fixture
+def desk(chinese, open_desk):
+    """The phantom, segmented in a Chinese window."""
+    desk = open_desk(CT, show=True)
+    assert desk.segment() == ""
+    return desk
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_an_empty_window_shows_no_english(chinese, open_desk, name):
+    desk = open_desk()
+    desk.dock.open(name)
+    assert not english_in(desk.dock)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_at_work_shows_no_english(desk, qtbot, name):
+    module = desk.dock.open(name)
+    if name == "Correct":
+        for tool in module.controls.tools.tool.choices:
+            if not str(tool).startswith("heading"):
+                module.controls.tools.tool.value = tool
+        module.controls.tools.tool.value = "fill_holes"
+        with qtbot.waitSignal(module.idle, timeout=SOON):
+            module.controls.tools.apply.native.click()
+        module.controls.show_changes.value = True
+    elif name == "Review":
+        desk.wait(lambda: module.reviewing is not None and module.session.workspace is not None)
+        module.accept_slice()
+        module.flag_slice()
+        module.reject_slice()
+        desk.wait(lambda: module.past.list.count() > 0 or module.past.bring_back.isHidden())
+    elif name == "Train":
+        desk.lungs.paint((5, 2, 2), 1)
+        desk.wait(lambda: module.overview is not None)
+    elif name == "Evaluate":
+        options = {name: getattr(desk.lungs, name) for name in ("scale", "translate", "units", "metadata")}
+        desk.viewer.add_labels(LUNGS.astype(np.uint8), name="lungs", **options)
+        with qtbot.waitSignal(module.idle, timeout=SOON):
+            module.run.click()
+    elif name == "Measure":
+        with qtbot.waitSignal(module.idle, timeout=SOON):
+            module.controls.run.click()
+    assert not english_in(desk.dock)
+
+
+def test_what_went_wrong_is_told_in_chinese(desk, qtbot, messages):
+    correct = desk.dock.open("Correct")
+    correct.controls.tools.tool.value = "copy_previous"
+    desk.viewer.dims.set_current_step(0, 0)
+    with qtbot.waitSignal(correct.idle, timeout=SOON):
+        correct.controls.tools.apply.native.click()
+    assert messages[-1] == "第一层之前没有层了；请转到其他层。"
+
+
+def test_a_sentence_of_the_engine_is_told_in_chinese(desk, qtbot, messages):
+    measure = desk.dock.open("Measure")
+    desk.viewer.add_labels(np.zeros_like(desk.lungs.data), name="ct lungs")
+    with qtbot.waitSignal(measure.idle, timeout=SOON) as end:
+        measure.controls.run.click()
+    assert end.args[0] == messages[-1] == "标签为空，没有可测量的内容；请先分割图像或选择其他掩膜。"
+
+
+def test_steps_are_undone_by_their_names_in_chinese(desk):
+    correct = desk.dock.open("Correct")
+    desk.lungs.paint((5, 2, 2), 1)
+    desk.wait(lambda: correct.controls.undo.tooltip == "撤销：涂画")
+    desk.lungs.undo()
+    desk.wait(lambda: correct.controls.redo.tooltip == "重做：涂画")
+    assert correct.controls.tools.status.text() == "已撤销：涂画。"
+
+
+def test_a_dialog_is_chinese(chinese, qtbot):
+    choices = tuple(SeriesInfo(key, "", (3, 4, 5), (1.0, 1.0, 1.0), "") for key in ("1", "2"))
+    dialog = SeriesDialog("ct", choices)
+    qtbot.addWidget(dialog)
+    headings = [dialog.list.headerItem().text(column) for column in range(dialog.list.columnCount())]
+    assert not english_in(dialog)
+    assert headings[1:4] == ["描述", "部分", "列 x 行 x 层"]
+    assert dialog.windowTitle() == "打开哪些图像？"
+
+
+def work(desk, path: Path) -> list[list[str]]:
+    """Segment, correct and review, and give what the journal has of it, but for times."""
+    assert desk.segment() == ""
+    correct = desk.dock.open("Correct")
+    desk.lungs.paint((5, 2, 2), 1)
+    correct.controls.tools.tool.value, correct.controls.tools.where.value = "grow", "slice"
+    correct.controls.tools.parameters()["mm"].value = 10.0
+    desk.viewer.dims.set_current_step(0, 5)
+    with desk.qtbot.waitSignal(correct.idle, timeout=SOON):
+        desk.qtbot.mouseClick(correct.controls.tools.apply.native, Qt.MouseButton.LeftButton)
+    desk.lungs.undo()
+    review = desk.dock.open("Review")
+    desk.wait(lambda: review.reviewing is not None and review.session.workspace is not None)
+    for act in (review.accept_slice, review.flag_slice, review.reject_slice):
+        review.go(4)
+        act()
+    session = review.session
+    desk.wait(lambda: review.reviewing.target.case is not None and not session.tracking.pending(review.reviewing.target))
+    with export_record(session.workspace, path).open(encoding="utf-8", newline="") as file:
+        rows = [[row[name] for name in ("what", "image", "content", "details")] for row in csv.DictReader(file)]
+    return [[re.sub(r'"seconds": [^,]*', "", cell) for cell in row] for row in rows]
+
+
+def test_the_same_work_is_on_disk_in_both_languages(open_desk, tmp_path, monkeypatch):
+    found = {}
+    for name in ("en", "zh_CN"):
+        language.use_language(name)
+        monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / name))
+        try:
+            desk = open_desk(CT, show=True)
+            rows = work(desk, tmp_path / f"{name}.csv")
+            masks = {layer.name: np.array(layer.data) for layer in desk.viewer.layers}
+            features = {layer.name: layer.features.to_dict() for layer in desk.viewer.layers if layer.name == "ct lungs"}
+        finally:
+            language.use_language("en")
+        found[name] = rows, masks, features
+        desk.viewer.layers.clear()
+    english, other = found["en"], found["zh_CN"]
+    assert english[0] == other[0]
+    assert english[1].keys() == other[1].keys()
+    assert all(np.array_equal(english[1][name], other[1][name]) for name in english[1])
+    assert english[2] == other[2]
+
+
+@pytest.mark.parametrize(
+    ("preferred", "of_system", "expected"),
+    [
+        ("system", ["zh-Hans-CN", "zh-CN"], "zh_CN"),
+        ("system", ["zh-SG", "en"], "zh_CN"),
+        ("system", ["zh-Hant-TW", "zh-TW"], "en"),
+        ("system", ["en-GB", "zh-CN"], "en"),
+        ("system", ["C"], "en"),
+        ("system", [], "en"),
+        ("English", ["zh-CN"], "en"),
+        ("简体中文", ["en-US"], "zh_CN"),
+    ],
+)
+def test_the_language_is_the_preferred_one_or_the_systems(preferred, of_system, expected):
+    assert language.chosen_language(preferred, of_system) == expected
+
+
+def test_the_preference_counts_from_the_next_start_on(chinese, monkeypatch):
+    preferences().window.language = "English"
+    try:
+        assert language.tr("Segment") == "分割"
+        monkeypatch.setattr(language, "_used", [])
+        assert language.tr("Segment") == "Segment"
+    finally:
+        preferences().window.language = "system"
+
+
+def test_views_have_chinese_names(desk):
+    assert desk.dock.views.buttons[View.SAGITTAL].text() == "矢状位"
