@@ -60,7 +60,7 @@ def test_unknown_public_name_is_an_attribute_error() -> None:
         _ = napari_lungseg.no_such_thing
 
 
-@pytest.mark.parametrize("name", ["py.typed", "napari.yaml"])
+@pytest.mark.parametrize("name", ["py.typed", "napari.yaml", "locale/zh_CN/LC_MESSAGES/napari_lungseg.mo"])
 def test_package_carries_its_data_file(name: str) -> None:
     assert resources.files("napari_lungseg").joinpath(name).is_file()
 

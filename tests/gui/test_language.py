@@ -25,10 +25,13 @@ from qtpy.QtWidgets import (
 from waiting import SOON
 
 from napari_lungseg.formats import SeriesInfo
+from napari_lungseg.training.judge import decide
+from napari_lungseg.training.updates import BeforeAfter, Finished, PooledScores, Verdict
 from napari_lungseg.widgets import language
 from napari_lungseg.widgets.dialogs import SeriesDialog
 from napari_lungseg.widgets.dock import MODULES
 from napari_lungseg.widgets.preferences import preferences
+from napari_lungseg.widgets.train.verdict import VerdictBox
 from napari_lungseg.widgets.views.viewing import View
 from napari_lungseg.workspace import FOLDER_VARIABLE, export_record
 
@@ -164,6 +167,17 @@ def test_a_dialog_is_chinese(chinese, qtbot):
     assert not english_in(dialog)
     assert headings[1:4] == ["描述", "部分", "列 x 行 x 层"]
     assert dialog.windowTitle() == "打开哪些图像？"
+
+
+@pytest.mark.parametrize("after", [0.95, 0.85])
+def test_the_verdict_of_a_training_is_chinese(chinese, qtbot, after):
+    before, now = (PooledScores(0.1, *({"lung": dice} for _ in range(4))) for dice in (0.9, after))
+    compared = BeforeAfter(3, before, now)
+    box = VerdictBox()
+    qtbot.addWidget(box)
+    box.show_end(Finished("", "tuned", Verdict(*decide(compared, compared, ""), compared, compared, ()), 1.0))
+    assert not english_in(box)
+    assert ("已通过" if after > 0.9 else "未通过") in box.why.text()
 
 
 def work(desk, path: Path) -> list[list[str]]:

@@ -198,12 +198,17 @@ def _split_case(refs: Sequence[SliceRef], share: float, split: Split) -> Split:
     if kept(best) < max(2, len(own) // 3):
         return _without(split, say("the annotated slices lie too near together"), say("Annotate some slices farther away."))
     left_out = len(own) - kept(best) - size
-    learnt = say_n("{count} slice", "{count} slices", kept(best))
-    why = say("{learnt} to learn from, {watched} for validation.", learnt=learnt, watched=size)
+    why = say_n(
+        "{count} slice to learn from, {watched} for validation.",
+        "{count} slices to learn from, {watched} for validation.",
+        kept(best),
+        watched=size,
+    )
     if left_out:
-        why = say(
-            "{learnt} to learn from, {watched} for validation, {left_out} between them left out.",
-            learnt=learnt,
+        why = say_n(
+            "{count} slice to learn from, {watched} for validation, {left_out} between them left out.",
+            "{count} slices to learn from, {watched} for validation, {left_out} between them left out.",
+            kept(best),
             watched=size,
             left_out=left_out,
         )

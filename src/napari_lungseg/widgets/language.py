@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from qtpy.QtCore import QLocale
 
-from napari_lungseg.translation import mark, say, say_n, translated
+from napari_lungseg.translation import mark, say, say_all, say_n, translated
 from napari_lungseg.widgets.preferences import preferences
 
 #: Languages of the window by what the preferences call them; anything else there is the system's.
@@ -30,6 +31,11 @@ def tr(text: str, /, **values: Any) -> str:
 def tr_n(one: str, many: str, /, count: int, **values: Any) -> str:
     """As :func:`tr`, of one thing or of ``count`` things."""
     return translated(say_n(one, many, count=count, **values), language())
+
+
+def tr_all(parts: Iterable[str]) -> str:
+    """Say several things one after the other, as a list in a sentence."""
+    return tr(say_all(parts))
 
 
 def language() -> str:

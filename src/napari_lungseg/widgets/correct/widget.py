@@ -21,7 +21,7 @@ from napari_lungseg.widgets.correct.controls import BACKGROUND, NEW, CorrectCont
 from napari_lungseg.widgets.correct.limits import EditableRange
 from napari_lungseg.widgets.correct.region_strokes import RegionStrokes
 from napari_lungseg.widgets.forms import fill_module
-from napari_lungseg.widgets.language import tr
+from napari_lungseg.widgets.language import tr, tr_all
 from napari_lungseg.widgets.layers import UNIT, volume_from_layer
 from napari_lungseg.widgets.lookup import is_mask, result_with
 from napari_lungseg.widgets.mask_layer import MaskLayer
@@ -266,7 +266,7 @@ class CorrectWidget(Panel):
         amounts = [f"{count * volume.voxel_ml:.2f} mL" if volume.spacing_known else tr("{count} voxels", count=count) for count in counts]
         parts = [f"{tr(what)} {amounts[number]}" for number, what in enumerate(MEANINGS, start=1) if counts[number]]
         controls.show_numbers(
-            tr("This slice: {changes}.", changes=", ".join(parts)) if parts else tr("This slice: as the model left it."),
+            tr("This slice: {changes}.", changes=tr_all(parts)) if parts else tr("This slice: as the model left it."),
             given=document.is_touched(box),
         )
 

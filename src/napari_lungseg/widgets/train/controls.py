@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 from napari_lungseg.architecture import PRESETS
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.widgets.forms import clock, emphasise, fill, folded, form, make_button, scrolled, shorten, wrapped
-from napari_lungseg.widgets.language import tr, tr_n
+from napari_lungseg.widgets.language import tr, tr_all, tr_n
 from napari_lungseg.widgets.train.augment_form import AugmentForm
 from napari_lungseg.widgets.train.curves import Curves
 from napari_lungseg.widgets.train.input_form import ChooseForm
@@ -120,13 +120,13 @@ class TrainControls(QWidget):
 
     def show_overview(self, told: Overview, seconds: float | None) -> None:
         """Show what there is to learn from, and how long it will take."""
-        seen = ", ".join(tr("{name} on {count}", name=tr(name), count=count) for name, count in told.classes.items())
+        seen = tr_all(tr("{name} on {count}", name=tr(name), count=count) for name, count in told.classes.items())
         cases = tr_n("{count} case", "{count} cases", told.cases)
         slices = tr_n("{count} slice annotated", "{count} slices annotated", told.slices)
-        text = f"<b>{cases}, {slices}</b> ({_html(seen)})"
+        text = tr("<b>{cases}, {slices}</b> ({seen})", cases=cases, slices=slices, seen=_html(seen))
         if told.unjudged:
             text += tr(", {count} not annotated", count=told.unjudged)
-        text += f".<br>{_html(tr(told.split))}"
+        text = f"{tr('{head}.', head=text)}<br>{_html(tr(told.split))}"
         if seconds is not None:
             text += "<br>" + tr("{time} of training here at most.", time=_long(seconds))
         left_out = f"<br><b>{tr('Left out:')}</b> "
