@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,10 @@ from qtpy.QtCore import Qt
 from viewing_room import arrive
 from waiting import settle, turn
 
+from napari_lungseg.corrections import PERSON
+from napari_lungseg.edit.stroke import regions
+from napari_lungseg.errors import InputError
+from napari_lungseg.widgets.correct.region_question import Drawn, ask, body_spacing, change
 from napari_lungseg.widgets.lookup import result_holding
 
 CT, LUNGS = chest()
@@ -177,6 +182,52 @@ def test_what_a_person_set_and_other_labels_stay_and_the_editable_range_holds(st
     assert changed.any()
     assert (CT.array[changed] <= -500).all()
     assert (lacking()[changed] == 0).all()
+
+
+def test_random_strokes_never_change_what_a_person_set_nor_another_label_and_each_is_one_undo(open_bench):
+    bench = open_bench(CT, lacking())
+    result = result_holding(bench.viewer, bench.lungs)
+    document, labels = result.document(()), bench.lungs.data
+    spacing, rng = body_spacing(bench.lungs, ()), np.random.default_rng(5)
+    states, taken = [labels.copy()], 0
+    for number in range(13):
+        spots = rng.integers(0, labels.shape, (3, 3))
+        if number % 3 == 0:
+            corner = spots[0]
+            labels[corner[0], corner[1] : corner[1] + 9, corner[2] : corner[2] + 9] = rng.integers(0, 4)
+            result.sync()
+            if not np.array_equal(labels, states[-1]):
+                states.append(labels.copy())
+            continue
+        adding, index = bool(rng.integers(2)), int(spots[0, 0])
+        if not adding and labels.any():
+            # Into what is labelled, else most strokes would meet nothing.
+            spots = np.argwhere(labels > 0)[rng.integers(0, np.count_nonzero(labels), 3)]
+            index = int(spots[0, 0])
+        drawn = Drawn(adding, (), (index,), labels.shape, spacing)
+        drawn.go_on(spots[0], np.array([index, *spots[1, 1:]]))
+        bench.lungs.selected_label = int(rng.integers(1, 3))
+        set_by_person = (document.corrections.origin & PERSON) != 0
+        try:
+            question = ask(result, drawn)
+            stroke = replace(question.stroke, image=np.asarray(question.image.array[question.box]))
+            *_, region = regions(stroke)
+        except InputError:
+            continue
+        made = change(result, (), question, region, float(rng.uniform(-6, 6)))
+        if made is None:
+            continue
+        result.edit_now(document, made.box, made.before, made.after, "region")
+        changed = labels != states[-1]
+        assert not changed[set_by_person].any()
+        assert (states[-1][changed] == stroke.label).all()
+        assert (labels[changed] == (bench.lungs.selected_label if adding else 0)).all()
+        states.append(labels.copy())
+        taken += 1
+    assert taken >= 4
+    for state in reversed(states[:-1]):
+        bench.lungs.undo()
+        np.testing.assert_array_equal(labels, state)
 
 
 def test_another_mode_takes_the_region_and_puts_the_proposal_away(strokes):
