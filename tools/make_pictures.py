@@ -13,12 +13,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
-from napari_lungseg.sample import sample_lungs
+from napari_lungseg.edit.stroke import Stroke, regions
+from napari_lungseg.model import DEFAULT_MODEL
+from napari_lungseg.sample import sample_ct, sample_lungs
+from napari_lungseg.segmentation import segment
 from napari_lungseg.widgets.demo import SIZE, virtual_display
 
 #: Slices of the sample that a person is taken to have corrected, for the training.
@@ -354,7 +359,73 @@ def views(studio: Studio, path: Path | None) -> None:
     studio.take("four-up")
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A stroke for the picture of regions: on which slice, from where to where, the part that is shown, and what the mask lacks before."""
+
+    index: int
+    start: tuple[int, int]
+    end: tuple[int, int]
+    part: tuple[slice, slice]
+    adding: bool
+    lacks_base: bool = False
+
+
+#: Consolidation at the wall that lung-ct leaves out, bowel gas that it takes for lung, and a base that is cut off here.
+STROKES = (
+    Shown(20, (143, 108), (166, 104), np.s_[110:200, 60:180], adding=True),
+    Shown(6, (112, 172), (113, 194), np.s_[70:180, 110:250], adding=False),
+    Shown(5, (160, 52), (168, 74), np.s_[105:195, 20:140], adding=True, lacks_base=True),
+)
+#: Height of each part in the picture (pixels), and the colours of mask, stroke, and what is added and removed.
+PART_PX, MASK_RGB, STROKE_RGB, ADDED_RGB, REMOVED_RGB = 240, (70, 150, 255), (255, 255, 255), (255, 255, 62), (232, 38, 60)
+
+
+def region_strokes(out: Path) -> None:
+    """What strokes find on the sample: mask and stroke, the region that is proposed, and the mask after it was taken; a row each."""
+    image = sample_ct()
+    found = segment(image, DEFAULT_MODEL)
+    array, percent = np.asarray(image.array), np.asarray(found.probability.array)
+    rows = []
+    for shown in STROKES:
+        mask = (np.asarray(found.labels.array) > 0).astype(np.uint8)
+        if shown.lacks_base:
+            planes, lines, _ = np.ogrid[tuple(slice(0, size) for size in mask.shape)]
+            # Below a plane that rises towards the back, as models miss the recess.
+            mask *= (planes - shown.index) * 8 >= (lines - shown.start[0] + 20) * 1.2
+        drawn = np.zeros(mask.shape, bool)
+        for part in np.linspace(0, 1, 60):
+            row, column = (round(one + part * (other - one)) for one, other in zip(shown.start, shown.end, strict=True))
+            drawn[shown.index, row - 1 : row + 1, column - 1 : column + 1] = True
+        stroke = Stroke(array, mask, drawn, np.zeros(mask.shape, bool), percent, image.spacing, int(not shown.adding), (shown.index,))
+        *_, region = regions(stroke)
+        proposed = np.zeros(mask.shape, bool)
+        proposed[region.box] = region.at()
+        after = np.where(proposed, np.uint8(shown.adding), mask)
+        here = (shown.index, *shown.part)
+        grey = np.repeat(((np.clip(array[here], -1000, 300) + 1000) / 1300 * 255).astype(np.uint8)[..., None], 3, axis=2)
+        colour = ADDED_RGB if shown.adding else REMOVED_RGB
+        steps = ((mask, drawn, STROKE_RGB, 1.0), (mask, proposed, colour, 0.6), (after, drawn & False, colour, 0.0))
+        rows.append(np.hstack([_drawn(grey, labels[here] > 0, over[here], rgb, part) for labels, over, rgb, part in steps]))
+    width = max(row.shape[1] for row in rows)
+    picture = np.vstack([np.pad(row, ((0, 6), (0, width - row.shape[1]), (0, 0))) for row in rows])
+    Image.fromarray(picture).save(out / "region-strokes.png")
+    print("region-strokes", flush=True)
+
+
+def _drawn(grey: np.ndarray, mask: np.ndarray, over: np.ndarray, rgb: tuple[int, int, int], part: float) -> np.ndarray:
+    """A part of a slice with the outline of the mask, and something in a colour over it, enlarged."""
+    scale = PART_PX / grey.shape[0]
+    size = (round(grey.shape[1] * scale), PART_PX)
+    large = np.array(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC)).astype(float)
+    shapes = [np.array(Image.fromarray(one.astype(np.uint8) * 255).resize(size, Image.Resampling.BICUBIC)) > 127 for one in (mask, over)]
+    large[shapes[1]] = (1 - part) * large[shapes[1]] + part * np.array(rgb)
+    large[shapes[0] & ~ndimage.binary_erosion(shapes[0], iterations=2)] = MASK_RGB
+    return np.pad(large.astype(np.uint8), ((0, 0), (0, 6), (0, 0)))
+
+
 def main(out: Path, path: Path | None) -> None:
+    region_strokes(out)
     with tempfile.TemporaryDirectory() as home:
         own = {
             "HOME": home,
