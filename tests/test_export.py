@@ -28,7 +28,7 @@ from napari_lungseg.cli.export import export as command
 from napari_lungseg.errors import InputError
 from napari_lungseg.export.check import expected
 from napari_lungseg.export.write import Format, Precision, export_model
-from napari_lungseg.foreign import read_foreign
+from napari_lungseg.foreign.lungmask_weights import read_lungmask
 from napari_lungseg.formats import read, write
 from napari_lungseg.model import Model, bundled_folder, load_model
 from napari_lungseg.preprocess import Preprocessing
@@ -56,7 +56,7 @@ def random_model(config: UNetConfig, convention: str = "lungseg") -> Model:
 
 
 def lungmask_model(tmp_path: Path, classes: int) -> Model:
-    found = read_foreign(write_weights(tmp_path / "weights.pth", classes), "like-lungmask")
+    found = read_lungmask(write_weights(tmp_path / "weights.pth", classes), "like-lungmask")
     return Model.of_weights(found.weights, found.card, tmp_path)
 
 

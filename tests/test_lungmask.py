@@ -17,7 +17,7 @@ from lungmask_files import seeded_weights, write_weights
 from napari_lungseg import cli
 from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.errors import InputError
-from napari_lungseg.foreign import read_foreign
+from napari_lungseg.foreign.lungmask_weights import read_lungmask
 from napari_lungseg.framing import framing_of
 from napari_lungseg.library import FOLDER_VARIABLE
 from napari_lungseg.mask import MaskSettings, make_mask
@@ -232,7 +232,7 @@ def test_a_packed_file_is_not_unpacked(library, tmp_path):
 def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe.pth")
     with pytest.raises(InputError, match="cannot be read"):
-        read_foreign(tmp_path / "pipe.pth")
+        read_lungmask(tmp_path / "pipe.pth")
 
 
 def test_the_terminal_imports_shows_the_licence_and_segments(library, tmp_path, capsys, monkeypatch):

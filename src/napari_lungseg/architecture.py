@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,9 @@ DEFAULT_MODEL = "lung-ct"
 _BOUNDS = {"classes": (1, 254), "base_width": (1, 1024), "depth": (1, 8), "context_slices": (0, 16), "patch": (1, 16)}
 
 _WIDEST = 4096
+
+#: As far as a network may look at once; larger ones would make any slice as large as this.
+LARGEST_STRIDE = 256
 
 #: Channels per group of GroupNorm; eight is the smallest width used here.
 GROUP_CHANNELS = 8
@@ -100,6 +104,61 @@ class UNetConfig:
     def stride(self) -> int:
         """Input sides that are multiples of this need no resizing inside the network."""
         return self.patch * int(2**self.depth)
+
+
+@dataclass(frozen=True)
+class OnnxConfig:
+    """What is known of a network of any kind that lies in an ONNX file.
+
+    It takes one slice (1, 1, H, W) and gives (1, channels, H, W), both float32.
+
+    Attributes
+    ----------
+    classes : int
+        Foreground classes.
+    background : bool
+        The first of its channels is background.
+    activation : {"none", "sigmoid", "softmax"}
+        What makes probabilities of its channels; ``none``: they are such.
+    values : tuple of float
+        What it reads for the lower and the upper end of the card's window.
+    stride : int
+        Its sides must be multiples of this.
+    """
+
+    classes: int = 1
+    background: bool = False
+    activation: Literal["none", "sigmoid", "softmax"] = "none"
+    values: tuple[float, float] = (-1.0, 1.0)
+    stride: int = 1
+    convention: Literal["onnx"] = "onnx"
+
+    def __post_init__(self) -> None:
+        least, most = _BOUNDS["classes"]
+        if not least <= self.classes <= most:
+            raise ValueError(f"An ONNX network must have from {least} to {most} classes, not {self.classes}.")
+        if not 1 <= self.stride <= LARGEST_STRIDE:
+            raise ValueError(f"The stride of an ONNX network must lie from 1 to {LARGEST_STRIDE}, not at {self.stride}.")
+        if not all(map(math.isfinite, self.values)) or self.values[0] == self.values[1]:
+            raise ValueError("An ONNX network must read two different numbers for the ends of the window.")
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input: the slice alone."""
+        return 1
+
+    @property
+    def context_slices(self) -> int:
+        """Neighbouring slices on each side."""
+        return 0
+
+    @property
+    def channels(self) -> int:
+        """Channels of the output."""
+        return self.classes + self.background
+
+
+Architecture = UNetConfig | OnnxConfig
 
 
 #: The article's U-Net: 64-128-256-512, 1024 in the middle; 31,040,321 parameters for one class.

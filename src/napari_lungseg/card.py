@@ -7,18 +7,19 @@ import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Discriminator, Tag, TypeAdapter, ValidationError
 
-from napari_lungseg.architecture import UNetConfig
+from napari_lungseg.architecture import OnnxConfig, UNetConfig
 from napari_lungseg.classes import LUNG, RIGHT, ClassLabels
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import read_whole
 from napari_lungseg.preprocess import Preprocessing
+from napari_lungseg.translation import say
 
 #: Version of the card's layout; raised when a field is added, renamed or changes its meaning.
-SCHEMA = 4
+SCHEMA = 5
 #: No card is larger: scores and lineage of a model take some kB.
 MOST_BYTES = 1 << 24
 
@@ -63,6 +64,12 @@ class Int8:
     cases: dict[str, float | None]
 
 
+def _kind(architecture: Any) -> str:
+    """Which of the two kinds of networks a card describes."""
+    told = architecture.get("convention") if isinstance(architecture, dict) else getattr(architecture, "convention", None)
+    return "onnx" if told == "onnx" else "unet"
+
+
 @dataclass(frozen=True)
 class Card:
     """All that is known of a model besides its weights.
@@ -73,8 +80,8 @@ class Card:
         Name in the library: letters, digits, dots, dashes and underscores.
     description : str
         What it segments, by which convention, and where it fails; for people.
-    architecture : UNetConfig
-        Shape of the network.
+    architecture : UNetConfig or OnnxConfig
+        Shape of the network; of one in an ONNX file what is known of it.
     preprocessing : Preprocessing
         How an image becomes the network's input.
     classes : tuple of str
@@ -99,7 +106,7 @@ class Card:
         False for a candidate: a model that was not shown to be better than the one it was trained from, and that nobody has
         accepted.
     weights_sha256 : str
-        SHA-256 of ``weights.safetensors``, filled in when the model is saved.
+        SHA-256 of ``weights.safetensors`` or ``model.onnx``, filled in when the model is saved.
     int8 : Int8 or None
         Of the network in int8; None where there is none.
     schema : int
@@ -115,7 +122,7 @@ class Card:
 
     name: str
     description: str
-    architecture: UNetConfig
+    architecture: Annotated[Annotated[UNetConfig, Tag("unet")] | Annotated[OnnxConfig, Tag("onnx")], Discriminator(_kind)]
     preprocessing: Preprocessing
     classes: tuple[str, ...] = (LUNG,)
     labels: tuple[int, ...] = (RIGHT,)
@@ -141,6 +148,14 @@ class Card:
     def class_labels(self) -> ClassLabels:
         """The classes with their labels."""
         return ClassLabels(self.classes, self.labels, self.sides, self.preprocessing.convention)
+
+    @property
+    def unet(self) -> UNetConfig:
+        """Shape of the network where it is one of this package (InputError for an ONNX network)."""
+        if isinstance(self.architecture, OnnxConfig):
+            why = say("{model} is an ONNX network, which can be run, but neither trained nor exported; choose another.", model=self.name)
+            raise InputError(why)
+        return self.architecture
 
     def to_json(self) -> str:
         """JSON text of every field, one per line and level."""
@@ -177,6 +192,9 @@ def read_card(path: Path) -> Card:
             **{part: {**values, "convention": "lungseg"} for part, values in parts.items() if isinstance(values, dict)},
             "schema": 4,
         }
+    if isinstance(given, dict) and given.get("schema") == 4:
+        old = given.get("preprocessing")
+        given = {**given, **({"preprocessing": {**old, "size_px": None}} if isinstance(old, dict) else {}), "schema": 5}
     if isinstance(given, dict) and given.get("schema") != SCHEMA:
         raise InputError(
             f"The model card {path} has layout {given.get('schema')!r}, but this version reads layout {SCHEMA}; "
@@ -186,7 +204,7 @@ def read_card(path: Path) -> Card:
         card = _adapter().validate_json(json.dumps(given))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "card"
+        where = ".".join(str(part) for part in first["loc"] if part not in ("unet", "onnx")) or "card"
         reason = first["msg"].removeprefix("Value error, ").rstrip(".")
         raise InputError(f"The model card {path} is not usable: {where}: {reason}.") from error
     missing = _missing(json.loads(card.to_json()), given)

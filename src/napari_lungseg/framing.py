@@ -1,7 +1,8 @@
 """From the slices of a volume to what a network reads, and from what it gives back to their pixels: one code for training and prediction.
 
-There are two ways, and a model's card says which is its own (:attr:`~napari_lungseg.preprocess.Preprocessing.convention`):
-:class:`Framing`, this package's, and :class:`LungmaskFraming`, that of the package lungmask.
+There are three ways, and a model's card says which is its own (:class:`~napari_lungseg.preprocess.Preprocessing`):
+:class:`Framing`, this package's, :class:`LungmaskFraming`, that of the package lungmask, and :class:`WholeFraming` for networks that
+read slices of one size.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_lungseg.architecture import UNetConfig
+from napari_lungseg.architecture import Architecture
 from napari_lungseg.preprocess import Box, Preprocessing, assumed_spacing, body_box, normalise
 from napari_lungseg.resample import Plane, network_plane, resize
 from napari_lungseg.volume import Array, Volume
@@ -89,7 +90,7 @@ class Framing:
         """Rows and columns of the network's plane that a cut slice of ``size`` takes."""
         return self._preprocessing.grid((slice(0, size[0]), slice(0, size[1])), spacing)
 
-    def plane(self, values: Array, spacing: Spacing, intensity_range: tuple[float, float], config: UNetConfig) -> Plane:
+    def plane(self, values: Array, spacing: Spacing, intensity_range: tuple[float, float], config: Architecture) -> Plane:
         """A cut slice (H, W), in the image's own numbers, as a network of this shape reads it."""
         normalised = np.ascontiguousarray(normalise(values, *intensity_range))
         return network_plane(normalised, self.grid(normalised.shape, spacing), config)
@@ -107,6 +108,20 @@ class Framing:
         own = [resize(np.ascontiguousarray(plane), size) for plane in probabilities[:, :rows, :columns]]
         percent = np.rint(np.clip(sum(own), 0.0, 1.0) * np.float32(100.0)).astype(np.uint8)
         return Found(percent, None if len(own) == 1 else np.argmax(own, axis=0).astype(np.uint8))
+
+
+class WholeFraming(Framing):
+    """Whole slices stretched to the size that the network reads."""
+
+    def cut(self, upright: Volume, intensity_range: tuple[float, float]) -> Cut:
+        """Leave every slice as it is."""
+        whole = (slice(0, upright.shape[-2]), slice(0, upright.shape[-1]))
+        return Cut(lambda _: (whole, (1.0, 1.0)))
+
+    def grid(self, size: tuple[int, int], spacing: Spacing) -> tuple[int, int]:
+        """Rows and columns of the network's plane."""
+        assert self._preprocessing.size_px is not None
+        return self._preprocessing.size_px
 
 
 #: Sides of the plane that networks of lungmask read.
@@ -138,7 +153,7 @@ class LungmaskFraming(Framing):
         """Rows and columns of the network's plane."""
         return SIDE, SIDE
 
-    def plane(self, values: Array, spacing: Spacing, intensity_range: tuple[float, float], config: UNetConfig) -> Plane:
+    def plane(self, values: Array, spacing: Spacing, intensity_range: tuple[float, float], config: Architecture) -> Plane:
         """A cut slice as the network reads it."""
         from napari_lungseg.lungmask import stretched
 
@@ -177,6 +192,8 @@ _FRAMINGS = {"lungseg": Framing, "lungmask": LungmaskFraming}
 
 def framing_of(preprocessing: Preprocessing) -> Framing:
     """The framing that a card asks for."""
+    if preprocessing.size_px is not None:
+        return WholeFraming(preprocessing)
     return _FRAMINGS[preprocessing.convention](preprocessing)
 
 

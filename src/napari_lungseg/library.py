@@ -1,4 +1,4 @@
-"""The library of models, of this package and of the user: folders with ``card.json``, ``weights.safetensors`` and perhaps an int8 file.
+"""The library of models, of this package and of the user: folders with a card, a network and perhaps one in int8.
 
 Cards alone are read here, so that listing the library needs no torch; :mod:`~napari_lungseg.model` reads and writes weights.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from napari_lungseg.architecture import DEFAULT_MODEL
+from napari_lungseg.architecture import DEFAULT_MODEL, OnnxConfig
 from napari_lungseg.card import Card, Int8, check_name, read_card
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import make_folder, read_whole, whole_folder, write_whole
@@ -19,7 +19,7 @@ from napari_lungseg.home import user_data
 from napari_lungseg.run_files import remove_run
 
 CARD_FILE = "card.json"
-WEIGHTS_FILE = "weights.safetensors"
+WEIGHTS_FILE, ONNX_FILE = "weights.safetensors", "model.onnx"
 INT8_FILE = "int8.safetensors"
 
 #: No weights are larger: the widest network that a card may describe takes less.
@@ -128,11 +128,17 @@ def copy_model(folder: Path, card: Card) -> Path:
         When the name cannot be one or is taken, or the weights are not those that the card names.
     """
     target = free_folder(card.name)
-    files = {WEIGHTS_FILE: read_weights(folder / WEIGHTS_FILE, card)}
+    weights = network_file(card)
+    files = {weights: read_weights(folder / weights, card)}
     if card.int8 is not None:
         files[INT8_FILE] = read_int8(folder / INT8_FILE, card.int8)
     place_model({**files, CARD_FILE: card.to_json().encode()}, target)
     return target
+
+
+def network_file(card: Card) -> str:
+    """Name of the file that a card's network lies in."""
+    return ONNX_FILE if isinstance(card.architecture, OnnxConfig) else WEIGHTS_FILE
 
 
 def read_weights(path: Path, card: Card, most: int = MOST_BYTES) -> bytes:
@@ -166,7 +172,7 @@ def remove_model(name: str) -> None:
     folder = _own_folder(name, "removed")
     try:
         # The card first: without it the library knows no model here, also if the rest is interrupted.
-        for file in (CARD_FILE, WEIGHTS_FILE, INT8_FILE):
+        for file in (CARD_FILE, WEIGHTS_FILE, ONNX_FILE, INT8_FILE):
             (folder / file).unlink(missing_ok=True)
         remove_run(folder)
     except OSError as error:

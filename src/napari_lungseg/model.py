@@ -22,6 +22,7 @@ from napari_lungseg.library import (
     CARD_FILE,
     FOLDER_VARIABLE,
     INT8_FILE,
+    ONNX_FILE,
     WEIGHTS_FILE,
     ModelEntry,
     accept_model,
@@ -30,6 +31,7 @@ from napari_lungseg.library import (
     find_model,
     free_folder,
     list_models,
+    network_file,
     place_model,
     read_int8,
     read_weights,
@@ -39,6 +41,7 @@ from napari_lungseg.library import (
 from napari_lungseg.weights import Weights, check_finite, parse_weights
 
 if TYPE_CHECKING:
+    from napari_lungseg.foreign.onnx_file import OnnxFacts
     from napari_lungseg.unet import UNet
 
 __all__ = [
@@ -67,6 +70,10 @@ __all__ = [
 MOST_HEADER = 1 << 22
 
 
+#: An ONNX file takes no more than its format allows for one.
+MOST_ONNX_BYTES = (1 << 31) - 1
+
+
 class Model:
     """A network and its card.
 
@@ -80,6 +87,8 @@ class Model:
 
     _stored: Weights
     _folder: Path | None = None
+    #: The file of an ONNX network, which has no weights here and no network for torch.
+    onnx: bytes | None = None
 
     def __init__(self, network: UNet, card: Card) -> None:
         self.card = card
@@ -92,15 +101,23 @@ class Model:
         model.card, model._stored, model._folder = card, weights, folder
         return model
 
+    @classmethod
+    def of_onnx(cls, onnx: bytes, card: Card) -> Model:
+        """A model whose network lies in an ONNX file."""
+        model = cls.__new__(cls)
+        model.card, model.onnx = card, onnx
+        return model
+
     @cached_property
     def network(self) -> UNet:
-        """The network, for torch."""
+        """The network, for torch (InputError for an ONNX network)."""
+        config = self.card.unet
         import torch
 
         from napari_lungseg.unet import UNet
 
         with torch.random.fork_rng(devices=[]):  # the network's own random weights are of no use here
-            network = UNet(self.card.architecture)
+            network = UNet(config)
         # Copies: torch may change its own.
         network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in self._stored.items()}, assign=True)
         return network.eval()
@@ -108,6 +125,8 @@ class Model:
     @property
     def weights(self) -> Weights | None:
         """The network's weights as arrays, as they are now; None for a network that is no :class:`~napari_lungseg.unet.UNet`."""
+        if self.onnx is not None:
+            return None
         if "network" not in self.__dict__:
             return self._stored
         from napari_lungseg.unet import UNet
@@ -130,8 +149,8 @@ class Model:
         weights = self.weights
         if weights is None or not all(np.array_equal(array, self._stored[name]) for name, array in weights.items()):
             return None
-        data = read_int8(self._folder / INT8_FILE, self.card.int8, MOST_HEADER + 8 * self.card.architecture.parameters[1])
-        return parse_int8(data, self.card.architecture, self._folder)
+        data = read_int8(self._folder / INT8_FILE, self.card.int8, MOST_HEADER + 8 * self.card.unet.parameters[1])
+        return parse_int8(data, self.card.unet, self._folder)
 
 
 def save_model(model: Model, folder: str | os.PathLike[str], *, half: bool = False) -> Path:
@@ -193,19 +212,23 @@ def load_model(model: str | os.PathLike[str]) -> Model:
     """
     folder = find_model(model)
     card = read_card(folder / CARD_FILE)
-    data = read_weights(folder / WEIGHTS_FILE, card, MOST_HEADER + 8 * card.architecture.parameters[1])
-    return Model.of_weights(parse_weights(data, card.architecture, folder), card, folder)
+    if network_file(card) == ONNX_FILE:
+        return Model.of_onnx(read_weights(folder / ONNX_FILE, card, MOST_ONNX_BYTES), card)
+    data = read_weights(folder / WEIGHTS_FILE, card, MOST_HEADER + 8 * card.unet.parameters[1])
+    return Model.of_weights(parse_weights(data, card.unet, folder), card, folder)
 
 
-def import_model(path: str | os.PathLike[str], name: str | None = None) -> Path:
+def import_model(path: str | os.PathLike[str], name: str | None = None, facts: OnnxFacts | None = None) -> Path:
     """Check a model and copy it into the per-user library.
 
     Parameters
     ----------
     path : path
-        The model's folder, or a file of lungmask's weights (:func:`~napari_lungseg.foreign.read_foreign`).
+        The model's folder, or a file or folder of another program (:func:`~napari_lungseg.foreign.read_foreign`).
     name : str, optional
         Name in the library; the card's name by default, of a file one that is made of its own.
+    facts : OnnxFacts, optional
+        What an ONNX file does not say of itself.
 
     Returns
     -------
@@ -220,22 +243,18 @@ def import_model(path: str | os.PathLike[str], name: str | None = None) -> Path:
     source = given_path(path)
     if not source.exists():
         raise InputError(
-            f"{source} does not exist; give a folder with {CARD_FILE} and {WEIGHTS_FILE}, or a file of lungmask's weights (.pth)."
+            f"{source} does not exist; give a folder with {CARD_FILE} and {WEIGHTS_FILE}, weights of lungmask (.pth), an ONNX file or a "
+            "package of BioImage.IO."
         )
-    if not source.is_dir():
-        return _import_foreign(source, name)
-    card = load_model(source).card
-    return copy_model(source, replace(card, name=name or card.name))
-
-
-def _import_foreign(path: Path, name: str | None) -> Path:
-    import safetensors.numpy
-
+    if (source / CARD_FILE).exists():
+        if facts is not None:
+            raise InputError(f"{source} is a model of this package, whose card says all of it; give its folder alone.")
+        card = load_model(source).card
+        return copy_model(source, replace(card, name=name or card.name))
     from napari_lungseg.foreign import read_foreign
 
-    foreign = read_foreign(path, name)
+    foreign = read_foreign(source, name, facts)
     folder = free_folder(foreign.card.name)
-    weights = safetensors.numpy.save(foreign.weights)
-    card = replace(foreign.card, created=date.today().isoformat(), weights_sha256=hashlib.sha256(weights).hexdigest())
-    place_model({WEIGHTS_FILE: weights, CARD_FILE: card.to_json().encode()}, folder)
+    card = replace(foreign.card, created=date.today().isoformat(), weights_sha256=hashlib.sha256(foreign.data).hexdigest())
+    place_model({network_file(card): foreign.data, CARD_FILE: card.to_json().encode()}, folder)
     return folder

@@ -62,7 +62,7 @@ class OpenVinoRuntime:
             # Several processes would sit on the same cores.
             "ENABLE_CPU_PINNING": False,
         }
-        with _failures():
+        with failures():
             self._compiled = _core().compile_model(graph, "CPU", settings)
         #: As many as compute.
         self.threads = int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
@@ -79,11 +79,11 @@ class OpenVinoRuntime:
         """
         running: deque[tuple[openvino.InferRequest, Image]] = deque()
         try:
-            with _failures():
+            with failures():
                 free = [self._compiled.create_infer_request() for _ in range(self._requests)]
             for image in images:
                 running.append((free.pop(), image))
-                with _failures():
+                with failures():
                     running[-1][0].start_async({0: image[None]}, share_inputs=True)
                 while running and (not free or _is_done(running[0][0])):
                     yield _finish(running, free)
@@ -98,14 +98,14 @@ class OpenVinoRuntime:
 
 
 def _is_done(request: openvino.InferRequest) -> bool:
-    with _failures():
+    with failures():
         return bool(request.wait_for(0))
 
 
 def _finish(running: deque[tuple[openvino.InferRequest, Image]], free: list[openvino.InferRequest]) -> npt.NDArray[np.float32]:
     """The result of the oldest request that is running, which is free then."""
     request = running[0][0]
-    with _failures():
+    with failures():
         request.wait()
         result: npt.NDArray[np.float32] = request.get_output_tensor().data[0]
     running.popleft()
@@ -124,7 +124,7 @@ def adds_int8_exactly() -> bool:
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
+def failures() -> Iterator[None]:
     """Tell OpenVINO's failures, which are RuntimeErrors, from those of what reads the images."""
     try:
         yield

@@ -23,6 +23,8 @@ BODY_HU = -400.0
 
 #: Pixel sizes that a model may want; smaller ones would make a card ask for any amount of memory.
 LEAST_PIXEL_MM, MOST_PIXEL_MM = 0.05, 20.0
+#: Sides of the plane of a network that reads slices of one size.
+MOST_SIDE_PX = 4096
 
 #: Where air and lung lie in HU, noise and sharp kernels included; what is denser has its median in TISSUE_HU.
 AIR_HU = (-1500.0, -500.0)
@@ -49,13 +51,18 @@ class Preprocessing:
     convention : {"lungseg", "lungmask"}
         Whose way from slices to a network and back is gone: this package's, or that of the package lungmask, which fits the body on each
         slice into one square and maps the window to 0 .. 1 (:mod:`~napari_lungseg.framing`).
+    size_px : tuple of int, optional
+        Rows and columns that whole slices are stretched to, whatever their pixel size; by default they are read at ``spacing_mm``.
     """
 
     spacing_mm: float = 0.75
     window_hu: tuple[float, float] = (-1024.0, 600.0)
     convention: Literal["lungseg", "lungmask"] = "lungseg"
+    size_px: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
+        if self.size_px is not None and not all(1 <= side <= MOST_SIDE_PX for side in self.size_px):
+            raise ValueError(f"The network's slices must have from 1 to {MOST_SIDE_PX} rows and columns, not {self.size_px}.")
         low, high = self.window_hu
         if not low < high:
             raise ValueError(f"The HU window must run from low to high, not from {low:g} to {high:g}.")

@@ -10,6 +10,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
+from napari_lungseg.architecture import OnnxConfig
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import Model
 from napari_lungseg.places import check_device_name, may_have_gpu
@@ -94,8 +95,11 @@ def run(model: Model, device: str, images: Iterator[Image]) -> Generator[Probabi
     Raises
     ------
     InputError
-        When the memory does not suffice.
+        When the memory does not suffice, or a network in an ONNX file cannot be run.
     """
+    if model.onnx is not None:
+        yield from _run_onnx(model, model.onnx, device, images)
+        return
     missing = ""
     if device == "cpu" and (weights := model.weights) is not None:
         if has_openvino():
@@ -107,7 +111,7 @@ def run(model: Model, device: str, images: Iterator[Image]) -> Generator[Probabi
         return
     from napari_lungseg.device import TorchRuntime
 
-    runtime = TorchRuntime(model.network, model.card.architecture, device)
+    runtime = TorchRuntime(model.network, model.card.unet, device)
     for result in runtime.run(chain([first], images)):
         yield result if isinstance(result, Notice) else Probabilities(result, runtime.name + missing)
 
@@ -130,7 +134,7 @@ def _run_openvino(model: Model, weights: Weights, images: Iterator[Image]) -> Ge
         if network is None:
             continue
         try:
-            runtime = OpenVinoRuntime(make_graph(network, model.card.architecture, *first.shape[1:]), precision)
+            runtime = OpenVinoRuntime(make_graph(network, model.card.unet, *first.shape[1:]), precision)
             break
         except (OpenVinoError, InputError, RuntimeError) as error:  # the latter two from building the graph
             yield _failure(say("OpenVINO cannot load the network in {precision}", precision=precision), error, instead)
@@ -146,6 +150,34 @@ def _run_openvino(model: Model, weights: Weights, images: Iterator[Image]) -> Ge
     return images
 
 
+def _run_onnx(model: Model, data: bytes, device: str, images: Iterator[Image]) -> Generator[Probabilities | Notice]:
+    """Run images with OpenVINO by a network in an ONNX file, which nothing else can run here."""
+    name = model.card.name
+    if not has_openvino():
+        raise InputError(say("{model} is an ONNX network, which OpenVINO runs; install napari-lungseg[openvino].", model=name))
+    from napari_lungseg.onnx_network import probability_graph
+    from napari_lungseg.openvino_runtime import OpenVinoError, OpenVinoRuntime
+
+    if device != "cpu":
+        yield Notice(say("{model} is an ONNX network, which runs on the CPU.", model=name), device="cpu")
+    first = next(images, None)
+    if first is None:
+        return
+    config = model.card.architecture
+    assert isinstance(config, OnnxConfig)
+    try:
+        runtime = OpenVinoRuntime(probability_graph(data, config, *first.shape[1:]), "ONNX")
+        for result in runtime.run(chain([first], images)):
+            yield Probabilities(result, runtime.name)
+    except OpenVinoError as error:
+        raise InputError(say("The ONNX network of {model} cannot be run: {reason}.", model=name, reason=_reason(error))) from error
+
+
 def _failure(what: str, error: Exception, instead: str) -> Notice:
+    what = say("{what} ({reason}): {instead} is used instead, which takes longer.", what=what, reason=_reason(error), instead=instead)
+    return Notice(what)
+
+
+def _reason(error: Exception) -> str:
     lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return Notice(say("{what} ({reason}): {instead} is used instead, which takes longer.", what=what, reason=lines[-1], instead=instead))
+    return lines[-1]

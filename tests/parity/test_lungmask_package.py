@@ -10,7 +10,7 @@ import pytest
 import torch
 from lungmask_files import OWN_WIDTH, SMALL_WIDTH, write_weights
 
-from napari_lungseg.foreign import read_foreign
+from napari_lungseg.foreign.lungmask_weights import read_lungmask
 from napari_lungseg.framing import framing_of
 from napari_lungseg.lungmask import tidy
 from napari_lungseg.model import Model
@@ -37,13 +37,13 @@ def pictures() -> dict[str, Volume]:
 
 
 def model_of(path: Path) -> Model:
-    foreign = read_foreign(path)
+    foreign = read_lungmask(path)
     return Model.of_weights(foreign.weights, foreign.card, path.parent)
 
 
 @pytest.mark.parametrize("kind", pictures())
 def test_the_network_is_given_what_the_package_gives_it(kind, tmp_path):
-    volume, card = pictures()[kind], read_foreign(write_weights(tmp_path / "w.pth", 3)).card
+    volume, card = pictures()[kind], read_lungmask(write_weights(tmp_path / "w.pth", 3)).card
     framing, intensity_range = framing_of(card.preprocessing), card.preprocessing.intensity_range(volume)
     cut = framing.cut(volume, intensity_range)
     cuts = [(plane, *cut.of(plane)) for plane in volume.array]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,15 +34,36 @@ def show(name: Annotated[str, typer.Argument(help="Name or folder of a model.")]
 
 @models.command("import")
 def import_(
-    path: Annotated[Path, typer.Argument(help="Folder with card.json and weights.safetensors, or weights of lungmask (.pth).")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A model's folder, weights of lungmask (.pth), an ONNX file, a BioImage.IO package (.zip), or a MONAI bundle's folder."
+        ),
+    ],
     name: Annotated[str | None, typer.Option(help="Name to import it under; its own by default.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NUMBER=NAME", help="ONNX: a class, in the order of its channels; once for each."),
+    ] = None,
+    spacing: Annotated[float | None, typer.Option(help="ONNX: pixel size in mm at which it reads slices.")] = None,
+    window: Annotated[tuple[float, float] | None, typer.Option(help="ONNX: HU range beyond which values are clipped.")] = None,
+    values: Annotated[tuple[float, float] | None, typer.Option(help="ONNX: what it reads for the ends of the window, such as 0 1.")] = None,
+    activation: Annotated[
+        Literal["none", "sigmoid", "softmax"] | None, typer.Option(help="ONNX: what makes probabilities of its output; none by default.")
+    ] = None,
+    stride: Annotated[int | None, typer.Option(help="ONNX: rows and columns must be multiples of this; 32 by default.")] = None,
+    licence: Annotated[str, typer.Option(help="ONNX: its licence.")] = "",
+    description: Annotated[str, typer.Option(help="ONNX: what it finds, and where it fails.")] = "",
 ) -> None:
-    """Check a model and copy it into your library."""
+    """Check a model and copy it into your library. What an ONNX file does not say of itself is given by options."""
     from napari_lungseg.card import read_card
+    from napari_lungseg.cli.terminal import named_labels
+    from napari_lungseg.foreign.onnx_file import OnnxFacts
     from napari_lungseg.library import CARD_FILE
     from napari_lungseg.model import import_model
 
-    folder = import_model(path, name)
+    facts = OnnxFacts(named_labels(label), spacing, window, values, activation, stride, licence, description)
+    folder = import_model(path, name, None if facts == OnnxFacts() else facts)
     say(f"Imported {folder}")
     if licence := read_card(folder / CARD_FILE).licence:
         say(f"Licence: {licence}")

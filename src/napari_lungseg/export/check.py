@@ -51,7 +51,7 @@ def sample_images(model: Model, count: int = SLICES) -> Batch:
     """Evenly spaced slices of the sample (N, channels, H, W) as an exported graph takes them, in HU."""
     framing, volume = framing_of(model.card.preprocessing), sample_ct().reorient()[0]
     window = model.card.preprocessing.window_hu
-    cut, config = framing.cut(volume, window), model.card.architecture
+    cut, config = framing.cut(volume, window), model.card.unet
     planes = []
     for index in np.linspace(2, len(volume.array) - 3, count).round().astype(int):
         values = np.asarray(volume.array[index])
@@ -68,7 +68,7 @@ def expected(model: Model, images: Batch) -> Batch:
     (low, high), (bottom, top) = model.card.preprocessing.window_hu, network_range(model.card)
     scaled = bottom + (np.clip(np.nan_to_num(images, nan=low), low, high) - low) * np.float32((top - bottom) / (high - low))
     rows, columns = images.shape[2:]
-    full = np.full((*images.shape[:2], *padded((rows, columns), model.card.architecture)), bottom, np.float32)
+    full = np.full((*images.shape[:2], *padded((rows, columns), model.card.unet)), bottom, np.float32)
     full[..., :rows, :columns] = scaled
     with torch.inference_mode():
         found = [probabilities(model.network(torch.from_numpy(image[None]))).numpy() for image in full]

@@ -30,7 +30,7 @@ def facts_of(card: Card, precision: str) -> dict[str, Any]:
         "description": card.description,
         "input": f"{place}, the patient's right on the left and the front on top, HU in float32, clipped to {low:g} .. {high:g} before "
         f"they are resampled; images that are no CT in HU with their range mapped to {low:g} .. {high:g}. Sides are padded inside."
-        + (f" Channels are {card.architecture.in_channels} slices, feet first." if card.architecture.context_slices else ""),
+        + (f" Channels are {card.unet.in_channels} slices, feet first." if card.unet.context_slices else ""),
         "output": "probability of each class, 0 to 1; belongs to any class where their sum is 0.5 or more",
         "convention": card.preprocessing.convention,
         "spacing_mm": card.preprocessing.spacing_mm,
@@ -38,7 +38,7 @@ def facts_of(card: Card, precision: str) -> dict[str, Any]:
         "classes": list(card.classes),
         "labels": list(card.labels),
         "sides": card.sides,
-        "context_slices": card.architecture.context_slices,
+        "context_slices": card.unet.context_slices,
         "licence": card.licence,
         "weights_sha256": card.weights_sha256,
         "precision": precision,

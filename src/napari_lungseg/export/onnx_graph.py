@@ -45,7 +45,7 @@ def onnx_graph(weights: Weights | Int8Network, card: Card, precision: str) -> on
     InputError
         When the network has no places of the names by which activations are rounded.
     """
-    config = card.architecture
+    config = card.unet
     builder = _BUILDERS[config.convention](weights, config, half=precision == "float16")
     builder.build(card)
     image, found = (

@@ -18,7 +18,7 @@ from napari_lungseg.weights import Weights
 
 def openvino_graph(weights: Weights | Int8Network, card: Card, precision: str) -> openvino.Model:
     """Build the graph, with inputs and outputs as :func:`~napari_lungseg.export.onnx_graph.onnx_graph` has them."""
-    config = card.architecture
+    config = card.unet
     image = ops.parameter([-1, config.in_channels, -1, -1], np.float32, name=INPUT)
     image.output(0).set_names({INPUT})
     size = ops.gather(ops.shape_of(image), np.array([2, 3]), np.array(0))

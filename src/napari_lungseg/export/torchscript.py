@@ -23,7 +23,7 @@ class _FromHU(nn.Module):
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.network = model.network
-        self.stride = model.card.architecture.stride
+        self.stride = model.card.unet.stride
         self.low, self.high = model.card.preprocessing.window_hu
         self.bottom, self.top = network_range(model.card)
 
@@ -50,7 +50,7 @@ def _cropped(x: Tensor, like: Tensor) -> Tensor:
 
 def save_torchscript(model: Model, path: Path) -> None:
     """Write a program that torch runs without this package."""
-    config = model.card.architecture
+    config = model.card.unet
     example = torch.zeros(1, config.in_channels, 2 * config.stride + 1, 3 * config.stride + 1)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing, whose result is checked

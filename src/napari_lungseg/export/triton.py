@@ -17,7 +17,7 @@ def triton_config(card: Card) -> str:
 
     return (
         f'name: "{card.name}"\nbackend: "onnxruntime"\nmax_batch_size: {MOST_BATCH}\n'
-        + tensor("input", INPUT, card.architecture.in_channels)
-        + tensor("output", OUTPUT, card.architecture.classes)
+        + tensor("input", INPUT, card.unet.in_channels)
+        + tensor("output", OUTPUT, card.unet.classes)
         + "dynamic_batching { }\n"
     )

@@ -84,6 +84,7 @@ def export_model(
     if form == "openvino" and path.suffix != ".xml":
         raise InputError(f"{shortened(path)} cannot be a graph of OpenVINO, which ends in .xml and has a .bin beside it; name it so.")
     model = model if isinstance(model, Model) else load_model(model)
+    _ = model.card.unet  # others cannot be exported
     if form == "triton" and (path / model.card.name).exists():
         raise InputError(f"{shortened(path / model.card.name)} is there already; remove it first, or choose another repository.")
     weights = _weights(model, precision, form)
@@ -104,7 +105,7 @@ def _weights(model: Model, precision: Precision, form: Format) -> Weights | Int8
         raise InputError(f"TorchScript is written in float32 only, not in {precision}; choose another format or precision.")
     weights = model.weights
     if weights is None:
-        raise InputError(f"{name} has no network of this package's kind, and only such are exported.")
+        raise InputError(f"The network of {name} is not one of this package's, which alone can be exported.")
     if precision != "int8":
         return weights
     int8 = model.read_int8()

@@ -180,7 +180,11 @@ def _undo(folder: Path, made: list[Path]) -> str:
 
 
 def _card(base: str | None) -> Card | None:
-    return None if base is None else read_card(find_model(base) / CARD_FILE)
+    if base is None:
+        return None
+    card = read_card(find_model(base) / CARD_FILE)
+    _ = card.unet  # others cannot be trained
+    return card
 
 
 def _read(

@@ -54,8 +54,8 @@ def few(cases: Iterable[Sequence[LabelledSlice]]) -> list[LabelledSlice]:
 
 def network_image(item: LabelledSlice, card: Card) -> Image:
     """A slice (C, H, W) as the network of a card takes it; where it takes neighbours, the slice itself stands for them."""
-    plane = framing_of(card.preprocessing).plane(item.image, item.spacing_mm, item.intensity_range, card.architecture)
-    return np.repeat(plane[None], card.architecture.in_channels, axis=0)
+    plane = framing_of(card.preprocessing).plane(item.image, item.spacing_mm, item.intensity_range, card.unet)
+    return np.repeat(plane[None], card.unet.in_channels, axis=0)
 
 
 def quantise(model: Model, images: Sequence[Image]) -> Int8Network:
@@ -68,7 +68,7 @@ def quantise(model: Model, images: Sequence[Image]) -> Int8Network:
     QuantiseError
         When it fails.
     """
-    weights, config = model.weights, model.card.architecture
+    weights, config = model.weights, model.card.unet
     if weights is None:
         raise TypeError("Only a UNet can be rounded to int8.")
     with _quiet_nncf() as nncf:
@@ -102,7 +102,7 @@ def compare(
     QuantiseError
         When OpenVINO fails.
     """
-    weights, config = model.weights, model.card.architecture
+    weights, config = model.weights, model.card.unet
     assert weights is not None
     counts = {}
     try:
@@ -147,7 +147,7 @@ def _extract(graph: Any, weights: Weights, card: Card) -> Int8Network:
     """Read weights, scales and roundings out of the graph that NNCF has made."""
     nodes = {node.get_friendly_name(): node for node in graph.get_ops()}
     found, scales = {}, {}
-    for name in weight_shapes(card.architecture, folded=True):
+    for name in weight_shapes(card.unet, folded=True):
         layer, kind = name.rsplit(".", 1)
         if layer not in nodes or "Convolution" not in nodes[layer].get_type_name():
             found[name] = np.asarray(weights[name], np.float32)  # of a norm layer

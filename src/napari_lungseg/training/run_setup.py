@@ -105,7 +105,7 @@ def _model(plan: Plan, base: Model | None) -> Model:
         torch.manual_seed(plan.settings.seed)
         config = replace(PRESETS[plan.preset], classes=count)
         return Model(UNet(config), Card(description="", architecture=config, **common))
-    config = replace(base.card.architecture, classes=count)
+    config = replace(base.card.unet, classes=count)
     lineage = (Ancestor(base.card.name, base.card.weights_sha256), *base.card.lineage)
     network = with_head(base.network, config, plan.classes)
     # Batches of a few slices would spoil the statistics of BatchNorm; other norms have none.

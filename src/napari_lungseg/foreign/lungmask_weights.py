@@ -1,4 +1,4 @@
-"""Models of other programs, read into this package's own form: weights of lungmask."""
+"""Weights of lungmask, read into this package's own form."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ _RELEASED = {"d5d2fc3d": "R231", "3a07043d": "LTRCLobes", "0de78a7e": "R231Covid
 
 
 @dataclass(frozen=True, eq=False)
-class ForeignModel:
-    """A model that was read from a file of another program.
+class LungmaskModel:
+    """A model that was read from a file of lungmask.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class ForeignModel:
     card: Card
 
 
-def read_foreign(path: Path, name: str | None = None) -> ForeignModel:
+def read_lungmask(path: Path, name: str | None = None) -> LungmaskModel:
     """Read the weights of a lungmask model (R231, LTRCLobes, R231CovidWeb, or one that was trained like these). No code in it is run.
 
     Parameters
@@ -107,7 +107,7 @@ def read_foreign(path: Path, name: str | None = None) -> ForeignModel:
         training={"imported_from": path.name, "source_sha256": sha256},
         licence=_LICENCE if released else _UNKNOWN_LICENCE,
     )
-    return ForeignModel(weights, card)
+    return LungmaskModel(weights, card)
 
 
 def _tensors(data: bytes, path: Path) -> Mapping[str, Any]:
