@@ -20,11 +20,23 @@ from PIL import Image
 
 from napari_lungseg import cli
 from napari_lungseg.batch_paths import RECORDS
-from napari_lungseg.cases import CASES_CSV, CASES_HTML, Entry, coronal_picture, measure_case, rank_cases, read_cases, write_cases
+from napari_lungseg.cases import (
+    CASES_CSV,
+    CASES_HTML,
+    Entry,
+    coronal_picture,
+    measure_case,
+    rank_cases,
+    read_cases,
+    unlike_training,
+    write_cases,
+)
+from napari_lungseg.cases.likeness import difference, from_card, grey_shares, to_card
+from napari_lungseg.cases.ranking import MOST_UNLIKE
 from napari_lungseg.comparison import pairs
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import scans_in, write
-from napari_lungseg.model import FOLDER_VARIABLE, save_model
+from napari_lungseg.model import DEFAULT_MODEL, FOLDER_VARIABLE, load_model, save_model
 from napari_lungseg.review import measure_slices
 from napari_lungseg.sample import sample_ct, sample_lungs
 from napari_lungseg.volume import Volume, scaling
@@ -60,6 +72,46 @@ def test_a_usual_chest_has_no_oddities():
     assert (measures.parts, measures.right_left) == (2, pytest.approx(120 / 104, rel=0.01))
     assert measures.volume_ml == pytest.approx(measures.right_ml + measures.left_ml)
     assert measures.right_ml == pytest.approx(198 * 140 * 120 / 1000)
+
+
+def test_an_image_of_which_the_greys_are_unlike_the_training_is_told_after_a_missing_side_and_before_all_else():
+    usual, unlike = (measure_case(body(right_mm=24, left_mm=20), unlike=share) for share in (0.2, 0.35))
+    assert [oddity.kind for oddity in usual.oddities] == ["volume"]
+    assert [oddity.kind for oddity in unlike.oddities] == ["unlike training", "volume"]
+    assert "35 % of the body" in unlike.oddities[0].text
+    assert unlike.unlike_percent == pytest.approx(35)
+    sideless = measure_case(body(left_mm=0))
+    cases = {"a": usual, "b": unlike, "c": sideless, "d": measure_case(body(), unlike=0.5)}
+    assert rank_cases(cases) == ["c", "b", "d", "a"]
+
+
+def test_greys_tell_windows_and_inverted_images_from_those_of_the_training():
+    card, image = load_model(DEFAULT_MODEL).card, sample_ct()
+    values = np.asarray(image.array, np.float32)
+    assert unlike_training(image, card) < 0.2
+    for low, high, sign in ((-160, 240, 1), (-1350, 150, 1), (-1250, 250, -1)):
+        seen = np.clip((values - low) / (high - low), 0, 1)
+        seen = (255 * (seen if sign > 0 else 1 - seen)).astype(np.uint8)
+        changed = replace(image, array=seen, unit="arbitrary")
+        assert 100 * unlike_training(changed, card) > MOST_UNLIKE
+    assert unlike_training(replace(image, array=np.full_like(image.array, -1000)), card) is None
+    assert unlike_training(image, replace(card, training={})) is None
+
+
+def test_greys_are_counted_alike_however_the_image_is_stored_and_are_kept_in_the_card():
+    card, image = load_model(DEFAULT_MODEL).card, sample_ct()
+    shares = grey_shares(image, card.preprocessing)
+    assert shares.sum() == pytest.approx(1)
+    np.testing.assert_allclose(
+        grey_shares(Volume(*stored_otherwise(image.array, image.affine, (2, 0, 1), (0, 2)), image.unit), card.preprocessing),
+        shares,
+        atol=0.01,
+    )
+    np.testing.assert_allclose(from_card(to_card({"a": shares})), [shares], atol=1e-4)
+    assert difference(shares, np.array([shares, 1 - shares])) == 0
+    for broken in ("1 2 3", {"a": "1 2 x"}, {"a": "1 2 3"}):
+        with pytest.raises(InputError, match="grey values"):
+            unlike_training(image, replace(card, training={"greys": broken}))
 
 
 def test_the_expected_error_is_that_of_the_slices_in_ml():

@@ -250,9 +250,10 @@ def _write(task: BatchItem, settings: CohortSettings, volume: Volume, result: Se
     }
     entry = None
     if settings.summary:
-        from napari_lungseg.cases import coronal_picture, measure_case
+        from napari_lungseg.cases import coronal_picture, measure_case, unlike_training
 
-        entry = _entry(task, str(labels), measure_case(result.labels, result.probability), coronal_picture(volume, result.labels))
+        measures = measure_case(result.labels, result.probability, unlike=unlike_training(volume, _model(settings.model).card))
+        entry = _entry(task, str(labels), measures, coronal_picture(volume, result.labels))
     if task.record is not None:
         written = {"output": labels} | ({} if probability is None else {"probability": probability})
         write_done(task.record, key, written, record, entry)

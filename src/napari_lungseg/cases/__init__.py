@@ -1,5 +1,6 @@
 """Which case of many a person should look at first, and the page that shows them all."""
 
+from napari_lungseg.cases.likeness import unlike_training
 from napari_lungseg.cases.ranking import CaseMeasures, Oddity, measure_case, rank_cases
 from napari_lungseg.cases.sheet import CASES_CSV, CASES_HTML, Entry, coronal_picture, read_cases, write_cases
 
@@ -13,5 +14,6 @@ __all__ = [
     "measure_case",
     "rank_cases",
     "read_cases",
+    "unlike_training",
     "write_cases",
 ]

@@ -195,6 +195,7 @@ def _row(place: int, entry: Entry) -> Row:
     row["parts"] = None if measures is None else measures.parts
     for column in ("expected_error_ml", "expected_error_percent"):
         row[column] = _rounded(getattr(measures, column, None), 2)
+    row["unlike_percent"] = _rounded(None if measures is None else measures.unlike_percent, 1)
     row["oddities"] = "" if measures is None else " ".join(oddity.text for oddity in measures.oddities)
     return row | {"error": entry.error}
 
