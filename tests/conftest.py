@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -86,3 +87,20 @@ def shared_data() -> Path:
     if not _REAL_DATA.is_dir():
         pytest.skip("the real data sets are not beside this checkout")
     return _REAL_DATA
+
+
+@pytest.fixture(scope="module")
+def running_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    orthanc = pytest.importorskip("orthanc")
+    if not orthanc.is_installed():
+        pytest.skip("Orthanc with its DICOMweb is not installed (Debian: apt-get install orthanc orthanc-dicomweb)")
+    server = orthanc.Orthanc(tmp_path_factory.mktemp("orthanc"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def orthanc(running_orthanc: Any) -> Any:
+    """A real archive, empty."""
+    running_orthanc.clear()
+    return running_orthanc

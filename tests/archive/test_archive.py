@@ -7,15 +7,14 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 import highdicom
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import PATIENT, write_ct_slice
-from phantom import SPACING, chest, chest_model
-from pydicom.uid import generate_uid
+from dicom_files import PATIENT
+from orthanc import CT, LUNGS, segmentations, stored_file, write_chest
+from phantom import chest_model
 
 from napari_lungseg.archive.client import Archive
 from napari_lungseg.archive.segmenting import ArchiveSettings, segment_series
@@ -24,7 +23,6 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.formats import read
 from napari_lungseg.model import save_model
 
-CT, LUNGS = chest(slices=12)
 WANTED = {"Modality": "CT"}
 
 
@@ -36,38 +34,13 @@ def model(tmp_path_factory) -> str:
 
 
 @pytest.fixture
+def archive(orthanc) -> Archive:
+    return Archive(orthanc.url)
+
+
+@pytest.fixture
 def settings(model) -> ArchiveSettings:
     return ArchiveSettings(model, "cpu", with_patient=True)
-
-
-def write_chest(folder: Path, *, slices: int = 12, **attributes) -> Path:
-    """The phantom as a series, as an archive gets it from a scanner."""
-    folder.mkdir()
-    own = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": generate_uid(), "FrameOfReferenceUID": "1.2.3.9", **attributes}
-    for index in range(slices):
-        where = CT.affine @ (index, 0, 0, 1)
-        write_ct_slice(
-            folder / f"{index:03d}.dcm",
-            CT.array[index],
-            where[:3].tolist(),
-            PixelSpacing=list(SPACING[1:]),
-            InstanceNumber=index + 1,
-            **own,
-        )
-    return folder
-
-
-def segmentations(orthanc) -> list[dict]:
-    return [one for one in orthanc.get("/series?expand") if one["MainDicomTags"]["Modality"] == "SEG"]
-
-
-def stored_file(orthanc, one: dict, tmp_path: Path) -> Path:
-    import requests
-
-    (instance,) = one["Instances"]
-    path = tmp_path / "stored.dcm"
-    path.write_bytes(requests.get(f"{orthanc.root}/instances/{instance}/file", timeout=60).content)
-    return path
 
 
 def test_series_are_found_by_what_they_are(orthanc, archive, tmp_path):

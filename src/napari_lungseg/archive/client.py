@@ -22,6 +22,7 @@ from pydicom.uid import UID
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import make_folder
+from napari_lungseg.translation import mark, say
 
 if TYPE_CHECKING:
     from dicomweb_client import DICOMwebClient
@@ -36,11 +37,12 @@ _PAGE = 200
 _FIELDS = ("PatientID", "StudyDate", "StudyInstanceUID", "SeriesDescription", "NumberOfSeriesRelatedInstances", "Modality")
 #: HTTP statuses, and what to do.
 _ADVICE = {
-    401: "it wants a name and password (~/.netrc) or a token",
-    403: "you may not do this there",
-    404: "there is nothing of that address or number; check both",
-    413: "it takes no file of this size",
+    401: mark("it wants a name and password (~/.netrc) or a token"),
+    403: mark("you may not do this there"),
+    404: mark("there is nothing of that address or number; check both"),
+    413: mark("it takes no file of this size"),
 }
+_OTHERWISE = mark("its log says why")
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,10 @@ class Archive:
     def __init__(self, url: str) -> None:
         if find_spec("dicomweb_client") is None:
             raise InputError(
-                "An archive is reached by dicomweb-client, which is not installed; install it with: pip install 'napari-lungseg[dicomweb]'"
+                say("An archive needs dicomweb-client, which is not installed; install it with: pip install 'napari-lungseg[dicomweb]'")
             )
         if not url.startswith(("http://", "https://")):
-            raise InputError(f"{url} is no address of an archive; give one that begins with https:// or http://.")
+            raise InputError(say("{url} is no address of an archive; give one that begins with https:// or http://.", url=url))
         from dicomweb_client import DICOMwebClient
 
         self.url = url
@@ -122,7 +124,7 @@ class Archive:
         """The series of a SeriesInstanceUID (InputError where there is none)."""
         found = next(self.find(SeriesInstanceUID=uid), None)
         if found is None or found.uid != uid:
-            raise InputError(f"There is no series {uid} in {self.url}.")
+            raise InputError(say("There is no series {uid} in {url}.", uid=uid, url=self.url))
         return found
 
     def images(self, series: ArchiveSeries) -> list[str]:
@@ -149,11 +151,13 @@ class Archive:
             for done, image in enumerate(found, 1):
                 uid = UID(image.SOPInstanceUID)
                 if not uid.is_valid:
-                    raise InputError(f"{self.url} gives an image without a number of its own; export the series there, and open the files.")
+                    raise InputError(
+                        say("{url} gives an image without a number of its own; export the series there, and open the files.", url=self.url)
+                    )
                 try:
                     image.save_as(folder / f"{uid}.dcm", enforce_file_format=True)
                 except OSError as error:
-                    raise InputError(f"{folder} cannot be written: {error.strerror or error}.") from error
+                    raise InputError(say("{folder} cannot be written: {reason}.", folder=folder, reason=error.strerror or error)) from error
                 yield done
 
     def holds(self, study: str, series_uid: str) -> bool:
@@ -162,15 +166,17 @@ class Archive:
             found = self._client.search_for_series(study, search_filters={"SeriesInstanceUID": series_uid})
         return any(_text(one, "SeriesInstanceUID") == series_uid for one in found)
 
-    def store(self, path: Path, study: str) -> None:
-        """Store a file in a study (STOW-RS; InputError when the archive does not take it)."""
+    def store(self, path: Path) -> None:
+        """Store a file in its study (STOW-RS; InputError when the archive does not take it)."""
         data = pydicom.dcmread(path)
         with self._answering():
-            answer = self._client.store_instances([data], study)
+            answer = self._client.store_instances([data], data.StudyInstanceUID)
         refused = answer.get("FailedSOPSequence")
         if refused:
             reason = refused[0].get("FailureReason", 0)
-            raise InputError(f"{self.url} does not take the segmentation (reason {reason:#06x}); its log says why.")
+            raise InputError(
+                say("{url} does not take the segmentation (reason {reason}); its log says why.", url=self.url, reason=f"{reason:#06x}")
+            )
 
     def _all(self, ask: Callable[..., list[dict[str, Any]]], key: str) -> Iterator[dict[str, Any]]:
         """Ask page by page, until one brings nothing new: some archives give fewer than they are asked for, some know no pages."""
@@ -196,19 +202,20 @@ class Archive:
         except requests.HTTPError as error:
             status = 0 if error.response is None else error.response.status_code
             kind = UnreachableError if status >= 500 else InputError
-            raise kind(f"{self.url} refuses (HTTP {status}): {_ADVICE.get(status, 'its log says why')}.") from error
+            advice = say(_ADVICE.get(status, _OTHERWISE))
+            raise kind(say("{url} refuses (HTTP {status}): {advice}.", url=self.url, status=status, advice=advice)) from error
         except requests.exceptions.SSLError as error:
             raise UnreachableError(
-                f"The certificate of {self.url} is not trusted; name its authority's file in the variable REQUESTS_CA_BUNDLE."
+                say("The certificate of {url} is not trusted; name its authority's file in the variable REQUESTS_CA_BUNDLE.", url=self.url)
             ) from error
         except requests.Timeout as error:
-            raise UnreachableError(f"{self.url} does not answer in time; try again later.") from error
+            raise UnreachableError(say("{url} does not answer in time; try again later.", url=self.url)) from error
         except requests.JSONDecodeError as error:
-            raise InputError(f"What {self.url} answers is no DICOMweb; check the address.") from error
+            raise InputError(say("What {url} answers is no DICOMweb; check the address.", url=self.url)) from error
         except requests.RequestException as error:
-            raise UnreachableError(f"{self.url} cannot be reached or broke off; check the address and try again.") from error
+            raise UnreachableError(say("{url} cannot be reached or broke off; check the address and try again.", url=self.url)) from error
         except (ValueError, KeyError, InvalidDicomError) as error:
-            raise InputError(f"What {self.url} answers is no DICOMweb ({error}); check the address.") from error
+            raise InputError(say("What {url} answers is no DICOMweb; check the address.", url=self.url)) from error
 
 
 def _session() -> Session:

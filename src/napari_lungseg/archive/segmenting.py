@@ -125,7 +125,7 @@ def segment_series(
         path = Path(scratch, "segmentation.dcm")
         origin = SegOrigin(settings.with_patient, series_uid, instance_uid, model.card.name, model.card.weights_sha256, is_automatic=True)
         write_dicom_seg(result.labels, path, folder, names=spelled_out(result.names), origin=origin)
-        archive.store(path, series.study)
+        archive.store(path)
     counts = count_labels(result.labels.array, 256)
     volumes = {name: float(counts[label]) * volume.voxel_ml for label, name in result.names.items()}
     return Stored(series_uid, volumes, (*volume.notes, *result.notices))

@@ -10,6 +10,7 @@ from napari.layers import Image, Labels
 from napari_lungseg.classes import spelled_out
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import write
+from napari_lungseg.formats.dicomseg import SegOrigin, write_dicom_seg
 from napari_lungseg.widgets.appearance import names_on
 from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import check_complete, dicom_source, volume_from_layer
@@ -56,3 +57,21 @@ def save_layer(layer: Image | Labels, path: Path, time_index: tuple[int, ...] = 
     names = None if isinstance(layer, Image) else names_on(layer)
     volume = volume_from_layer(layer, time_index, None if isinstance(layer, Image) else "arbitrary")
     return write(volume, path, None if names is None else spelled_out(names), source=source, series=series)
+
+
+def save_dicom_seg(lungs: Labels, path: Path, time_index: tuple[int, ...], origin: SegOrigin) -> Path:
+    """Write a mask as DICOM-SEG that says where it comes from.
+
+    Raises
+    ------
+    InputError
+        When the mask does not lie on a DICOM series, or slices of it are to be read blind.
+    """
+    check_complete(lungs, time_index)
+    source, series = dicom_source(lungs, time_index)
+    if source is None:
+        raise InputError(tr("'{name}' does not lie on a DICOM series, to whose study it could be sent.", name=lungs.name))
+    names = names_on(lungs)
+    volume = volume_from_layer(lungs, time_index, "arbitrary")
+    write_dicom_seg(volume, path, source, series, None if names is None else spelled_out(names), origin)
+    return path

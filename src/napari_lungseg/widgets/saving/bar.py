@@ -12,8 +12,10 @@ from napari.layers import Labels, Layer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
+from napari_lungseg.formats.dicomseg import SegOrigin
 from napari_lungseg.translation import mark, say, say_n
 from napari_lungseg.volume import Volume
+from napari_lungseg.widgets.archive import ArchiveDialog, SendDialog
 from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.lookup import is_image, result_for, result_of, results_in
@@ -60,6 +62,8 @@ class WorkspaceBar(QWidget):
             (tr("Export all as an nnU-Net data set …"), self._export_all),
             (tr("Start from a mask in a file …"), self._import),
             (tr("Save the record as a table …"), self._export_record),
+            (tr("Open from an archive …"), self._open_from_archive),
+            (tr("Send the mask to an archive …"), self._send),
         ):
             self.menu.addAction(text, slot)
         self._offer_box = QWidget()
@@ -168,6 +172,21 @@ class WorkspaceBar(QWidget):
         path, _ = QFileDialog.getSaveFileName(self, tr("Who did what when"), "record.csv", "CSV (*.csv)")
         if path:
             self._do(_export_record, workspace, Path(path), what=say("Saving the record"))
+
+    def _open_from_archive(self) -> None:
+        dialog = ArchiveDialog(self.window())
+        dialog.got.connect(lambda folder, name: self.session.viewer.open(str(folder), plugin="napari-lungseg", name=name))
+        dialog.show()
+
+    def _send(self) -> None:
+        lungs = self._mask()
+        if lungs is None:
+            return
+        time_index = displayed_time_index(self.session.viewer, lungs)
+        result = next(result for result in results_in(self.session.viewer) if result.lungs == lungs)
+        source = result.document(time_index).source
+        origin = SegOrigin() if source is None else SegOrigin(model=source.model, weights_sha256=source.weights_sha256)
+        SendDialog(lungs, time_index, origin, self.window()).show()
 
     def _import(self) -> None:
         viewer = self.session.viewer

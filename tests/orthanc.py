@@ -7,18 +7,18 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import requests
-
-from napari_lungseg.archive.client import Archive
+from dicom_files import write_ct_slice
+from phantom import SPACING, chest
+from pydicom.uid import generate_uid
 
 #: Where Debian's package orthanc-dicomweb puts it.
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 PROGRAM = shutil.which("Orthanc")
 START_S = 60.0
+CT, LUNGS = chest(slices=12)
 
 
 def free_port() -> int:
@@ -80,21 +80,33 @@ class Orthanc:
         return answer.json()
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory) -> Iterator[Orthanc]:
-    if PROGRAM is None or not PLUGIN.exists():
-        pytest.skip("Orthanc with its DICOMweb is not installed (Debian: apt-get install orthanc orthanc-dicomweb)")
-    server = Orthanc(tmp_path_factory.mktemp("orthanc"))
-    yield server
-    server.stop()
+def is_installed() -> bool:
+    return PROGRAM is not None and PLUGIN.exists()
 
 
-@pytest.fixture
-def orthanc(running: Orthanc) -> Orthanc:
-    running.clear()
-    return running
+def write_chest(folder: Path, *, slices: int = 12, **attributes) -> Path:
+    """The phantom as a series, as an archive gets it from a scanner."""
+    folder.mkdir()
+    own = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": generate_uid(), "FrameOfReferenceUID": "1.2.3.9", **attributes}
+    for index in range(slices):
+        where = CT.affine @ (index, 0, 0, 1)
+        write_ct_slice(
+            folder / f"{index:03d}.dcm",
+            CT.array[index],
+            where[:3].tolist(),
+            PixelSpacing=list(SPACING[1:]),
+            InstanceNumber=index + 1,
+            **own,
+        )
+    return folder
 
 
-@pytest.fixture
-def archive(orthanc: Orthanc) -> Archive:
-    return Archive(orthanc.url)
+def segmentations(orthanc: Orthanc) -> list[dict]:
+    return [one for one in orthanc.get("/series?expand") if one["MainDicomTags"]["Modality"] == "SEG"]
+
+
+def stored_file(orthanc: Orthanc, one: dict, tmp_path: Path) -> Path:
+    (instance,) = one["Instances"]
+    path = tmp_path / "stored.dcm"
+    path.write_bytes(requests.get(f"{orthanc.root}/instances/{instance}/file", timeout=60).content)
+    return path
