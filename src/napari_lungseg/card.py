@@ -165,7 +165,7 @@ class Card:
 def check_name(name: str) -> None:
     """Refuse model names that cannot be the name of a folder everywhere (InputError)."""
     if not _NAME.fullmatch(name):
-        raise InputError(f"{name!r} cannot be a model's name; use letters, digits, dots, dashes and underscores.")
+        raise InputError(say("{name!r} cannot be a model's name; use letters, digits, dots, dashes and underscores.", name=name))
 
 
 def read_card(path: Path) -> Card:

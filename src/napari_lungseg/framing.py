@@ -17,6 +17,7 @@ import numpy.typing as npt
 from napari_lungseg.architecture import Architecture
 from napari_lungseg.preprocess import Box, Preprocessing, assumed_spacing, body_box, normalise
 from napari_lungseg.resample import Plane, network_plane, resize
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Array, Volume
 
 #: Slices between these widths, in mm, can show people; beyond them the physical size is taken for wrong.
@@ -82,7 +83,7 @@ class Framing:
         else:
             width = max(spacing[0] * upright.shape[-2], spacing[1] * upright.shape[-1])
             if not PLAUSIBLE_MM[0] <= width <= PLAUSIBLE_MM[1]:
-                notice = f"The slices are {width:.3g} mm wide, which no chest is: the size of a chest is assumed instead."
+                notice = say("The slices are {width:.3g} mm wide, which no chest is: the size of a chest is assumed instead.", width=width)
                 spacing = assumed_spacing(box)
         return Cut(lambda _: (box, spacing), notice)
 

@@ -17,6 +17,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.files import make_folder, read_whole, whole_folder, write_whole
 from napari_lungseg.home import user_data
 from napari_lungseg.run_files import remove_run
+from napari_lungseg.translation import mark, say
 
 CARD_FILE = "card.json"
 WEIGHTS_FILE, ONNX_FILE = "weights.safetensors", "model.onnx"
@@ -100,7 +101,7 @@ def accept_model(name: str) -> None:
     InputError
         When there is no such model, it is bundled, or its card cannot be read or written.
     """
-    folder = _own_folder(name, "accepted")
+    folder = _own_folder(name, mark("accepted"))
     card = replace(read_card(folder / CARD_FILE), accepted=True)
     place_model({CARD_FILE: card.to_json().encode()}, folder)
 
@@ -110,7 +111,7 @@ def free_folder(name: str) -> Path:
     check_name(name)
     target = user_folder() / name
     if target.exists() or bundled_folder(name).exists():
-        raise InputError(f"There is a model {name!r} already; remove it first, or import under another name.")
+        raise InputError(say("There is a model {name!r} already; remove it first, or import under another name.", name=name))
     return target
 
 
@@ -169,7 +170,7 @@ def remove_model(name: str) -> None:
     InputError
         When it is bundled, or a file cannot be removed.
     """
-    folder = _own_folder(name, "removed")
+    folder = _own_folder(name, mark("removed"))
     try:
         # The card first: without it the library knows no model here, also if the rest is interrupted.
         for file in (CARD_FILE, WEIGHTS_FILE, ONNX_FILE, INT8_FILE):
@@ -196,8 +197,8 @@ def _own_folder(name: str, what: str) -> Path:
     if Path(name).name == name and (folder / CARD_FILE).is_file():
         return folder
     if name in {entry.name for entry in list_models()}:
-        raise InputError(f"The model {name!r} is part of the package and cannot be {what}.")
-    raise InputError(f"There is no model {name!r} in {user_folder()}.")
+        raise InputError(say("The model {name!r} is part of the package and cannot be {what}.", name=name, what=say(what)))
+    raise InputError(say("There is no model {name!r} in {folder}.", name=name, folder=user_folder()))
 
 
 def place_model(files: dict[str, bytes], folder: Path) -> None:

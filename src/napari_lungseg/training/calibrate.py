@@ -106,18 +106,24 @@ def make_int8(folder: Path, slices: KeptSlices) -> Generator[Progress | Int8Trie
         if not why:
             add_int8(folder, weights_sha256, int8, file)
             worst = next(iter(int8.cases.values()))
-            yield Int8Tried(
-                True,
-                f"The network was also made in int8, which OpenVINO runs faster on CPUs: Dice against float32 {int8.dice['others']:.4f}"
-                + (f", {worst:.4f} in the worst case." if worst is not None else "."),
-            )
+            dice = int8.dice["others"]
+            text = say("The network was also made in int8, which OpenVINO runs faster on CPUs: Dice against float32 {dice:.4f}.", dice=dice)
+            if worst is not None:
+                text = say(
+                    "The network was also made in int8, which OpenVINO runs faster on CPUs: "
+                    "Dice against float32 {dice:.4f}, {worst:.4f} in the worst case.",
+                    dice=dice,
+                    worst=worst,
+                )
+            yield Int8Tried(True, text)
             return
         card = read_card(folder / CARD_FILE)
         if card.weights_sha256 == weights_sha256:
             place_model({CARD_FILE: replace(card, training=card.training | {"int8": why}).to_json().encode()}, folder)
     except (QuantiseError, InputError, MemoryError) as error:
-        why = f"no network in int8 could be made ({str(error).rstrip('.') or 'there is not enough memory'})"
-    yield Int8Tried(False, f"The model runs in float32: {why}.")
+        reason = str(error).rstrip(".") or say("there is not enough memory")
+        why = say("no network in int8 could be made ({reason})", reason=reason)
+    yield Int8Tried(False, say("The model runs in float32: {why}.", why=why))
 
 
 def _made(folder: Path, slices: KeptSlices) -> Generator[Progress, None, tuple[Int8, bytes, str]]:
@@ -140,11 +146,16 @@ def _made(folder: Path, slices: KeptSlices) -> Generator[Progress, None, tuple[I
 def _refused(int8: Int8) -> str:
     """Why a network in int8 is not kept; empty where it passes."""
     if all(value is None for value in int8.cases.values()):
-        return "nothing is found on the slices put aside by which a network in int8 could be compared with float32"
+        return say("nothing is found on the slices put aside by which a network in int8 could be compared with float32")
     if passes(int8):
         return ""
-    figures = f"{int8.dice['calibration']:.4f} on the slices it was calibrated with, {int8.dice['others']:.4f} on others"
-    return f"the network in int8 differs too much, Dice against float32 {figures}, where {LEAST_DICE} is needed"
+    return say(
+        "the network in int8 differs too much, Dice against float32 {own:.4f} on the slices it was calibrated with, "
+        "{others:.4f} on others, where {least} is needed",
+        own=int8.dice["calibration"],
+        others=int8.dice["others"],
+        least=LEAST_DICE,
+    )
 
 
 def _by_case(items: Iterable[LabelledSlice]) -> dict[str, list[LabelledSlice]]:

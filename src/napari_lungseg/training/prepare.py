@@ -196,7 +196,9 @@ def _read(
     for number, case in enumerate(source):
         yield Progress(say("Reading the cases"), number, len(source))
         if isinstance(case, LeftOut):
-            found.problems.append(f"{case.name}: {case.why.rstrip('.')}.")
+            found.problems.append(
+                say("{name}: {problem}.", name=case.name, problem=case.why.rstrip(".") if case.why.endswith(".") else case.why)
+            )
             continue
         for note in dict.fromkeys((*case.image.notes, *case.labels.notes)):
             found.notes.setdefault(note, []).append(case.name)
@@ -255,8 +257,8 @@ def _earlier(card: Card | None) -> Split | None:
 
 
 def _listed(names: list[str]) -> str:
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    listed, more = ", ".join(names[:MOST_NAMED]), len(names) - MOST_NAMED
+    return say("{names} and {count} more", names=listed, count=more) if more > 0 else listed
 
 
 def _overview(found: _Found, classes: Classes, split: Split) -> Overview:
@@ -271,5 +273,5 @@ def _overview(found: _Found, classes: Classes, split: Split) -> Overview:
         validation=parts.count("validation"),
         split=split.why,
         problems=tuple(found.problems),
-        notes=tuple(f"{_listed(names)}: {note}" for note, names in found.notes.items()),
+        notes=tuple(say("{name}: {problem}", name=_listed(names), problem=note) for note, names in found.notes.items()),
     )

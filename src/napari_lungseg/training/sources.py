@@ -14,6 +14,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.files import given_path
 from napari_lungseg.training.dataset import open_dataset
 from napari_lungseg.training.samples import IGNORE
+from napari_lungseg.translation import say
 from napari_lungseg.volume import Volume
 from napari_lungseg.workspace import JOURNAL, Case, Workspace, case_key, image_of
 
@@ -136,7 +137,7 @@ class WorkspaceSource:
     def _read(self, case: Case) -> TrainingCase:
         saved = self._workspace.load(case)
         if saved is None:
-            raise InputError(f"{case.name} has no mask in the workspace")
+            raise InputError(say("{name} has no mask in the workspace", name=case.name))
         reviewed = [index for index, one in self._workspace.states(case).items() if one.state == "reviewed"]
         image = image_of(case, self._images)
         labels = only_slices(saved.labels, case.axis, reviewed)
