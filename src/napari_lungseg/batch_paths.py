@@ -51,7 +51,9 @@ class BatchItem:
     unit: Unit | None = None
 
 
-def plan_batch(inputs: Sequence[Path], output: Path, *, save_probability: bool = False) -> tuple[list[BatchItem], list[tuple[Path, str]]]:
+def plan_batch(
+    inputs: Sequence[Path], output: Path, *, save_probability: bool = False, ending: str = ""
+) -> tuple[list[BatchItem], list[tuple[Path, str]]]:
     """Find the scans in files, folders and lists, and name their results.
 
     Parameters
@@ -63,6 +65,8 @@ def plan_batch(inputs: Sequence[Path], output: Path, *, save_probability: bool =
         A file for one scan, a folder (made when it is needed) for several and for lists.
     save_probability : bool
         Name a probability file beside each labels file.
+    ending : str
+        Of the labels in a folder; by default that of their scan, where it can be written.
 
     Returns
     -------
@@ -77,9 +81,13 @@ def plan_batch(inputs: Sequence[Path], output: Path, *, save_probability: bool =
         When the output does not fit, or a result would replace an input or another result.
     """
     output = given_path(output)
+    if ending and ending not in WRITABLE:
+        raise InputError(f"{ending} is no ending that can be written; use one of {', '.join(WRITABLE)}.")
     found: list[ListedScan] = []
     failures: list[tuple[Path, str]] = []
     is_folder = output.is_dir() or not output.suffix or any(map(_is_list, inputs))
+    if ending and not is_folder:
+        raise InputError(f"The ending of {output} says its format; give a folder, or no other ending.")
     writable = output.name.lower().endswith(WRITABLE)
     if is_folder and writable and not output.is_dir():
         raise InputError(f"{output} is one file; give a folder for the results of a list.")
@@ -108,7 +116,9 @@ def plan_batch(inputs: Sequence[Path], output: Path, *, save_probability: bool =
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file; give a folder for the results of {len(scans)} scans.")
     stems = _stems([scan.path for scan in scans])
-    named = [(scan, output / (scan.output or stem + LABELS_SUFFIX + _result_ending(scan.path))) for scan, stem in zip(scans, stems)]
+    named = [
+        (scan, output / (scan.output or stem + LABELS_SUFFIX + (ending or _result_ending(scan.path)))) for scan, stem in zip(scans, stems)
+    ]
     return _distinct(named, failures, save_probability, kept=True)
 
 

@@ -34,6 +34,7 @@ def segment(
     fill_gaps: Annotated[bool, typer.Option("--fill-gaps", help="Interpolate where DICOM slices are missing or uneven.")] = False,
     unit: Annotated[Literal["HU", "arbitrary"] | None, typer.Option(help="What the numbers mean, where it is told wrongly.")] = None,
     summary: Annotated[bool, typer.Option("--summary", help="Write a table and a page of all cases beside the masks.")] = False,
+    ending: Annotated[str, typer.Option(help="Ending of the masks in a folder, which decides their format, such as .dcm.")] = "",
     again: Annotated[bool, typer.Option("--again", help="Segment also the scans that an earlier run has done already.")] = False,
 ) -> int:
     """Segment the lungs: label 1 is the right lung, 2 the left. Other models have the labels of their cards."""
@@ -48,7 +49,7 @@ def segment(
     settings = CohortSettings(model, device, mask, jobs, series, fill_gaps, unit, summary, again)
     if report is not None:
         new_path(report)
-    tasks, unusable = plan_batch(inputs, output, save_probability=save_probability)
+    tasks, unusable = plan_batch(inputs, output, save_probability=save_probability, ending=ending)
     outcomes = [Outcome(path, {}, error) for path, error in unusable]
     several = len(tasks) + len(outcomes) > 1
     bar = tqdm(disable=None, unit=" slices" if jobs == 1 else " scans", total=len(tasks), file=sys.stderr, leave=False)
