@@ -435,6 +435,9 @@ def main(out: Path, path: Path | None) -> None:
         }
         os.environ.update(own | {f"XDG_{kind}_HOME": home for kind in ("DATA", "CONFIG", "CACHE")})
         with virtual_display():
+            from napari_lungseg.widgets.language import use_language
+
+            use_language("en")
             for work in (modules, offer, second_reader, lambda studio: views(studio, path), tour):
                 studio = Studio(out)
                 work(studio)
