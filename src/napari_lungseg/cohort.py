@@ -107,13 +107,16 @@ class Outcome:
 
 
 def segment_files(
-    tasks: Sequence[BatchItem], settings: CohortSettings, progress: Callable[[BatchItem, int, int], None] | None = None
+    tasks: Sequence[BatchItem],
+    settings: CohortSettings,
+    progress: Callable[[BatchItem, int, int], None] | None = None,
+    elsewhere: Callable[[Sequence[BatchItem], CohortSettings], Iterator[Outcome]] | None = None,
 ) -> Iterator[Outcome]:
     """Segment scans and write their results, yielding one outcome for each as it is done.
 
     A scan that fails is named in its outcome, and the others go on. With one job, ``progress`` is called with the task, the
     number of its slices done and of all its slices. A task with a record is not done again, if its image, model and settings are the same
-    and its results are as they were written.
+    and its results are as they were written. ``elsewhere`` does the work in place of this computer.
 
     Raises
     ------
@@ -121,11 +124,12 @@ def segment_files(
         When the model or the device cannot be used; before anything is written.
     """
     _model(settings.model)
-    find_device(settings.device)
+    if elsewhere is None:
+        find_device(settings.device)
     with ExitStack() as runs:
         for folder in sorted({task.record.parent for task in tasks if task.record is not None}):
             runs.enter_context(at_work(folder))
-        yield from _outcomes(tasks, settings, progress)
+        yield from _outcomes(tasks, settings, progress) if elsewhere is None else elsewhere(tasks, settings)
 
 
 def _outcomes(
@@ -133,7 +137,7 @@ def _outcomes(
 ) -> Iterator[Outcome]:
     if settings.jobs == 1 or len(tasks) < 2:
         for task in tasks:
-            yield _outcome(task, partial(segment_file, task, settings, progress), alone=len(tasks) == 1)
+            yield outcome_of(task, partial(segment_file, task, settings, progress), alone=len(tasks) == 1)
         return
     yield from _in_processes(tasks, settings)
 
@@ -171,7 +175,7 @@ def _in_processes(tasks: Sequence[BatchItem], settings: CohortSettings) -> Itera
                     pool.shutdown(wait=False)
                 if following is not None:
                     begin(fresh() if broken else pool, following)
-                yield _outcome(task, future.result, alone=False)
+                yield outcome_of(task, future.result, alone=False)
     finally:
         for pool, _ in working.values():
             pool.shutdown(wait=False, cancel_futures=True)
@@ -298,7 +302,8 @@ def _remove(written: Path) -> None:
             written.unlink(missing_ok=True)
 
 
-def _outcome(task: BatchItem, work: Callable[[], Outcome], *, alone: bool) -> Outcome:
+def outcome_of(task: BatchItem, work: Callable[[], Outcome], *, alone: bool) -> Outcome:
+    """Do a scan; what goes wrong becomes its outcome, but where it is ``alone`` and the traceback tells more."""
     try:
         return work()
     except InputError as error:
@@ -309,7 +314,7 @@ def _outcome(task: BatchItem, work: Callable[[], Outcome], *, alone: bool) -> Ou
         message = "Its process was ended from outside, as the system does where memory is short; close other programs, or run fewer jobs."
     except Exception as error:
         if alone:
-            raise  # the traceback tells more; with several, the others go on
+            raise
         message = f"{type(error).__name__}: {error}; segment this scan alone to see more."
     named = message if str(task.source) in message else f"{task.source}: {message}"
     return Outcome(task.source, {}, " ".join(named.split()))

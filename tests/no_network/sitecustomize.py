@@ -19,7 +19,9 @@ def _is_own(host: object) -> bool:
     if not host or host in ("localhost", socket.gethostname()):
         return True
     try:
-        return ipaddress.ip_address(str(host).partition("%")[0]).is_loopback
+        address = ipaddress.ip_address(str(host).partition("%")[0])
+        # The unspecified address is all of this machine's own, to listen at.
+        return address.is_loopback or address.is_unspecified
     except ValueError:
         return False
 

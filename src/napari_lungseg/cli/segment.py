@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -30,6 +31,7 @@ def segment(
     no_postprocess: Annotated[bool, typer.Option("--no-postprocess", help="Only threshold.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write what was done to this JSON file.")] = None,
     jobs: Annotated[int, typer.Option(help="Scans at a time, each in a process of its own.")] = 1,
+    scheduler: Annotated[str, typer.Option(help="Segment on the workers of the Dask cluster of this scheduler: tcp://host:8786.")] = "",
     series: Annotated[str | None, typer.Option(help="Which series (number or description) or point of time, if several.")] = None,
     fill_gaps: Annotated[bool, typer.Option("--fill-gaps", help="Interpolate where DICOM slices are missing or uneven.")] = False,
     unit: Annotated[Literal["HU", "arbitrary"] | None, typer.Option(help="What the numbers mean, where it is told wrongly.")] = None,
@@ -51,8 +53,13 @@ def segment(
         new_path(report)
     tasks, unusable = plan_batch(inputs, output, save_probability=save_probability, ending=ending)
     outcomes = [Outcome(path, {}, error) for path, error in unusable]
+    elsewhere, by_scan = None, jobs > 1 or bool(scheduler)
+    if scheduler:
+        from napari_lungseg.cluster import segment_on_cluster
+
+        elsewhere = partial(segment_on_cluster, scheduler)
     several = len(tasks) + len(outcomes) > 1
-    bar = tqdm(disable=None, unit=" slices" if jobs == 1 else " scans", total=len(tasks), file=sys.stderr, leave=False)
+    bar = tqdm(disable=None, unit=" scans" if by_scan else " slices", total=len(tasks), file=sys.stderr, leave=False)
 
     def progress(task: BatchItem, done: int, total: int) -> None:
         if done == 1:
@@ -61,9 +68,9 @@ def segment(
         bar.update(done - bar.n)
 
     with bar:
-        for outcome in segment_files(tasks, settings, progress):
+        for outcome in segment_files(tasks, settings, progress, elsewhere):
             outcomes.append(outcome)
-            if jobs > 1:
+            if by_scan:
                 bar.update()
             with tqdm.external_write_mode():
                 for notice in () if outcome.done_before else outcome.record.get("notices", ()):

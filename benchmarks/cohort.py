@@ -1,0 +1,149 @@
+"""Many scans on one machine and on a Dask cluster: scans a minute, peak memory, a second run, a killed worker.
+
+    python benchmarks/cohort.py [--scans 40] [--ct CT ...]
+
+The scans are copies of the bundled sample, or of the CTs in turn, each with voxels of its own, so that none is taken for another. Memory
+is the largest sum of what all processes that segment hold (USS), looked at ten times a second, over the first and the last third of the
+scans: it must not grow with them. Needs the extra ``cluster``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from napari_lungseg.formats import read, write
+from napari_lungseg.sample import sample_ct
+
+MIB = 1 << 20
+
+
+def make_scans(folder: Path, number: int, cts: list[Path]) -> None:
+    """Write the scans; each differs from its original in the first row of a corner."""
+    originals = [read(ct) for ct in cts] or [sample_ct()]
+    for index in range(number):
+        volume = originals[index % len(originals)]
+        array = np.array(volume.array)
+        array[0, 0, :16] = -1000 + (index >> np.arange(16) & 1)
+        write(volume.with_array(array), folder / f"scan{index:03d}.nii.gz")
+
+
+class Watch(threading.Thread):
+    """The memory of some processes and all below them, over time."""
+
+    def __init__(self, roots: list[int]) -> None:
+        super().__init__(daemon=True)
+        self.roots, self.seen, self.over = roots, [], threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(0.1):
+            total = 0
+            for root in self.roots:
+                try:
+                    process = psutil.Process(root)
+                    total += sum(one.memory_full_info().uss for one in (process, *process.children(recursive=True)))
+                except psutil.Error:
+                    pass
+            self.seen.append(total)
+
+    def thirds(self) -> str:
+        self.over.set()
+        self.join()
+        third = max(1, len(self.seen) // 3)
+        return " / ".join(f"{max(part, default=0) / MIB:.0f}" for part in (self.seen[:third], self.seen[-third:]))
+
+
+def segment(
+    scans: Path, out: Path, *options: str, roots: list[int] | None = None, kill: psutil.Process | None = None
+) -> tuple[float, str, int]:
+    """Seconds, memory, and number of scans that were done in this run."""
+    report = out.with_suffix(".json")
+    command = [sys.executable, "-m", "napari_lungseg", "segment", str(scans), "-o", str(out), "--report", str(report), *options]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    watch = Watch(roots or [process.pid])
+    watch.start()
+    fresh = 0
+    for line in process.stdout:
+        fresh += "done already" not in line
+        if kill is not None and fresh == 3:
+            kill.kill()
+    if process.wait():
+        raise SystemExit(f"{command} failed")
+    seconds, memory = time.perf_counter() - started, watch.thirds()
+    runs = json.loads(report.read_text())["runs"]
+    assert len(runs) == len(list(scans.iterdir()))
+    assert not any("error" in one for one in runs)
+    return seconds, memory, fresh
+
+
+@contextmanager
+def cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[psutil.Process]]]:
+    """A scheduler and workers, which share the cores."""
+    folder.mkdir()
+    file = folder / "scheduler.json"
+    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    started: list[psutil.Process] = []
+
+    def start(program: str, *options: str) -> psutil.Process:
+        command = [sys.executable, "-m", f"distributed.cli.{program}", *options, "--host", "127.0.0.1", "--no-dashboard"]
+        with (folder / "log").open("ab") as log:
+            started.append(psutil.Popen(command, stdout=log, stderr=log, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": threads}))
+        return started[-1]
+
+    try:
+        start("dask_scheduler", "--scheduler-file", str(file), "--port", "0")
+        while not file.exists():
+            time.sleep(0.05)
+        address = json.loads(file.read_text())["address"]
+        yield address, [start("dask_worker", address, "--nthreads", "1", "--no-nanny", "--name", str(n)) for n in range(workers)]
+    finally:
+        for process in started:
+            process.kill()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scans", type=int, default=40)
+    parser.add_argument("--ct", type=Path, nargs="*", default=[])
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        scans = Path(scratch, "scans")
+        scans.mkdir()
+        make_scans(scans, given.scans, given.ct)
+        print("| run | scans done | seconds | scans a minute | peak memory, first and last third (MiB) |\n|" + "---|" * 5, flush=True)
+
+        def row(what: str, result: tuple[float, str, int]) -> None:
+            seconds, memory, done = result
+            print(f"| {what} | {done} | {seconds:.1f} | {60 * done / seconds:.0f} | {memory} |", flush=True)
+
+        for jobs in (1, 2):
+            row(f"{jobs} process{'es' * (jobs > 1)}", segment(scans, Path(scratch, f"jobs{jobs}"), "--jobs", str(jobs)))
+        row("the same again", segment(scans, Path(scratch, "jobs2"), "--jobs", "2"))
+        for workers in (1, 2):
+            with cluster(Path(scratch, f"cluster{workers}"), workers) as (address, processes):
+                roots = [process.pid for process in processes]
+                row(
+                    f"{workers} worker{'s' * (workers > 1)}",
+                    segment(scans, Path(scratch, f"w{workers}"), "--scheduler", address, roots=roots),
+                )
+        with cluster(Path(scratch, "killed"), 2) as (address, processes):
+            roots = [process.pid for process in processes]
+            row("2 workers, one killed", segment(scans, Path(scratch, "k"), "--scheduler", address, roots=roots, kill=processes[0]))
+    print(f"\n{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()
