@@ -180,7 +180,7 @@ def test_the_terminal_imports_shows_uses_and_removes_one_and_exports_none(tmp_pa
         ("models", "import", str(tmp_path / "window.onnx"), "--name", "mine", *options): (0, "Licence: MIT"),
         ("models", "list"): (0, "mine  (user)"),
         ("models", "show", "mine"): (0, '"convention": "onnx"'),
-        ("export", "mine", "-o", str(tmp_path / "again.onnx")): (2, "mine is an ONNX network, which can be run, but neither"),
+        ("export", "mine", "-o", str(tmp_path / "again.onnx")): (2, "mine is of another program: it can be run, but neither"),
         ("models", "import", str(tmp_path / "window.onnx"), "--name", "lung-ct", *options): (2, "already"),
     }
     for call, (status, text) in calls.items():
@@ -197,10 +197,10 @@ def test_the_terminal_imports_shows_uses_and_removes_one_and_exports_none(tmp_pa
 
 def test_training_on_from_one_is_refused_in_one_sentence_and_leaves_nothing(tmp_path):
     imported(tmp_path, NETWORK)
-    with pytest.raises(InputError, match="window is an ONNX network, which can be run, but neither trained nor exported; choose another"):
+    with pytest.raises(InputError, match="window is of another program: it can be run, but neither trained nor exported; choose another"):
         list(prepare(CasesSource([], {}), tmp_path / "new", base="window"))
     assert not (tmp_path / "new").exists()
-    with pytest.raises(InputError, match="window is an ONNX network"):
+    with pytest.raises(InputError, match="window is of another program"):
         _ = load_model("window").network
 
 

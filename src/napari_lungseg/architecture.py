@@ -21,6 +21,9 @@ _WIDEST = 4096
 #: As far as a network may look at once; larger ones would make any slice as large as this.
 LARGEST_STRIDE = 256
 
+#: Bounds of what plans of nnU-Net may say.
+_MOST_LEVELS, _MOST_PATCH, _MOST_ORDER = 12, 1024, 5
+
 #: Channels per group of GroupNorm; eight is the smallest width used here.
 GROUP_CHANNELS = 8
 
@@ -158,7 +161,93 @@ class OnnxConfig:
         return self.classes + self.background
 
 
-Architecture = UNetConfig | OnnxConfig
+@dataclass(frozen=True)
+class NnunetConfig:
+    """A network of nnU-Net v2, and what its plans say of the way to it and back. Axes are in the order of the plans.
+
+    Attributes
+    ----------
+    classes : int
+        Foreground classes; the background comes before them.
+    residual : bool
+        ResidualEncoderUNet in place of PlainConvUNet.
+    features : tuple of int
+        Channels of each level.
+    kernels, strides : tuple of tuple of int
+        Of each level; two or three numbers each.
+    encoder, decoder : tuple of int
+        Convolutions, or residual blocks in the encoder, of each level; the decoder's from the lowest up.
+    patch : tuple of int
+        Sides of the sliding window: two of a network of slices, three of one of volumes.
+    spacing : tuple of float
+        mm, as many.
+    transpose : tuple of int
+        The image's axes (z, y, x) in the order of the plans.
+    normalisation : {"ct", "zscore", "none"}
+        ``ct``: clipped to the card's window, then by ``mean`` and ``deviation``.
+    mean, deviation : float
+    data_orders, logit_orders : tuple of int
+        Of the splines that resample the image and what is found: in the plane and along thick slices.
+    separate_z, separate_z_logits : bool, optional
+        Whether slices are taken for thick; None: where they are.
+    mirror : tuple of int
+        Axes of the patch that are mirrored.
+    upright : bool
+        The image is brought into the order RAS first.
+    folds : int
+        Networks whose mean counts.
+    bias : bool
+    epsilon, slope : float
+        Of norms and of LeakyReLU.
+    """
+
+    classes: int
+    residual: bool
+    features: tuple[int, ...]
+    kernels: tuple[tuple[int, ...], ...]
+    strides: tuple[tuple[int, ...], ...]
+    encoder: tuple[int, ...]
+    decoder: tuple[int, ...]
+    patch: tuple[int, ...]
+    spacing: tuple[float, ...]
+    transpose: tuple[int, int, int] = (0, 1, 2)
+    normalisation: Literal["ct", "zscore", "none"] = "ct"
+    mean: float = 0.0
+    deviation: float = 1.0
+    data_orders: tuple[int, int] = (3, 0)
+    logit_orders: tuple[int, int] = (1, 0)
+    separate_z: bool | None = None
+    separate_z_logits: bool | None = None
+    mirror: tuple[int, ...] = ()
+    upright: bool = False
+    folds: int = 1
+    bias: bool = True
+    epsilon: float = 1e-5
+    slope: float = 0.01
+    convention: Literal["nnunet"] = "nnunet"
+
+    def __post_init__(self) -> None:
+        axes, levels = len(self.patch), len(self.features)
+        sides = [self.patch, *self.kernels, *self.strides]
+        fits = (
+            axes in (2, 3)
+            and 2 <= levels <= _MOST_LEVELS
+            and len(self.spacing) == axes
+            and all(len(each) == axes and all(1 <= side <= _MOST_PATCH for side in each) for each in sides)
+            and (len(self.kernels), len(self.strides), len(self.encoder), len(self.decoder)) == (levels, levels, levels, levels - 1)
+            and all(1 <= number <= _WIDEST for number in (*self.features, *self.encoder, *self.decoder, self.folds))
+            and 1 <= self.classes <= _BOUNDS["classes"][1]
+            and sorted(self.transpose) == [0, 1, 2]
+            and all(math.isfinite(number) and number > 0 for number in self.spacing)
+            and all(0 <= order <= _MOST_ORDER for order in (*self.data_orders, *self.logit_orders))
+            and sorted(set(self.mirror)) == sorted(self.mirror)
+            and all(0 <= axis < axes for axis in self.mirror)
+        )
+        if not fits:
+            raise ValueError("The plans of the nnU-Net do not fit together.")
+
+
+Architecture = UNetConfig | OnnxConfig | NnunetConfig
 
 
 #: The article's U-Net: 64-128-256-512, 1024 in the middle; 31,040,321 parameters for one class.

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Discriminator, Tag, TypeAdapter, ValidationError
 
-from napari_lungseg.architecture import OnnxConfig, UNetConfig
+from napari_lungseg.architecture import NnunetConfig, OnnxConfig, UNetConfig
 from napari_lungseg.classes import LUNG, RIGHT, ClassLabels
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import read_whole
@@ -23,6 +23,8 @@ SCHEMA = 5
 #: No card is larger: scores and lineage of a model take some kB.
 MOST_BYTES = 1 << 24
 
+#: Kinds of networks of other programs.
+_OTHERS = ("onnx", "nnunet")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -67,7 +69,12 @@ class Int8:
 def _kind(architecture: Any) -> str:
     """Which of the two kinds of networks a card describes."""
     told = architecture.get("convention") if isinstance(architecture, dict) else getattr(architecture, "convention", None)
-    return "onnx" if told == "onnx" else "unet"
+    return told if told in _OTHERS else "unet"
+
+
+_Network = Annotated[
+    Annotated[UNetConfig, Tag("unet")] | Annotated[OnnxConfig, Tag("onnx")] | Annotated[NnunetConfig, Tag("nnunet")], Discriminator(_kind)
+]
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,7 @@ class Card:
 
     name: str
     description: str
-    architecture: Annotated[Annotated[UNetConfig, Tag("unet")] | Annotated[OnnxConfig, Tag("onnx")], Discriminator(_kind)]
+    architecture: _Network
     preprocessing: Preprocessing
     classes: tuple[str, ...] = (LUNG,)
     labels: tuple[int, ...] = (RIGHT,)
@@ -151,9 +158,9 @@ class Card:
 
     @property
     def unet(self) -> UNetConfig:
-        """Shape of the network where it is one of this package (InputError for an ONNX network)."""
-        if isinstance(self.architecture, OnnxConfig):
-            why = say("{model} is an ONNX network, which can be run, but neither trained nor exported; choose another.", model=self.name)
+        """Shape of the network where it is one of this package (InputError for one of another program)."""
+        if not isinstance(self.architecture, UNetConfig):
+            why = say("{model} is of another program: it can be run, but neither trained nor exported; choose another.", model=self.name)
             raise InputError(why)
         return self.architecture
 
@@ -204,7 +211,7 @@ def read_card(path: Path) -> Card:
         card = _adapter().validate_json(json.dumps(given))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in ("unet", "onnx")) or "card"
+        where = ".".join(str(part) for part in first["loc"] if part not in ("unet", *_OTHERS)) or "card"
         reason = first["msg"].removeprefix("Value error, ").rstrip(".")
         raise InputError(f"The model card {path} is not usable: {where}: {reason}.") from error
     missing = _missing(json.loads(card.to_json()), given)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_lungseg.architecture import Architecture
+from napari_lungseg.architecture import OnnxConfig, UNetConfig
 from napari_lungseg.preprocess import Box, Preprocessing, assumed_spacing, body_box, normalise
 from napari_lungseg.resample import Plane, network_plane, resize
 from napari_lungseg.translation import say
@@ -91,7 +91,7 @@ class Framing:
         """Rows and columns of the network's plane that a cut slice of ``size`` takes."""
         return self._preprocessing.grid((slice(0, size[0]), slice(0, size[1])), spacing)
 
-    def plane(self, values: Array, spacing: Spacing, intensity_range: tuple[float, float], config: Architecture) -> Plane:
+    def plane(self, values: Array, spacing: Spacing, intensity_range: tuple[float, float], config: UNetConfig | OnnxConfig) -> Plane:
         """A cut slice (H, W), in the image's own numbers, as a network of this shape reads it."""
         normalised = np.ascontiguousarray(normalise(values, *intensity_range))
         return network_plane(normalised, self.grid(normalised.shape, spacing), config)
@@ -154,7 +154,7 @@ class LungmaskFraming(Framing):
         """Rows and columns of the network's plane."""
         return SIDE, SIDE
 
-    def plane(self, values: Array, spacing: Spacing, intensity_range: tuple[float, float], config: Architecture) -> Plane:
+    def plane(self, values: Array, spacing: Spacing, intensity_range: tuple[float, float], config: UNetConfig | OnnxConfig) -> Plane:
         """A cut slice as the network reads it."""
         from napari_lungseg.lungmask import stretched
 

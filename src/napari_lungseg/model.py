@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import safetensors.numpy
 
-from napari_lungseg.architecture import DEFAULT_MODEL
+from napari_lungseg.architecture import DEFAULT_MODEL, NnunetConfig, UNetConfig
 from napari_lungseg.card import SCHEMA, Ancestor, Card, read_card
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import given_path
@@ -108,9 +109,16 @@ class Model:
         model.card, model.onnx = card, onnx
         return model
 
+    @property
+    def folds(self) -> list[Weights]:
+        """Weights of each fold of a network of nnU-Net."""
+        assert isinstance(self.card.architecture, NnunetConfig)
+        parts = [(*name.partition(".")[::2], array) for name, array in self._stored.items()]
+        return [{name: array for place, name, array in parts if place == str(fold)} for fold in range(self.card.architecture.folds)]
+
     @cached_property
     def network(self) -> UNet:
-        """The network, for torch (InputError for an ONNX network)."""
+        """The network, for torch (InputError for one of another program)."""
         config = self.card.unet
         import torch
 
@@ -125,7 +133,7 @@ class Model:
     @property
     def weights(self) -> Weights | None:
         """The network's weights as arrays, as they are now; None for a network that is no :class:`~napari_lungseg.unet.UNet`."""
-        if self.onnx is not None:
+        if not isinstance(self.card.architecture, UNetConfig):
             return None
         if "network" not in self.__dict__:
             return self._stored
@@ -214,6 +222,10 @@ def load_model(model: str | os.PathLike[str]) -> Model:
     card = read_card(folder / CARD_FILE)
     if network_file(card) == ONNX_FILE:
         return Model.of_onnx(read_weights(folder / ONNX_FILE, card, MOST_ONNX_BYTES), card)
+    if isinstance(card.architecture, NnunetConfig):
+        stored = safetensors.numpy.load(read_weights(folder / WEIGHTS_FILE, card))
+        check_finite(stored, f"The model in {folder}")
+        return Model.of_weights(stored, card, folder)
     data = read_weights(folder / WEIGHTS_FILE, card, MOST_HEADER + 8 * card.unet.parameters[1])
     return Model.of_weights(parse_weights(data, card.unet, folder), card, folder)
 

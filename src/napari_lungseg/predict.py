@@ -12,11 +12,13 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from napari_lungseg.architecture import NnunetConfig
 from napari_lungseg.errors import InputError
 from napari_lungseg.framing import Spacing, framing_of
 from napari_lungseg.model import Model
 from napari_lungseg.places import check_device_name
-from napari_lungseg.predicted import Notice, OwnPlane, PredictedSlice
+from napari_lungseg.predict_volume import predict_volume
+from napari_lungseg.predicted import Notice, OwnPlane, PredictedSlice, Working
 from napari_lungseg.preprocess import Box
 from napari_lungseg.resample import Plane
 from napari_lungseg.runtimes import find_device, run
@@ -69,7 +71,7 @@ class PredictSettings:
         return sorted(range(start, stop), key=lambda index: (abs(index - first), -index))
 
 
-def predict(volume: Volume, model: Model, settings: PredictSettings | None = None) -> Generator[PredictedSlice | Notice]:
+def predict(volume: Volume, model: Model, settings: PredictSettings | None = None) -> Generator[PredictedSlice | Notice | Working]:
     """Run a model over a volume.
 
     Parameters
@@ -83,7 +85,7 @@ def predict(volume: Volume, model: Model, settings: PredictSettings | None = Non
 
     Returns
     -------
-    generator of PredictedSlice and Notice
+    generator of PredictedSlice, Notice and, of networks of volumes, Working
         Can be closed at any time; what a GPU held is freed then.
 
     Raises
@@ -95,11 +97,14 @@ def predict(volume: Volume, model: Model, settings: PredictSettings | None = Non
     stack, upright = _axial(volume, settings.axis)
     order = settings.slices(stack.storage_count)
     device = find_device(settings.device)
+    if isinstance(model.card.architecture, NnunetConfig):
+        return predict_volume(volume, model, stack.axis, order, device)
     return _predict(stack, upright, model, order, device)
 
 
 def _predict(stack: _AxialSlices, upright: Volume, model: Model, order: list[int], device: str) -> Generator[PredictedSlice | Notice]:
     config, preprocessing = model.card.architecture, model.card.preprocessing
+    assert not isinstance(config, NnunetConfig)
     framing, intensity_range = framing_of(preprocessing), preprocessing.intensity_range(upright)
     cut = framing.cut(upright, intensity_range)
     for text in filter(None, (stack.notice, cut.notice)):

@@ -113,6 +113,20 @@ class OwnGrid:
         return len(self.boxes) - 1 - index if 0 in self.orientation.flips else index
 
 
+@dataclass(frozen=True)
+class Working:
+    """How far a network of volumes is, which gives no slice before it has seen all.
+
+    Attributes
+    ----------
+    done, total : int
+        Places of its sliding window.
+    """
+
+    done: int
+    total: int
+
+
 @dataclass(frozen=True, eq=False)
 class PredictedSlice:
     """What a model makes of one slice.

@@ -6,19 +6,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from napari_lungseg.architecture import Architecture
+from napari_lungseg.architecture import OnnxConfig, UNetConfig
 
 Plane = npt.NDArray[np.float32]
 
 
-def network_plane(values: Plane, grid: tuple[int, int], config: Architecture) -> Plane:
+def network_plane(values: Plane, grid: tuple[int, int], config: UNetConfig | OnnxConfig) -> Plane:
     """A normalised slice (H, W) at the network's pixel size (``grid``), padded by air to sides that the network takes."""
     plane = np.full(padded(grid, config), -1.0, np.float32)
     plane[: grid[0], : grid[1]] = resize(values, grid)
     return plane
 
 
-def padded(grid: tuple[int, int], config: Architecture) -> tuple[int, int]:
+def padded(grid: tuple[int, int], config: UNetConfig | OnnxConfig) -> tuple[int, int]:
     """Rows and columns that the network reads."""
     # Twice the stride at least: instance norm wants more than one pixel on the lowest level.
     rows, columns = (max(2, -(-side // config.stride)) * config.stride for side in grid)

@@ -12,7 +12,7 @@ import numpy as np
 from napari_lungseg.mask import MaskSettings, make_mask
 from napari_lungseg.model import DEFAULT_MODEL, Model, load_model
 from napari_lungseg.predict import Notice, PredictSettings, predict
-from napari_lungseg.predicted import OwnGrid
+from napari_lungseg.predicted import OwnGrid, Working
 from napari_lungseg.runtimes import find_device
 from napari_lungseg.volume import Volume
 
@@ -111,6 +111,10 @@ def segment(
     likeliest = np.zeros(volume.shape, dtype=np.uint8) if len(classes.labels) > 1 else None
     own: OwnGrid | None = None
     for step in predict(volume, model, settings):
+        if isinstance(step, Working):
+            if progress is not None:
+                progress(step.done, step.total)
+            continue
         if isinstance(step, Notice):
             notices.append(step.text)
             used = step.device or used

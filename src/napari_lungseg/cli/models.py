@@ -37,7 +37,7 @@ def import_(
     path: Annotated[
         Path,
         typer.Argument(
-            help="A model's folder, weights of lungmask (.pth), an ONNX file, a BioImage.IO package (.zip), or a MONAI bundle's folder."
+            help="A model's folder, weights of lungmask (.pth), an nnU-Net export, an ONNX file, a BioImage.IO package, or a MONAI bundle."
         ),
     ],
     name: Annotated[str | None, typer.Option(help="Name to import it under; its own by default.")] = None,

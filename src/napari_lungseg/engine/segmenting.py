@@ -14,7 +14,7 @@ from napari_lungseg.likeliest import completed
 from napari_lungseg.mask import MaskSettings, make_mask
 from napari_lungseg.model import load_model
 from napari_lungseg.predict import PredictSettings, predict
-from napari_lungseg.predicted import ModelLoaded, Notice, OwnGrid, PredictedSlice
+from napari_lungseg.predicted import ModelLoaded, Notice, OwnGrid, PredictedSlice, Working
 from napari_lungseg.volume import Array, Volume
 
 
@@ -33,7 +33,11 @@ def predict_slices(
     loaded = load_model(model)
     slices = predict(control.open(volume), loaded, settings)
     yield ModelLoaded(loaded.card.name, loaded.card.weights_sha256, loaded.card.class_labels)
-    yield from slices
+    for step in slices:
+        if isinstance(step, Working):
+            control.check()  # a long way to the first slice
+        else:
+            yield step
 
 
 def make_whole_mask(

@@ -31,7 +31,7 @@ class ForeignModel:
 
 
 def read_foreign(path: Path, name: str | None = None, facts: OnnxFacts | None = None) -> ForeignModel:
-    """Read weights of lungmask, an ONNX file, a package of BioImage.IO, or the ONNX file of a MONAI bundle.
+    """Read weights of lungmask, an export of nnU-Net, an ONNX file, a package of BioImage.IO, or the ONNX file of a MONAI bundle.
 
     Parameters
     ----------
@@ -48,8 +48,11 @@ def read_foreign(path: Path, name: str | None = None, facts: OnnxFacts | None = 
         When it cannot be read, or holds what cannot be used exactly as it is meant.
     """
     from napari_lungseg.foreign.bioimageio import DESCRIPTIONS, read_package
+    from napari_lungseg.foreign.nnunet import is_export, read_nnunet
     from napari_lungseg.foreign.onnx_file import read_onnx_model
 
+    if is_export(path) and facts is None:
+        return ForeignModel(*read_nnunet(path, name))
     if path.is_dir():
         if not (path / _BUNDLE_MARK).is_file() or not (path / _BUNDLE_NETWORK).is_file():
             raise InputError(

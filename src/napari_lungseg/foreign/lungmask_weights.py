@@ -6,7 +6,6 @@ import hashlib
 import io
 import re
 import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from napari_lungseg.architecture import UNetConfig
 from napari_lungseg.card import Card, check_name
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import read_whole
+from napari_lungseg.foreign.torch_file import unpacked
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.weights import Weights, check_finite, weight_shapes
 
@@ -113,7 +113,7 @@ def read_lungmask(path: Path, name: str | None = None) -> LungmaskModel:
 def _tensors(data: bytes, path: Path) -> Mapping[str, Any]:
     import torch
 
-    if _unpacked(data) > len(data):  # torch packs nothing
+    if unpacked(data) > len(data):  # torch packs nothing
         raise _refusal(path, "it is packed")
     try:
         with warnings.catch_warnings():
@@ -129,17 +129,6 @@ def _tensors(data: bytes, path: Path) -> Mapping[str, Any]:
     if sum(one.numel() * one.element_size() for one in found.values()) > len(data):
         raise _refusal(path, "its tensors are larger than the file")
     return found
-
-
-def _unpacked(data: bytes) -> int:
-    """Bytes that a zip archive has once it is unpacked; 0 for what is none, as files of early versions of torch."""
-    if not zipfile.is_zipfile(io.BytesIO(data)):
-        return 0
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):
-        return 0  # torch will not read it either
 
 
 def _refusal(path: Path, why: str) -> InputError:
