@@ -7,18 +7,23 @@ has never seen and tested on others that it has never seen either; the base case
 patients. "Corrected" slices are those with the reference mask. Every model is trained through the same calls as in the window, for at
 most --minutes.
 
---plain N learns from N slices without replay and distillation and without going back towards the old weights; --ranked N from the N slices
-that the review would show first, beside as many taken by chance.
+--plain N learns from N slices without replay and distillation and without going back towards the old weights.
+
+--ranked N learns from N slices that are chosen by chance, by the order of the review, and by a noisy choice within each class that the
+mask has (see stratified()), each with --seeds seeds. Such a run has so many steps and no time limit, so that its figures do not depend on
+what else the machine does. With --rows FILE each row is kept there, and a run that was ended goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import shutil
+import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +32,7 @@ from scipy import ndimage
 
 from napari_lungseg.formats import read
 from napari_lungseg.model import Model, load_model
-from napari_lungseg.review import measure_slices, rank
+from napari_lungseg.review import in_doubt, measure_slices, rank
 from napari_lungseg.segmentation import segment
 from napari_lungseg.training.prepare import prepare
 from napari_lungseg.training.run import run
@@ -191,18 +196,61 @@ def kinds(data: Path, names: list[str]) -> dict[str, tuple[list[Pair], list[Pair
     return {name: groups for name, groups in found.items() if not names or name in names}
 
 
-def ranked(cases: list[Pair], count: int, model: Model, *, by_chance: bool) -> list[TrainingCase]:
-    """Slices of volumes in the order of the review, or by chance."""
-    places: list[tuple[float, int, int]] = []
-    rng = np.random.default_rng(0)
-    for number, (_, image, _) in enumerate(cases):
-        found = segment(image, model)
-        labels, percent = np.asarray(found.labels.array), np.asarray(found.probability.array)
-        scores = measure_slices(labels, image.spacing, percent, axis=0).expected_error_mm2()
-        order = rng.permutation(image.shape[0]) if by_chance else rank(scores, [], image.spacing[0])
-        places += [(turn, number, int(index)) for turn, index in enumerate(order)]
-    taken = sorted(places)[:count]
-    return [only(case, [index for _, which, index in taken if which == number]) for number, case in enumerate(cases)]
+#: How slices are chosen to learn from.
+WAYS = ("chance", "review", "stratified")
+#: Epochs of ten steps for each run of --ranked.
+RANKED_EPOCHS = 15
+#: Of the first and the last slice of a noisy choice: the score counts for more the higher it is.
+POWERS = (1.0, 10.0)
+
+
+@dataclass
+class Seen:
+    """What the base model says of the slices of one case."""
+
+    spacing: tuple[float, ...]
+    labels: np.ndarray
+    percent: np.ndarray
+
+
+def ranked(cases: list[Pair], seen: list[Seen], count: int, way: str, seed: int) -> list[TrainingCase]:
+    """Choose slices of volumes by "chance", by the "review", or by the "stratified" noisy choice."""
+    rng = np.random.default_rng(seed)
+    if way == "stratified":
+        taken = stratified(seen, count, rng)
+    else:
+        places = []
+        for number, one in enumerate(seen):
+            scores = measure_slices(one.labels, one.spacing, one.percent, axis=0).expected_error_mm2()
+            order = rng.permutation(len(one.labels)) if way == "chance" else rank(scores, [], one.spacing[0])
+            places += [(turn, number, int(index)) for turn, index in enumerate(order)]
+        taken = [(number, index) for _, number, index in sorted(places)[:count]]
+    return [only(case, [index for which, index in taken if which == number]) for number, case in enumerate(cases)]
+
+
+def stratified(seen: list[Seen], count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Draw slices for each label of the masks in turn, by doubt with noise that decays.
+
+    The doubt of a slice for a label is the area in doubt of its voxels that have the label, in the class-wise manner of ClaSP PE
+    (arXiv 2601.13677). Its logarithm gets Gumbel noise, divided by a power that rises from the first to the last slice.
+    """
+    places = [(number, index) for number, one in enumerate(seen) for index in range(len(one.labels))]
+    doubt = np.array(
+        [
+            [
+                np.count_nonzero(in_doubt(one.percent[index]) & (one.labels[index] == label)) * np.prod(one.spacing[1:])
+                for label in (1, 2, 0)
+            ]
+            for one in seen
+            for index in range(len(one.labels))
+        ]
+    )
+    taken: list[int] = []
+    for turn, power in enumerate(np.geomspace(*POWERS, count)):
+        score = np.log(doubt[:, turn % 3] + 1.0) + rng.gumbel(size=len(places)) / power
+        score[taken] = -np.inf
+        taken.append(int(score.argmax()))
+    return [places[place] for place in taken]
 
 
 def row(*cells: object) -> None:
@@ -217,7 +265,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--plain", type=int, nargs="*", default=[])
     parser.add_argument("--ranked", type=int, nargs="*", default=[])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rows", type=Path, help="keep what --ranked finds in this file, and go on from there")
     given = parser.parse_args()
+    if given.ranked:
+        compare_choices(given)
+        return
     base, old = load_model(BASE), base_pairs(given.data)
     settings = TrainSettings.fine_tuning(minutes=given.minutes)
     plain = TrainSettings.fine_tuning(minutes=given.minutes, replay=0.0, distillation=0.0, keep_old=False)
@@ -249,10 +302,47 @@ def runs(given: argparse.Namespace, cases: list[Pair], base: Model, settings: Tr
             yield wanted, "as it ships", chosen(cases, None if wanted == "all" else int(wanted)), settings
     for count in given.plain:
         yield count, "nothing against forgetting", chosen(cases, count), plain
-    for count in given.ranked:
-        for by_chance in (False, True):
-            how = "chosen by chance" if by_chance else "chosen by the review"
-            yield count, how, ranked(cases, count, base, by_chance=by_chance), settings
+
+
+def compare_choices(given: argparse.Namespace) -> None:
+    """Learn from slices chosen in three ways, and print the means and the standard deviations over the seeds."""
+    base, old = load_model(BASE), base_pairs(given.data)
+    done = {tuple(one[:4]): one[4:] for one in _kept(given.rows)}
+    found = kinds(given.data, given.kinds)
+    seen = {name: [_look(image, base) for _, image, _ in learn_from] for name, (learn_from, _) in found.items()}
+    # All ways of one seed before the next, so that what is there early compares them.
+    for seed in range(given.seeds):
+        for name, (learn_from, test_on) in found.items():
+            for count in given.ranked:
+                for way in WAYS:
+                    if (name, count, way, seed) in done:
+                        continue
+                    settings = TrainSettings.fine_tuning(minutes=None, epochs=RANKED_EPOCHS, patience=None, seed=seed)
+                    trained = learn(ranked(learn_from, seen[name], count, way, seed), settings)
+                    values = [dice(trained.model, test_on), dice(trained.model, old), trained.accepted]
+                    done[name, count, way, seed] = values
+                    if given.rows:
+                        with given.rows.open("a") as file:
+                            file.write(json.dumps([name, count, way, seed, *values]) + "\n")
+    row("kind", "slices", "chosen by", "seeds", "Dice before", "after, mean", "standard deviation", "base Dice, mean", "accepted")
+    row(*["---"] * 9)
+    for name, (_, test_on) in found.items():
+        before = dice(base, test_on)
+        for count in given.ranked:
+            for way in WAYS:
+                new, kept, accepted = zip(*(done[name, count, way, seed] for seed in range(given.seeds)), strict=True)
+                spread = statistics.stdev(new) if len(new) > 1 else "-"
+                row(name, count, way, len(new), before, statistics.mean(new), spread, statistics.mean(kept), f"{sum(accepted)}/{len(new)}")
+
+
+def _look(image: Volume, model: Model) -> Seen:
+    found = segment(image, model)
+    return Seen(image.spacing, np.asarray(found.labels.array), np.asarray(found.probability.array))
+
+
+def _kept(path: Path | None) -> Iterator[list]:
+    if path and path.exists():
+        yield from (json.loads(line) for line in path.read_text().splitlines())
 
 
 if __name__ == "__main__":
