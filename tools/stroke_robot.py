@@ -41,15 +41,19 @@ class Error(NamedTuple):
     ml: float
 
 
+def disc(pixel_mm: float) -> np.ndarray:
+    """A disc on a slice; what it does not fit into is a rim."""
+    radius = max(1, round(RIM_MM / pixel_mm))
+    row, column = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    return np.asarray((row**2 + column**2 <= radius**2)[None])
+
+
 def errors(mask: np.ndarray, truth: np.ndarray, spacing: tuple[float, ...], smallest_ml: float = 0.0) -> list[Error]:
     """Errors of a (Z, Y, X) mask, the largest first."""
     found = []
-    radius = max(1, round(RIM_MM / spacing[1]))
-    row, column = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    disc = (row**2 + column**2 <= radius**2)[None]
     for missing in (True, False):
         wrong = (truth > 0) & (mask == 0) if missing else (truth == 0) & (mask > 0)
-        parts, _ = ndimage.label(ndimage.binary_opening(wrong, disc))
+        parts, _ = ndimage.label(ndimage.binary_opening(wrong, disc(spacing[1])))
         for number, box in enumerate(ndimage.find_objects(parts), start=1):
             part = parts[box] == number
             areas = part.sum(axis=(1, 2)) * spacing[1] * spacing[2] / 100
