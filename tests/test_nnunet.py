@@ -164,6 +164,13 @@ def test_what_cannot_be_run_exactly_is_refused_in_one_sentence(damage, tmp_path,
     assert not library.exists()
 
 
+def test_weights_that_do_not_fit_their_card_are_told_in_one_sentence(tmp_path):
+    folder = import_model(write_export(tmp_path / "export", "2-D"), "m")
+    change(folder, "card.json", "architecture", "features", value=[8, 16, 24])
+    with pytest.raises(InputError, match=r"do not fit its card \("):
+        segment(CT, folder, device="cpu")
+
+
 def test_it_can_be_neither_trained_nor_exported_and_wants_to_know_how_large_pixels_are(tmp_path):
     model = load_model(import_model(write_export(tmp_path / "export", "2-D"), "m"))
     with pytest.raises(InputError, match="m is of another program: it can be run, but neither trained nor exported"):

@@ -346,6 +346,17 @@ def test_a_package_that_cannot_be_used_exactly_is_refused_in_one_sentence(change
     assert not library.exists()
 
 
+def test_damaged_zip_files_are_one_sentence(tmp_path):
+    path = package(tmp_path / "air.zip", window_network(end="", **INSIDE))
+    data = path.read_bytes()
+    directory = data.rindex(b"PK\x01\x02")
+    for spoilt in (data[: len(data) // 2], data[:directory] + b"XXXX" + data[directory + 4 :], data[:40] + b"\0" * 200 + data[240:]):
+        path.write_bytes(spoilt)
+        with pytest.raises(InputError, match=r"air\.zip") as caught:
+            import_model(path)
+        assert "\n" not in str(caught.value)
+
+
 def test_a_package_without_a_window_asks_for_one(tmp_path):
     path = package(tmp_path / "air.zip", inputs__preprocessing=[], outputs__postprocessing=[])
     with pytest.raises(InputError, match="give --window, --values"):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from napari_lungseg.card import Card
 from napari_lungseg.errors import InputError
 from napari_lungseg.foreign.onnx_file import OnnxFacts
+from napari_lungseg.foreign.torch_file import names_in
 
 #: In every bundle of MONAI; the network, in ONNX, beside it.
 _BUNDLE_MARK, _BUNDLE_NETWORK = "configs/metadata.json", "models/model.onnx"
@@ -62,11 +62,8 @@ def read_foreign(path: Path, name: str | None = None, facts: OnnxFacts | None = 
         name, path = name or path.resolve().name, path / _BUNDLE_NETWORK
     if path.suffix.lower() == ".onnx":
         return ForeignModel(*read_onnx_model(path, name, facts or OnnxFacts()))
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as package:
-            is_package = not set(package.namelist()).isdisjoint(DESCRIPTIONS)
-        if is_package:
-            return ForeignModel(*read_package(path, name, facts or OnnxFacts()))
+    if not set(names_in(path)).isdisjoint(DESCRIPTIONS):
+        return ForeignModel(*read_package(path, name, facts or OnnxFacts()))
     if facts is not None:
         raise InputError(f"{path} is neither an ONNX file nor a package of BioImage.IO; give labels, window and the like for these only.")
     import safetensors.numpy

@@ -17,7 +17,7 @@ from napari_lungseg.architecture import NnunetConfig
 from napari_lungseg.card import Card, check_name
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import read_whole
-from napari_lungseg.foreign.torch_file import load_tensors
+from napari_lungseg.foreign.torch_file import load_tensors, names_in
 from napari_lungseg.nnunet.network import weight_shapes
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.weights import check_finite
@@ -103,10 +103,7 @@ def is_export(path: Path) -> bool:
     """Whether a folder or ZIP file holds plans of nnU-Net."""
     if path.is_dir():
         return (path / PLANS).is_file() or any(path.glob(f"*/{PLANS}"))
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(PurePosixPath(name).name == PLANS for name in archive.namelist())
+    return any(PurePosixPath(name).name == PLANS for name in names_in(path))
 
 
 def read_nnunet(path: Path, name: str | None) -> tuple[bytes, Card]:

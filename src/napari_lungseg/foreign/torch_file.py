@@ -1,4 +1,4 @@
-"""Files of ``torch.save``, read without running what they hold."""
+"""Files of ``torch.save`` and other ZIP files, read without running what they hold."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ def unpacked(data: bytes) -> int:
             return sum(entry.file_size for entry in archive.infolist())
     except (zipfile.BadZipFile, NotImplementedError, ValueError):
         return 0  # torch will not read it either
+
+
+def names_in(path: Path) -> list[str]:
+    """Names of the files in a ZIP file; none in what is no such file, or damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
+        return []
 
 
 def load_tensors(data: bytes, path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_lungseg.architecture import NnunetConfig
+from napari_lungseg.errors import InputError
 
 #: By the number of axes: convolution, transposed convolution, norm, mean pooling.
 _LAYERS: dict[int, tuple[Any, Any, Any, Any]] = {
@@ -144,7 +145,10 @@ def weight_shapes(config: NnunetConfig) -> dict[str, tuple[int, ...]]:
 
 
 def make_network(config: NnunetConfig, weights: Mapping[str, npt.NDArray[np.float32]]) -> NnunetNetwork:
-    """A network with weights of one fold, which must fit."""
+    """A network with weights of one fold (InputError where they do not fit)."""
+    wanted, given = weight_shapes(config), {name: array.shape for name, array in weights.items()}
+    if wrong := sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name)):
+        raise InputError(f"The weights of this nnU-Net do not fit its card ({wrong[0]}); import it again.")
     with torch.device("meta"):
         network = NnunetNetwork(config)
     network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()}, assign=True)
