@@ -9,8 +9,8 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.training.augmentation import AugmentSettings, IntensitySettings, SpatialSettings
 from napari_lungseg.training.augmentation.augment import augment, preview
-from napari_lungseg.training.augmentation.disease import DISEASES, effusion, pneumothorax
-from napari_lungseg.training.augmentation.distractors import arms, field_of_view, gas, table
+from napari_lungseg.training.augmentation.disease import DISEASES, effusion, pneumothorax, removed
+from napari_lungseg.training.augmentation.distractors import arms, dissecting_air, field_of_view, gas, table
 from napari_lungseg.training.augmentation.intensity import degrade, express
 from napari_lungseg.training.augmentation.spatial import view
 from napari_lungseg.training.dataset import open_dataset
@@ -83,7 +83,7 @@ def test_disease_changes_the_lung_and_nothing_else(disease, seen: tuple[torch.Te
         near = torch.nn.functional.max_pool2d(lung[None, None], 5, 1, 2)[0, 0] > 0
         assert torch.equal(drawn[~near], image[~near])
         changed += int((drawn - image).abs().max() > 30)
-        if disease not in (effusion, pneumothorax):
+        if disease not in (effusion, pneumothorax, removed):
             assert torch.equal(label, lung), "diseased lung stays lung"
     assert changed >= 8
 
@@ -96,6 +96,31 @@ def test_fluid_and_free_air_are_not_lung(seen: tuple[torch.Tensor, torch.Tensor]
     air, kept = pneumothorax(image.clone(), lung, np.pi / 2, 1.1, np.random.default_rng(1))
     assert 0 < kept.sum() < lung.sum()
     assert air[(lung > 0) & (kept == 0)].max() < -950
+
+
+def test_a_lung_that_was_taken_out_leaves_fluid_or_air_and_the_other_lung(seen: tuple[torch.Tensor, torch.Tensor]) -> None:
+    image, lung = seen
+    levels = 0
+    for seed in range(10):
+        drawn, kept = removed(image.clone(), lung, np.pi / 2, 1.1, np.random.default_rng(seed))
+        assert 0 < kept.sum() < lung.sum()
+        assert torch.equal(drawn[kept > 0], image[kept > 0])
+        filling = drawn[(lung > 0) & (kept == 0)]
+        is_air = filling < -900
+        assert filling[~is_air].min() > -60
+        levels += int(is_air.any())
+    assert 0 < levels < 10
+
+
+def test_air_in_soft_tissue_is_dark_and_leaves_the_lung_alone(seen: tuple[torch.Tensor, torch.Tensor]) -> None:
+    image, lung = seen
+    changed = 0
+    for seed in range(10):
+        drawn = dissecting_air(image, lung, 1.1, np.random.default_rng(seed))
+        assert torch.equal(drawn[lung > 0], image[lung > 0])
+        assert (drawn <= image).all()
+        changed += int((image - drawn).max() > 500)
+    assert changed >= 8
 
 
 def test_surroundings_leave_the_lung_alone(seen: tuple[torch.Tensor, torch.Tensor]) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from napari_lungseg.training.augmentation.disease import draw_disease
-from napari_lungseg.training.augmentation.distractors import arms, field_of_view, gas, table
+from napari_lungseg.training.augmentation.distractors import arms, dissecting_air, field_of_view, gas, table
 from napari_lungseg.training.augmentation.intensity import degrade, express
 from napari_lungseg.training.augmentation.options import AugmentSettings
 from napari_lungseg.training.augmentation.spatial import view
@@ -68,6 +68,8 @@ def augment(
     labelled = torch.where(label > 0, 1.0, 0.0)
     if happens(settings.gas):
         image = gas(image, labelled, pixel_mm, rng)
+    if happens(settings.dissecting_air):
+        image = dissecting_air(image, labelled, pixel_mm, rng)
     if happens(settings.arms):
         image = arms(image, labelled, pixel_mm, rng)
     if happens(settings.table):

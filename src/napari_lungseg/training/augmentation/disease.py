@@ -58,6 +58,12 @@ def _texture(size: int, rng: np.random.Generator) -> Tensor:
     return smooth_field(size, size // 6, rng)
 
 
+def _bronchi(size: int, rng: np.random.Generator) -> Tensor:
+    """Make 0 .. 1 on thin branching lines, as bronchi that still hold air run through airless lung."""
+    ridge = smooth_field(size, int(rng.integers(20, 45)), rng).abs()
+    return torch.sigmoid((0.12 - ridge) / 0.03)
+
+
 def consolidation(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.random.Generator) -> Drawn:
     """Draw airless lung: smooth patches of soft-tissue density, vessels no longer seen, air in some bronchi."""
     size = image.shape[-1]
@@ -69,11 +75,16 @@ def consolidation(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng
     amount = _share(field, region, share, rng.uniform(0.02, 0.4))
     # Blur within the edge, so that the pleural border takes on the new density as well.
     amount = torch.maximum(amount, F.max_pool2d(amount[None, None], 3, 1, 1)[0, 0] * _soft(region))
-    density = rng.uniform(-120, 90) + rng.uniform(5, 40) * _texture(size, rng)
-    drawn = _blend(image, amount * rng.uniform(0.85, 1.0), density)
-    if rng.random() < 0.3:
-        ridge = smooth_field(size, int(rng.integers(20, 45)), rng).abs()
-        drawn = _blend(drawn, amount * torch.sigmoid((0.12 - ridge) / 0.03) * rng.uniform(0.2, 0.9), -950.0)
+    # Airless lung differs from fluid in its place by contrast agent, vessels and air in bronchi.
+    whole = share > 0.8
+    density = rng.uniform(40, 130) if whole and rng.random() < 0.5 else rng.uniform(-120, 90)
+    drawn = _blend(image, amount * rng.uniform(0.85, 1.0), density + rng.uniform(5, 40) * _texture(size, rng))
+    if rng.random() < (0.6 if whole else 0.3):
+        drawn = _blend(drawn, amount * _bronchi(size, rng) * rng.uniform(0.2, 0.9), -950.0)
+    if rng.random() < (0.6 if whole else 0.2):
+        # Vessels that took up contrast agent shine through.
+        vessels = torch.sigmoid((image + 250.0) / 60.0) * amount
+        drawn = drawn + vessels * rng.uniform(20, 140)
     return torch.maximum(image, drawn) if rng.random() < 0.5 else drawn, lung
 
 
@@ -164,13 +175,18 @@ def effusion(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.
     centre_y, centre_x = points.mean(dim=0).tolist()
     from_centre = torch.hypot(y - y[int(centre_y), 0], x - x[0, int(centre_x)])
     field = _slope(size, down + rng.normal(0, 0.25)) + rng.uniform(0, 0.8) * from_centre + 0.03 * smooth_field(size, 5, rng)
-    share = rng.uniform(0.03, 0.6)
+    # Where gravity does not lead, septa keep the fluid in a pocket.
+    if rng.random() < 0.15:
+        field = smooth_field(size, int(rng.integers(2, 5)), rng) + _slope(size, rng.uniform(-math.pi, math.pi))
+    share = rng.uniform(0.03, 0.6) if rng.random() < 0.75 else rng.uniform(0.6, 0.97)
     fluid = (_share(field, region, share, 1e-3) >= 0.5).float()
     rim = torch.maximum(fluid, F.max_pool2d(fluid[None, None], 3, 1, 1)[0, 0] * _soft(region))
     kept = lung * (1 - fluid)
     if rng.random() < 0.6:
         collapsed = _share(field, region, min(0.98, share * rng.uniform(1.1, 2.0)), rng.uniform(1e-3, 0.02)) * (1 - fluid)
-        image = _blend(image, collapsed * _soft(region), rng.uniform(20, 130) + 10.0 * _texture(size, rng))
+        image = _blend(image, collapsed * _soft(region), rng.uniform(30, 130) + 10.0 * _texture(size, rng))
+        if rng.random() < 0.4:
+            image = _blend(image, collapsed * _bronchi(size, rng) * rng.uniform(0.2, 0.9), -950.0)
     return _blend(image, rim, rng.uniform(-10, 35)), kept
 
 
@@ -185,6 +201,21 @@ def pneumothorax(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng:
     return _blend(image, pleura * rng.uniform(0.4, 0.9), 0.0), lung * (1 - air)
 
 
+def removed(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.random.Generator) -> Drawn:
+    """Draw what fills a side of the chest whose lung was taken out or pressed flat by fluid: not lung.
+
+    It is even fluid without vessels; in the first weeks with air above a level.
+    """
+    size = image.shape[-1]
+    region = _one_lung(lung, rng)
+    rim = torch.maximum(region, _soft(region))
+    image = _blend(image, rim, rng.uniform(-5, 40) + rng.uniform(0, 4) * _texture(size, rng))
+    if rng.random() < 0.35:
+        air = (_share(-_slope(size, down + rng.normal(0, 0.05)), region, rng.uniform(0.05, 0.9), 1e-3) >= 0.5).float()
+        image = _blend(image, air, -1000.0 + 4.0 * _texture(size, rng))
+    return image, lung * (1 - region)
+
+
 #: Each disease with how often it is chosen; heavier for those that a first model got wrong.
 DISEASES: tuple[tuple[Callable[..., Drawn], float], ...] = (
     (consolidation, 3.0),
@@ -194,7 +225,8 @@ DISEASES: tuple[tuple[Callable[..., Drawn], float], ...] = (
     (atelectasis, 1.5),
     (emphysema, 0.7),
     (fibrosis, 0.8),
-    (effusion, 1.5),
+    (effusion, 2.5),
+    (removed, 1.0),
     (pneumothorax, 0.4),
 )
 

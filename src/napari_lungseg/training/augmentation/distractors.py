@@ -1,4 +1,4 @@
-"""Draw what could be taken for lung: gas in bowel and stomach, arms, tables, cut-off fields of view."""
+"""Draw what could be taken for lung: gas in bowel and stomach, air in soft tissue, arms, tables, cut-off fields of view."""
 
 from __future__ import annotations
 
@@ -46,6 +46,28 @@ def gas(image: Tensor, lung: Tensor, pixel_mm: float, rng: np.random.Generator) 
             if kind < 0.6:
                 density = density + rng.uniform(100, 700) * torch.sigmoid(smooth_field(size, int(rng.integers(30, 90)), rng) * 3)
         image = image + amount * (density - image)
+    return image
+
+
+def dissecting_air(image: Tensor, lung: Tensor, pixel_mm: float, rng: np.random.Generator) -> Tensor:
+    """Draw air between muscles, under the skin or in the mediastinum: dark streaks in soft tissue, which are not lung."""
+    size = image.shape[-1]
+    tissue = (image > -250.0) & (lung == 0)
+    points = torch.nonzero(tissue)
+    if len(points) == 0:
+        return image
+    y, x = coordinates(size)
+    half_mm = size * pixel_mm / 2.0
+    for _ in range(int(rng.integers(1, 4))):
+        cy, cx = points[int(rng.integers(len(points)))].tolist()
+        turn, stretch = rng.uniform(0, math.pi), math.exp(rng.uniform(0, 1.2))
+        dy, dx = (y - y[cy, 0]) * half_mm, (x - x[0, cx]) * half_mm
+        along, across = dx * math.cos(turn) + dy * math.sin(turn), (-dx * math.sin(turn) + dy * math.cos(turn)) * stretch
+        near = torch.sigmoid((rng.uniform(10, 90) - torch.hypot(along, across)) / 4.0)
+        # Level lines of a smooth field branch and join as planes between muscles do.
+        field = smooth_field(size, int(rng.integers(8, 40)), rng)
+        streaks = torch.sigmoid((rng.uniform(0.08, 0.5) - field.abs()) / 0.05)
+        image = image + near * streaks * tissue * rng.uniform(0.5, 1.0) * (AIR_HU - image)
     return image
 
 
