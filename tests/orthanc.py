@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -16,7 +17,8 @@ from pydicom.uid import generate_uid
 
 #: Where Debian's package orthanc-dicomweb puts it.
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-PROGRAM = shutil.which("Orthanc")
+# Programs of services lie where not everybody looks for them.
+PROGRAM = shutil.which("Orthanc", path=os.pathsep.join((os.environ["PATH"], "/usr/sbin")))
 START_S = 60.0
 CT, LUNGS = chest(slices=12)
 

@@ -33,7 +33,7 @@ for library, package in LIBRARIES.items():
 command -v Xvfb >/dev/null || [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] || packages="$packages xvfb"
 
 # A DICOM archive for its tests, which are skipped without it. Only where what is installed does not start by itself, as in containers.
-if [ "${1:-}" = test ] && ! command -v Orthanc >/dev/null && [ -x /usr/sbin/policy-rc.d ] && [ "$(id -u)" -eq 0 ]; then
+if [ "${1:-}" = test ] && [ ! -x /usr/sbin/Orthanc ] && [ -x /usr/sbin/policy-rc.d ] && [ "$(id -u)" -eq 0 ]; then
     { apt-get update -q && apt-get install --no-install-recommends -y -q orthanc orthanc-dicomweb; } >/dev/null 2>&1 ||
         echo "Orthanc could not be installed; the tests that need it are skipped."
 fi
