@@ -80,6 +80,26 @@ def test_manifest_is_valid_and_everything_in_it_imports() -> None:
     assert all(command.id.startswith("napari-lungseg.") for command in manifest.contributions.commands or ())
 
 
+def test_metadata_are_what_the_napari_hub_shows() -> None:
+    """Name, summary, description, authors, licence, Python, and categories that the hub knows."""
+    from npe2 import PluginManifest
+    from npe2.manifest.schema import Category
+
+    found = metadata.metadata("napari-lungseg")
+    classifiers = found.get_all("Classifier") or []
+    assert {"Framework :: napari", "Operating System :: OS Independent"} <= set(classifiers)
+    assert any(one.startswith("Development Status ::") for one in classifiers)
+    assert any(one.startswith("Programming Language :: Python :: 3.") for one in classifiers)
+    for field in ("Summary", "Author", "License-Expression", "Requires-Python"):
+        assert found[field], field
+    assert found["Description-Content-Type"] == "text/markdown"
+    assert "For research, not for diagnosis" in (found.get_payload() or found["Description"])
+    manifest = PluginManifest.from_distribution("napari-lungseg")
+    assert manifest.display_name == "Lung segmentation"
+    assert manifest.categories
+    assert set(manifest.categories) <= {one.value for one in Category}
+
+
 def test_rooms_import_each_other_only_as_the_architecture_says() -> None:
     pytest.importorskip("importlinter", reason="import-linter comes with the extra 'lint'")
     if not (ROOT / "pyproject.toml").is_file():
