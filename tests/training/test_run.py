@@ -136,7 +136,7 @@ def test_new_label_grows_the_head_and_the_old_class_stays(chests, blank, tmp_pat
         known = np.asarray(labels.array).copy()
         known[:, :, known.shape[2] // 2 :][known[:, :, known.shape[2] // 2 :] == 1] = 4
         cases.append(TrainingCase(case, case, image, image.with_array(known)))
-    settings = quick(epochs=6)
+    settings = quick(epochs=10)
     plan_folder = tmp_path / "grown"
     overview, finished, _ = go(CasesSource(cases, {1: "lung", 4: "left half"}), plan_folder, tmp_path / "lung", settings)
     grown = load_model(plan_folder)

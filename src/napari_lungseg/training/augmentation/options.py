@@ -81,9 +81,7 @@ class AugmentSettings:
     intensity: IntensitySettings = field(default_factory=IntensitySettings)
     disease: float = _chance(0.45, "Disease", "How often disease is drawn into the lung: consolidation, masses, fluid, air.")
     gas: float = _chance(0.25, "Gas outside", "How often gas is drawn outside the lung.")
-    dissecting_air: float = _chance(
-        0.12, "Air in soft tissue", "How often air is drawn between muscles, under the skin or in the mediastinum."
-    )
+    dissecting_air: float = _chance(0.12, "Air in tissue", "How often air is drawn between muscles, under the skin or in the mediastinum.")
     arms: float = _chance(0.1, "Arms", "How often arms lie beside the body.")
     table: float = _chance(0.15, "Table", "How often a table is drawn.")
     cut_off: float = _chance(0.12, "Cut off", "How often the field of view is a circle.")
