@@ -161,6 +161,9 @@ LONG = {
     "smooth": lambda labels, progress: edit.smooth(labels, 1, "median", 2.0, (1.0, 1.0, 1.0), progress),
     "smooth_joint": lambda labels, progress: edit.smooth_joint(labels, 1.0, (1.0, 1.0, 1.0), progress),
     "fill_between": lambda labels, progress: edit.fill_between(labels, 1, 0, (1.0, 1.0, 1.0), [5, 20, 40], progress),
+    "fill_between_by_image": lambda labels, progress: edit.fill_between_by_image(
+        labels * np.isin(np.arange(len(labels)), (6, 16))[:, None, None], labels * 100, 1, 0, (1.0, 1.0, 1.0), progress
+    ),
     "grow_from_seeds": lambda labels, progress: edit.grow_from_seeds(labels, labels * 100, (1.0, 1.0, 1.0), progress=progress),
 }
 

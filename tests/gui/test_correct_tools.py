@@ -62,6 +62,7 @@ def bench(open_bench):
 #: Tool, its parameters, the mask to begin with, and whether the result is right in a part of the volume.
 CASES = [
     ("fill_between", {}, with_gap, lambda now, before: (now[2:7] == 1).any(axis=(1, 2)).all() and (now[INSIDE] == 1)),
+    ("fill_between_by_image", {}, with_gap, lambda now, before: ((now[2:7] == 1) == (MASK[2:7] == 1)).mean() > 0.99),
     ("copy_previous", {}, MASK.copy, lambda now, before: np.array_equal(now[MIDDLE] == 1, MASK[MIDDLE - 1] == 1)),
     ("copy_next", {"all_labels": True}, MASK.copy, lambda now, before: np.array_equal(now[MIDDLE], MASK[MIDDLE + 1])),
     ("keep_largest", {"count": 1}, with_island, lambda now, before: now[ISLAND] == 0 and now[INSIDE] == 1),

@@ -1,6 +1,7 @@
 """The correction tools: functions from labels to new labels, on a slice or a volume, without a window."""
 
 from napari_lungseg.edit.editable import Limits, allowed, restrict
+from napari_lungseg.edit.follow import fill_between_by_image
 from napari_lungseg.edit.interpolate import fill_between
 from napari_lungseg.edit.islands import keep_island, keep_largest, relabel_island, remove_island, remove_small, split_islands
 from napari_lungseg.edit.logic import combine, copy_slice, crop_to_box, split_left_right
@@ -15,6 +16,7 @@ __all__ = [
     "copy_slice",
     "crop_to_box",
     "fill_between",
+    "fill_between_by_image",
     "fill_holes",
     "grow",
     "grow_from_seeds",

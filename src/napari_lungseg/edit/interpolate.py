@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -23,6 +23,8 @@ SAME_PLACE = 0.5
 MOVED_DIAMETERS = 2.0
 
 Floats = npt.NDArray[np.floating]
+#: Where the label shall be on a slice, told by its number.
+Shape = Callable[[int], Mask]
 #: (N, 2) indices of pixels.
 Points = npt.NDArray[np.int64]
 
@@ -62,6 +64,50 @@ def fill_between(
     InputError
         When the image is no volume, or there are not two slices with others between.
     """
+    in_plane = tuple(length for other, length in enumerate(spacing) if other != axis)
+
+    def shapes(labels: Labels, first: int, last: int) -> Shape:
+        moves = _moves(labels[first] == label, labels[last] == label, in_plane)
+
+        def shape(index: int) -> Mask:
+            wanted = np.zeros(labels.shape[1:], bool)
+            for move in moves:
+                move.draw(wanted, (index - first) / (last - first))
+            return wanted
+
+        return shape
+
+    return fill_gaps(labels, label, axis, spacing, shapes, slices, progress)
+
+
+def fill_gaps(
+    labels: Labels,
+    label: int,
+    axis: int,
+    spacing: Spacing,
+    shapes: Callable[[Labels, int, int], Shape],
+    slices: Sequence[int] | None = None,
+    progress: Progress | None = None,
+) -> Labels:
+    """Fill the slices between those on which a label is drawn, by the shapes that a function gives.
+
+    Parameters
+    ----------
+    labels, label, axis, spacing, slices, progress
+        As for :func:`fill_between`.
+    shapes : callable
+        Given the labels with ``axis`` first, and two slices, gives what tells for each slice between them where the label shall be.
+
+    Returns
+    -------
+    (Z, Y, X) array of int
+        New labels.
+
+    Raises
+    ------
+    InputError
+        When the image is no volume, or there are not two slices with others between.
+    """
     check_labels(labels, label)
     check_volume(labels, axis)
     check_spacing(spacing, 3)
@@ -87,14 +133,11 @@ def fill_between(
         )
     new = labels.copy()
     filled = np.moveaxis(new, axis, 0)
-    in_plane = tuple(spacing[other] for other in across)
     done, total = 0, sum(last - first - 1 for first, last in gaps)
     for first, last in gaps:
-        moves = _moves(planes[first] == label, planes[last] == label, in_plane)
+        shape = shapes(planes, first, last)
         for index in range(first + 1, last):
-            wanted = np.zeros(planes.shape[1:], bool)
-            for move in moves:
-                move.draw(wanted, (index - first) / (last - first))
+            wanted = shape(index)
             plane = filled[index]
             plane[(plane == label) & ~wanted] = 0
             plane[(plane == 0) & wanted] = label

@@ -50,6 +50,14 @@ TOOLS: dict[str, Tool] = {
         lambda work: edit.fill_between(work.labels, work.label, work.axis, work.spacing, progress=work.progress),
         scopes=("volume",),
     ),
+    "fill_between_by_image": Tool(
+        "Between slices",
+        "Fill between slices by the image",
+        "Draw the label on some slices; it is moved into those between as the image moves. Slower, and nearer to what can be seen.",
+        lambda work: edit.fill_between_by_image(work.labels, _image(work), work.label, work.axis, work.spacing, progress=work.progress),
+        scopes=("volume",),
+        needs_image=True,
+    ),
     "copy_previous": Tool(
         "Between slices",
         "Copy the previous slice",
