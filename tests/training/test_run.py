@@ -119,6 +119,14 @@ def test_without_slices_to_watch_it_is_a_candidate_that_says_so(chests, blank, t
     assert "only 1 annotated slice" in finished.verdict.why
 
 
+def test_all_slices_are_told_that_nobody_has_annotated(blank) -> None:
+    image = chest(40)[0]
+    known = np.full(image.array.shape, 255, np.uint8)
+    known[[3, 20]] = 1
+    overview = list(look_over(CasesSource([TrainingCase("a", "a", image, image.with_array(known))]), base=str(blank), settings=quick()))[-1]
+    assert (overview.slices, overview.unjudged) == (2, 38)
+
+
 def test_retraining_keeps_the_split(chests, blank, tmp_path) -> None:
     go(FolderSource(chests), tmp_path / "first", blank, quick(epochs=1, seed=1))
     go(FolderSource(chests), tmp_path / "second", tmp_path / "first", quick(epochs=1, seed=2))

@@ -52,7 +52,7 @@ TOOLS: dict[str, Tool] = {
     ),
     "fill_between_by_image": Tool(
         "Between slices",
-        "Fill between slices by the image",
+        "Fill between by image",
         "Draw the label on some slices; it is moved into those between as the image moves. Slower, and nearer to what can be seen.",
         lambda work: edit.fill_between_by_image(work.labels, _image(work), work.label, work.axis, work.spacing, progress=work.progress),
         scopes=("volume",),

@@ -212,8 +212,6 @@ def _read(
                 if item.is_judged:
                     found.refs.append(SliceRef(key, patient, item.index, None if step is None else item.index * step))
                     found.values.append(item.classes)
-                else:
-                    found.unjudged += 1
                 if writer is not None:
                     writer.add(item)
         except InputError as error:
@@ -224,6 +222,8 @@ def _read(
             continue
         found.cases.add(key)
         found.patients[key] = patient
+        # More than are written, of which a few are enough.
+        found.unjudged += (upright.shape[0] if upright.ndim == 3 else 1) - (len(found.refs) - before)
 
 
 def _decide(source: TrainingSource, found: _Found, card: Card | None, settings: TrainSettings) -> tuple[Classes, Split]:
