@@ -15,14 +15,18 @@ import json
 import shutil
 from pathlib import Path
 
-SOURCES = [
-    {
-        "data": "COVID-19 image repositories (Hannover Medical School and others, via Cohen et al.), chest radiographs",
-        "licence": "CC BY 3.0 or CC BY 4.0, image by image as in manifest.csv",
-        "doi": "arXiv 2003.11597; 10.6084/m9.figshare.12275009",
-    },
-    {"data": "lung masks drawn by people, V7 Labs", "licence": "CC BY 4.0", "doi": ""},
-]
+MASKS = {"data": "lung masks drawn by people, V7 Labs", "licence": "CC BY 4.0", "doi": ""}
+
+
+def sources_of(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Where the images come from, and under which licence each is; then the masks."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        found.setdefault((row["url"], row["license"], row["doi"]), []).append(Path(row["file"]).stem)
+    return [
+        {"data": f"{', '.join(names)}, via Cohen et al., arXiv 2003.11597: {url}", "licence": licence, "doi": doi}
+        for (url, licence, doi), names in found.items()
+    ] + [MASKS]
 
 
 def main() -> None:
@@ -51,7 +55,7 @@ def main() -> None:
         "numTraining": len(rows) - held_out,
         "file_ending": ".png",
         "patients": patients,
-        "sources": SOURCES,
+        "sources": sources_of(rows),
     }
     (given.out / "dataset.json").write_text(json.dumps(description, indent=1))
     print(f"{len(rows) - held_out} images to learn from, {held_out} held out, of {len(people)} patients")

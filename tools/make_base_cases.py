@@ -3,8 +3,8 @@
     python tools/make_base_cases.py DATASET MODEL [--replay N] [--frozen N]
 
 DATASET is the folder in nnU-Net raw layout that the model was trained on (tools/lung_ct_dataset.py, tools/lung_xray_dataset.py). Slices to
-learn from again come from its imagesTr (patients to learn from), frozen ones from its imagesTs (held-out patients).
-Cases whose licence does not
+learn from again come from its imagesTr (patients to learn from), frozen ones from its imagesTs (held-out patients); where there are
+none, from the patients that the model's card calls watched, who are then not learnt from again either. Cases whose licence does not
 allow it are left out. Every slice is cropped to the body and written as PNG: 256 greys over the model's window, and its mask.
 """
 
@@ -63,7 +63,10 @@ def main() -> None:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     entries = []
-    for frozen, cases, count in ((False, data.train, given.replay), (True, data.held_out, given.frozen)):
+    watched = {patient for patient, side in card.training["split"]["patients"].items() if side == "validation"}
+    held_out = data.held_out or tuple(case for case in data.cases if data.patients[case] in watched)
+    learnt = tuple(case for case in data.train if case not in held_out)
+    for frozen, cases, count in ((False, learnt, given.replay), (True, held_out, given.frozen)):
         for item in choose(data, cases, count, card):
             low, high = card.preprocessing.window_hu if item.is_hu else (0.0, 255.0)
             greys = np.clip((item.image.astype(np.float64) - low) * (255.0 / (high - low)), 0, 255).round().astype(np.uint8)

@@ -104,6 +104,17 @@ def test_slices_that_were_learnt_from_are_never_watched_later() -> None:
     assert "has learnt from these slices" in nothing.why
 
 
+def test_single_slices_that_were_all_learnt_from_are_not_called_too_few() -> None:
+    places = [place for n in range(4) for place in case(f"c{n}", [0])]
+    learnt = make_split(places, 0.0, 0).having_learnt(places)
+    assert "has learnt from these patients" in make_split(places, 0.2, 0, learnt).why
+
+
+def test_all_annotated_slices_are_counted_where_they_are_too_few() -> None:
+    places = [*case("a", [0]), *case("b", [0])]
+    assert "only 2 annotated slices" in make_split(places, 0.2, 0).why
+
+
 def test_data_sets_whose_base_has_learnt_all_patients_get_new_ones_to_watch() -> None:
     old = [*case("a", [0, 9]), *case("b", [0, 9]), *case("c", [0, 9]), *case("d", [0, 9])]
     first = make_split(old, 0.25, 3).having_learnt(old)

@@ -175,10 +175,12 @@ def _split_case(refs: Sequence[SliceRef], share: float, split: Split) -> Split:
     cases = sorted({ref.case for ref in refs}, key=lambda case: (-sum(p.case == case for p in refs), case))
     case = cases[0]
     own = sorted(ref.index for ref in refs if ref.case == case)
+    if len(own) < FEWEST and any(case in split.learnt for case in cases):
+        return _without(split, say("the starting model has learnt from these patients already"), say("Annotate slices of another patient."))
     if len(own) < FEWEST:
         return _without(
             split,
-            say_n("there is only {count} annotated slice", "there are only {count} annotated slices", len(own)),
+            say_n("there is only {count} annotated slice", "there are only {count} annotated slices", len(refs)),
             say("Annotate more slices."),
         )
     gap = _gap([ref for ref in refs if ref.case == case])
