@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
+from dask_cluster import Cluster
 from phantom import chest, chest_model
 
 from napari_lungseg import cli
@@ -22,47 +19,6 @@ from napari_lungseg.cohort import CohortSettings, segment_files
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import read, write
 from napari_lungseg.model import save_model
-
-START_S = 60.0
-
-
-class Cluster:
-    """A scheduler and workers, each a process."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._file = folder / "scheduler.json"
-        options = ("--scheduler-file", str(self._file), "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-        self._processes = [self._start("dask_scheduler", *options)]
-        self.wait(self._file.exists)
-        self.address = json.loads(self._file.read_text())["address"]
-
-    def _start(self, program: str, *arguments: str) -> psutil.Process:
-        with (self.folder / f"{program}.log").open("ab") as log:
-            command = [sys.executable, "-m", f"distributed.cli.{program}", *arguments]
-            return psutil.Popen(command, stdout=log, stderr=log, cwd=self.folder, env={**os.environ, "OMP_NUM_THREADS": "1"})
-
-    def add_worker(self, name: str) -> psutil.Process:
-        """A worker without a nanny, which would start another in its place."""
-        local = self.folder / name
-        options = ["--name", name, "--nthreads", "2", "--host", "127.0.0.1", "--local-directory", str(local)]
-        worker = self._start("dask_worker", self.address, *options, "--no-nanny", "--no-dashboard")
-        self._processes.append(worker)
-        self.wait(local.exists)
-        return worker
-
-    def wait(self, condition) -> None:
-        end = time.monotonic() + START_S
-        while not condition():
-            if time.monotonic() > end or not all(process.is_running() for process in self._processes):
-                raise RuntimeError("".join(file.read_text() for file in self.folder.glob("*.log")))
-            time.sleep(0.02)
-
-    def close(self) -> None:
-        for process in self._processes:
-            if process.is_running():
-                process.kill()
-            process.wait()
 
 
 @pytest.fixture
@@ -133,7 +89,7 @@ def test_where_a_worker_is_killed_all_is_done_and_nothing_twice(cluster, model, 
 
 
 def test_no_scheduler_or_no_worker_is_one_sentence(cluster, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_lungseg.cluster.ANSWER_S", 1.0)
+    monkeypatch.setattr("napari_lungseg.remote.ANSWER_S", 1.0)
     tasks, _ = plan_batch([write_scans(tmp_path / "scans", 1)], tmp_path / "out")
     with pytest.raises(InputError, match="has no workers"):
         list(segment_on_cluster(cluster.address, tasks, CohortSettings(str(model))))

@@ -7,67 +7,24 @@ goes from worker to worker, and is what its card's SHA-256 says.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, replace
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_lungseg import __version__
 from napari_lungseg.batch_paths import BatchItem
 from napari_lungseg.cohort import CohortSettings, Outcome, outcome_of, segment_file
-from napari_lungseg.errors import InputError
-from napari_lungseg.files import whole_folder
-from napari_lungseg.library import find_model
+from napari_lungseg.remote import ModelFiles, check_version, connect
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Future
 
-#: Seconds until a scheduler must have answered.
-ANSWER_S = 15.0
 #: How often a scan is given to the cluster when what it needs was lost with a worker.
 MOST_TRIES = 4
 #: One scan at a time in each worker, however many threads it has: what it takes is memory, and each scan uses all cores.
 _at_work = threading.Lock()
-
-
-@dataclass(frozen=True, eq=False)
-class ModelFiles:
-    """A model as it travels.
-
-    Attributes
-    ----------
-    name : str
-        Of its folder.
-    weights_sha256 : str
-        Of the weights.
-    content : mapping of str to bytes
-        Its files.
-    """
-
-    name: str
-    weights_sha256: str
-    content: Mapping[str, bytes]
-
-    @classmethod
-    def read(cls, model: str) -> ModelFiles:
-        """Read a model of this computer (InputError where there is none)."""
-        from napari_lungseg.model import load_model
-
-        folder = find_model(model)
-        sha256 = load_model(folder).card.weights_sha256
-        return cls(folder.name, sha256, {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()})
-
-    def put(self, place: Path) -> Path:
-        """Write it into a folder of its own in ``place``, unless it is there; gives that folder."""
-        folder = place / self.weights_sha256 / self.name
-        if not folder.is_dir():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with whole_folder(folder) as temporary:
-                for name, content in self.content.items():
-                    (temporary / name).write_bytes(content)
-        return folder
 
 
 def segment_on_cluster(scheduler: str, tasks: Sequence[BatchItem], settings: CohortSettings) -> Iterator[Outcome]:
@@ -90,7 +47,7 @@ def segment_on_cluster(scheduler: str, tasks: Sequence[BatchItem], settings: Coh
     from distributed import as_completed
 
     model = ModelFiles.read(settings.model)
-    with _connected(scheduler) as client:
+    with connect(scheduler) as client:
         sent = client.scatter(model, broadcast=True)
         running: dict[Future, tuple[BatchItem, int]] = {}
 
@@ -112,31 +69,11 @@ def segment_on_cluster(scheduler: str, tasks: Sequence[BatchItem], settings: Coh
             yield replace(outcome, source=task.source)
 
 
-def _connected(scheduler: str) -> Client:
-    if find_spec("distributed") is None:
-        raise InputError(
-            "A cluster is reached by Dask's distributed, which is not installed; install it with: pip install 'napari-lungseg[cluster]'"
-        )
-    from distributed import Client
-
-    try:
-        client = Client(scheduler, timeout=ANSWER_S, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"There is no Dask scheduler at {scheduler} ({error}); check the address.") from error
-    try:
-        client.wait_for_workers(1, timeout=ANSWER_S)
-    except TimeoutError as error:
-        client.close()
-        raise InputError(f"The scheduler at {scheduler} has no workers; start some with: dask worker {scheduler}") from error
-    return client
-
-
 def _segment(task: BatchItem, settings: CohortSettings, model: ModelFiles, version: str) -> Outcome:
     """Run in a worker."""
     from distributed import get_worker
 
-    if version != __version__:
-        raise InputError(f"A worker has version {__version__} of napari-lungseg instead of {version}; install the same everywhere.")
+    check_version(version)
     with _at_work:
         folder = model.put(Path(get_worker().local_directory))
         return segment_file(task, replace(settings, model=str(folder)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from napari_lungseg.mask import MaskSettings, make_mask
 from napari_lungseg.model import load_model
 from napari_lungseg.predict import PredictSettings, predict
 from napari_lungseg.predicted import ModelLoaded, Notice, OwnGrid, PredictedSlice, Working
+from napari_lungseg.remote import SCHEMES, ModelFiles, predict_remotely
 from napari_lungseg.volume import Array, Volume
 
 
@@ -28,7 +30,14 @@ def predict_slices(
     start: int | None,
     stop: int | None,
 ) -> Generator[ModelLoaded | PredictedSlice | Notice]:
-    """Load the model and predict slice by slice; the arguments are as in :class:`~napari_lungseg.predict.PredictSettings`."""
+    """Load the model and predict slice by slice; the arguments are as in :class:`~napari_lungseg.predict.PredictSettings`.
+
+    The device may also be the address of a cluster's scheduler.
+    """
+    if device.startswith(SCHEMES):
+        settings = PredictSettings(axis=axis, first=first, start=start, stop=stop)
+        yield from _predict_remotely(control, volume, model, device, settings)
+        return
     settings = PredictSettings(device=device, axis=axis, first=first, start=start, stop=stop)
     loaded = load_model(model)
     slices = predict(control.open(volume), loaded, settings)
@@ -37,6 +46,19 @@ def predict_slices(
         if isinstance(step, Working):
             control.check()  # a long way to the first slice
         else:
+            yield step
+
+
+def _predict_remotely(
+    control: Control, volume: Volume, model: Path, scheduler: str, settings: PredictSettings
+) -> Generator[ModelLoaded | PredictedSlice | Notice]:
+    card = load_model(model).card
+    opened = control.open(volume)
+    whole = replace(opened, array=np.asarray(opened.array))
+    for step in predict_remotely(scheduler, whole, ModelFiles.read(str(model)), settings, control.check):
+        if step is None:
+            yield ModelLoaded(card.name, card.weights_sha256, card.class_labels)
+        elif not isinstance(step, Working):
             yield step
 
 

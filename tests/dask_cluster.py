@@ -1,0 +1,52 @@
+"""A real Dask cluster on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+START_S = 60.0
+
+
+class Cluster:
+    """A scheduler and workers, each a process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._file = folder / "scheduler.json"
+        options = ("--scheduler-file", str(self._file), "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        self._processes = [self._start("dask_scheduler", *options)]
+        self.wait(self._file.exists)
+        self.address = json.loads(self._file.read_text())["address"]
+
+    def _start(self, program: str, *arguments: str) -> psutil.Process:
+        with (self.folder / f"{program}.log").open("ab") as log:
+            command = [sys.executable, "-m", f"distributed.cli.{program}", *arguments]
+            return psutil.Popen(command, stdout=log, stderr=log, cwd=self.folder, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+    def add_worker(self, name: str) -> psutil.Process:
+        """A worker without a nanny, which would start another in its place."""
+        local = self.folder / name
+        options = ["--name", name, "--nthreads", "2", "--host", "127.0.0.1", "--local-directory", str(local)]
+        worker = self._start("dask_worker", self.address, *options, "--no-nanny", "--no-dashboard")
+        self._processes.append(worker)
+        self.wait(local.exists)
+        return worker
+
+    def wait(self, condition) -> None:
+        end = time.monotonic() + START_S
+        while not condition():
+            if time.monotonic() > end or not all(process.is_running() for process in self._processes):
+                raise RuntimeError("".join(file.read_text() for file in self.folder.glob("*.log")))
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        for process in self._processes:
+            if process.is_running():
+                process.kill()
+            process.wait()
