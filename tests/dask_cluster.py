@@ -21,6 +21,7 @@ class Cluster:
         self._file = folder / "scheduler.json"
         options = ("--scheduler-file", str(self._file), "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
         self._processes = [self._start("dask_scheduler", *options)]
+        self.scheduler = self._processes[0]
         self.wait(self._file.exists)
         self.address = json.loads(self._file.read_text())["address"]
 
@@ -37,6 +38,12 @@ class Cluster:
         self._processes.append(worker)
         self.wait(local.exists)
         return worker
+
+    def kill(self, process: psutil.Process) -> None:
+        """End the scheduler or a worker at once."""
+        self._processes.remove(process)
+        process.kill()
+        process.wait()
 
     def wait(self, condition) -> None:
         end = time.monotonic() + START_S

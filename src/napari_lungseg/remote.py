@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 Item: TypeAlias = "PredictedSlice | Notice | Working"
 
-#: How the address of a scheduler begins.
-SCHEMES = ("tcp://", "tls://")
 #: Seconds until a scheduler must have answered.
 ANSWER_S = 15.0
 #: Seconds without an answer after which a worker is given up.
@@ -84,6 +82,11 @@ class ModelFiles:
                 for name, content in self.content.items():
                     (temporary / name).write_bytes(content)
         return folder
+
+
+def is_address(device: str) -> bool:
+    """Whether a device is the address of a scheduler rather than a device of this computer."""
+    return "://" in device
 
 
 def connect(scheduler: str) -> Client:
@@ -186,7 +189,10 @@ class _Work:
 
     def run(self) -> None:
         try:
-            self._work()
+            self._client = connect(self._scheduler)
+            # Actors find the client by this.
+            with self._client.as_current():
+                self._work(self._client)
         except (InputError, MemoryError) as error:
             self.found.put(_End(error))
         except Exception as error:
@@ -194,8 +200,7 @@ class _Work:
         else:
             self.found.put(_End())
 
-    def _work(self) -> None:
-        self._client = client = connect(self._scheduler)
+    def _work(self, client: Client) -> None:
         actor: Any = None
         try:
             made = client.submit(_Prediction, __version__, actor=True, pure=False)

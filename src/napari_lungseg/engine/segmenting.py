@@ -16,7 +16,7 @@ from napari_lungseg.mask import MaskSettings, make_mask
 from napari_lungseg.model import load_model
 from napari_lungseg.predict import PredictSettings, predict
 from napari_lungseg.predicted import ModelLoaded, Notice, OwnGrid, PredictedSlice, Working
-from napari_lungseg.remote import SCHEMES, ModelFiles, predict_remotely
+from napari_lungseg.remote import ModelFiles, is_address, predict_remotely
 from napari_lungseg.volume import Array, Volume
 
 
@@ -34,7 +34,7 @@ def predict_slices(
 
     The device may also be the address of a cluster's scheduler.
     """
-    if device.startswith(SCHEMES):
+    if is_address(device):
         settings = PredictSettings(axis=axis, first=first, start=start, stop=stop)
         yield from _predict_remotely(control, volume, model, device, settings)
         return

@@ -20,6 +20,7 @@ from napari_lungseg.translation import say
 from napari_lungseg.widgets.forms import replace_choices
 from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.napari_compat import import_pandas
+from napari_lungseg.widgets.preferences import cluster_address, preferences
 from napari_lungseg.widgets.tasks import Task
 
 #: Value of the entry that asks for a model's folder.
@@ -47,6 +48,8 @@ class ModelChoice(QObject):
         The module.
     others : list of (str, str)
         What can be chosen besides models of the library: text and value.
+    cluster : bool
+        Offer the cluster of the preferences too, if there is one.
     """
 
     #: Another model is chosen.
@@ -54,10 +57,14 @@ class ModelChoice(QObject):
     #: Why the library could not be listed.
     failed = QtSignal(str)
 
-    def __init__(self, model: ComboBox, device: ComboBox, parent: QWidget, others: list[tuple[str, str]] | None = None) -> None:
+    def __init__(
+        self, model: ComboBox, device: ComboBox, parent: QWidget, others: list[tuple[str, str]] | None = None, *, cluster: bool = False
+    ) -> None:
         super().__init__(parent)
         self._model, self._device, self._parent = model, device, parent
         self._others = others or []
+        self._cluster = cluster
+        self._devices: tuple[str, ...] = ("auto",)
         self._names: list[str] = []
         self._folders: list[str] = []
         self._chosen = DEFAULT_MODEL
@@ -70,6 +77,8 @@ class ModelChoice(QObject):
         self._listing.yielded.connect(self._list_models)
         self._listing.returned.connect(self._list_devices)
         self._listing.failed.connect(self.failed)
+        if cluster:
+            preferences().cluster.events.address.connect(self._show_devices)
         self._list("")
 
     @property
@@ -87,7 +96,14 @@ class ModelChoice(QObject):
         self._take(wanted)
 
     def _list_devices(self, devices: tuple[str, ...]) -> None:
-        self._device.choices = [(shown_device(device), device) for device in devices]
+        self._devices = devices
+        self._show_devices()
+
+    def _show_devices(self, _: Any = None) -> None:
+        address = cluster_address() if self._cluster else ""
+        devices = [*self._devices, *filter(None, [address])]
+        chosen = self._device.value if self._device.value in devices else devices[0]
+        replace_choices(self._device, [(shown_device(device), device) for device in devices], chosen)
 
     def _choose(self, value: str) -> None:
         if value == FOLDER:
@@ -115,7 +131,10 @@ class ModelChoice(QObject):
 
 def shown_device(device: str) -> str:
     """A device as the box calls it."""
-    return tr("auto") if device == "auto" else device
+    scheme, separator, host = device.partition("://")
+    if separator:
+        return tr("cluster {host}", host=host)
+    return tr("auto") if scheme == "auto" else device
 
 
 def _choices() -> Generator[list[str], None, tuple[str, ...]]:
@@ -129,3 +148,5 @@ def _choices() -> Generator[list[str], None, tuple[str, ...]]:
 
 def _release(choice: ModelChoice, *_: Any) -> None:
     LIBRARY.changed.disconnect(choice._list)
+    if choice._cluster:
+        preferences().cluster.events.address.disconnect(choice._show_devices)

@@ -24,3 +24,9 @@ def workspace_folder() -> Path:
 def user_name() -> str | None:
     """Who makes the corrections; None for the name this person is logged in with."""
     return preferences().workspace.user or None
+
+
+def cluster_address() -> str:
+    """Address of the scheduler of a cluster that may be segmented on; empty for none."""
+    address: str = preferences().cluster.address.strip()
+    return address if "://" in address or not address else f"tcp://{address}"

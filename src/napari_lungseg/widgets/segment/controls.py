@@ -151,7 +151,7 @@ class Controls(QWidget):
     def _lay_out(self) -> None:
         keep, smallest = self.steps["keep_lungs"], self.steps["smallest_ml"]
         keep.changed.connect(lambda wanted: setattr(smallest, "enabled", wanted))
-        for combo in (self.image, self.model):
+        for combo in (self.image, self.model, self.device):
             shorten(combo)
         emphasise(self.run.native)
         self.status.setWordWrap(True)

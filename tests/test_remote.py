@@ -1,0 +1,132 @@
+"""The engine of a window predicts on a real Dask worker: the same as here, and nothing hangs or is lost where the worker is."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dask_cluster import Cluster
+from engine.calls import Listener, call
+from phantom import chest, chest_model
+
+from napari_lungseg.engine.messages import Cancelled, Failed, Kept, Returned, Yielded
+from napari_lungseg.engine.process import Call, Engine
+from napari_lungseg.model import save_model
+from napari_lungseg.predicted import ModelLoaded, PredictedSlice
+from napari_lungseg.volume import Volume
+
+Client = pytest.importorskip("distributed").Client
+
+CT = chest()[0]
+#: More slices than a worker computes while a test looks away.
+LONG = Volume(np.resize(CT.array, (3000, *CT.shape[1:])), CT.affine, "HU")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    started = Cluster(folder)
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    engine = Engine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(chest_model(), tmp_path_factory.mktemp("models") / "chest")
+
+
+def slices(items: list) -> list[PredictedSlice]:
+    return [item for item in items if isinstance(item, PredictedSlice)]
+
+
+def begin(engine: Engine, model: Path, address: str) -> tuple[Call, Listener]:
+    """A long prediction of which slices have come."""
+    running, heard = call(engine, "predict", LONG, model, address, 0, 0, None, None)
+    while not (isinstance(message := heard.next(), Yielded) and isinstance(message.item, PredictedSlice)):
+        assert isinstance(message, Yielded), message
+    return running, heard
+
+
+def test_a_cluster_gives_what_this_computer_gives_in_the_same_order(cluster, engine, model):
+    cluster.add_worker("one")
+    lazy = replace(CT, array=Kept(CT.shape, CT.array.dtype.str))
+    here = call(engine, "predict", CT, model, "cpu", None, 5, None, None)[1].end()[1]
+    for volume, kept in ((CT, None), (lazy, CT.array)):
+        end, there = call(engine, "predict", volume, model, cluster.address, None, 5, None, None, kept=kept)[1].end()
+        assert isinstance(end, Returned), end
+        assert isinstance(there[0], ModelLoaded)
+        assert [one.index for one in slices(there)] == [one.index for one in slices(here)]
+        for one, other in zip(slices(there), slices(here), strict=True):
+            assert np.array_equal(one.probability, other.probability)
+            assert (one.axis, one.done, one.total) == (other.axis, other.done, other.total)
+
+
+def test_a_worker_that_is_killed_is_told_and_another_takes_the_next_call(cluster, engine, model):
+    worker = cluster.add_worker("one")
+    _, heard = begin(engine, model, cluster.address)
+    cluster.kill(worker)
+    end, items = heard.end()
+    assert isinstance(end, Failed)
+    assert end.kind == "input"
+    assert "Nothing of yours is lost: press again" in end.text
+    assert len(slices(items)) < len(LONG.array) - 1
+    cluster.add_worker("two")
+    end, items = call(engine, "predict", CT, model, cluster.address, None, 0, None, None)[1].end()
+    assert isinstance(end, Returned), end
+    assert len(slices(items)) == len(CT.array)
+
+
+def test_a_scheduler_that_is_killed_is_told(cluster, engine, model):
+    cluster.add_worker("one")
+    _, heard = begin(engine, model, cluster.address)
+    cluster.kill(cluster.scheduler)
+    assert "Nothing of yours is lost: press again" in heard.end()[0].text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="stops a process by a signal")
+def test_a_worker_that_hangs_does_not_keep_a_call_from_being_cancelled(cluster, engine, model):
+    worker = cluster.add_worker("one")
+    running, heard = begin(engine, model, cluster.address)
+    worker.send_signal(signal.SIGSTOP)
+    process = engine.process
+    # Asked only, so that no process is killed for it.
+    running.drop()
+    assert isinstance(heard.end()[0], Cancelled)
+    assert engine.process == process
+
+
+def test_a_cancelled_call_ends_its_work_on_the_worker(cluster, engine, model):
+    cluster.add_worker("one")
+    running, heard = begin(engine, model, cluster.address)
+    with Client(cluster.address, set_as_default=False) as client:
+
+        def working() -> bool:
+            (names,) = client.run(lambda: [thread.name for thread in threading.enumerate()]).values()
+            return "predict" in names
+
+        assert working()
+        running.drop()
+        assert isinstance(heard.end()[0], Cancelled)
+        cluster.wait(lambda: not working())
+
+
+def test_a_wrong_address_is_one_sentence(engine, model):
+    end, items = call(engine, "predict", CT, model, "nonsense://x", None, 0, None, None)[1].end()
+    assert isinstance(end, Failed)
+    assert end.kind == "input"
+    assert "no Dask scheduler at nonsense://x" in end.text
+    assert items == []  # no layer is made for it
