@@ -101,7 +101,7 @@ def connect(scheduler: str) -> Client:
 
     try:
         client = Client(scheduler, timeout=ANSWER_S, set_as_default=False, direct_to_workers=True)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(
             say("There is no Dask scheduler at {scheduler} ({error}); check the address.", scheduler=scheduler, error=error)
         ) from error
