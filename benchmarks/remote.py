@@ -72,7 +72,7 @@ def main() -> None:
                             took[name].append(one)
                 for name, times in took.items():
                     first, whole = (median(column) for column in zip(*times, strict=True))
-                    print(f"| {' × '.join(map(str, volume.shape))} | {name} | {first:.2f} | {whole:.2f} |", flush=True)
+                    print(f"| {' x '.join(map(str, volume.shape))} | {name} | {first:.2f} | {whole:.2f} |", flush=True)
         finally:
             engine.close()
             for process in reversed(started):
