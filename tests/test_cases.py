@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import os
 import random
 import re
 from dataclasses import replace
@@ -23,6 +24,7 @@ from napari_lungseg.batch_paths import RECORDS
 from napari_lungseg.cases import (
     CASES_CSV,
     CASES_HTML,
+    CASES_PARQUET,
     Entry,
     coronal_picture,
     measure_case,
@@ -340,6 +342,35 @@ def test_a_table_of_cases_that_cannot_be_used_is_refused(tmp_path):
     write_cases(tmp_path, [Entry("gone", str(tmp_path / "gone.nii.gz"), error="It was damaged.")])
     with pytest.raises(InputError, match="None of the scans"):
         read_cases(tmp_path)
+
+
+def test_the_table_is_written_as_parquet_too_with_the_same_types_whatever_is_empty(run, model, tmp_path, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "bad.mha").write_text("bad")
+    write(chest(slices=40)[0], tmp_path / "scans" / "=usual.nii.gz")
+    status, out = run("segment", "scans", "-o", "out", "--model", model, "--parquet")
+    assert status == 1
+    assert CASES_HTML in out[-1]
+    table = parquet.read_table(Path("out", CASES_PARQUET))
+    kinds = {field.name: str(field.type) for field in table.schema}
+    assert {name: kind for name, kind in kinds.items() if kind != "double"} == dict.fromkeys(("rank", "parts"), "int64") | dict.fromkeys(
+        ("case", "input", "output", "oddities", "error"), "string"
+    )
+    bad, usual = table.to_pylist()
+    assert (bad["rank"], bad["case"], bad["parts"], bad["volume_ml"]) == (1, "bad", None, None)
+    # What only a spreadsheet would misunderstand is as it is.
+    assert (usual["case"], usual["parts"]) == ("=usual", 2)
+    rows = list(csv.DictReader(io.StringIO(Path("out", CASES_CSV).read_text(encoding="utf-8"))))
+    assert list(rows[0]) == table.column_names
+    assert [row["volume_ml"] for row in rows] == ["", str(usual["volume_ml"])]
+    write_cases(tmp_path, [Entry("gone", os.fsdecode(b"g\xfcn.nii.gz"), error="It was damaged.")], parquet=True)
+    alone = parquet.read_table(tmp_path / CASES_PARQUET)
+    assert alone.schema.equals(table.schema)
+    assert alone["input"].to_pylist() == ["g\\udcfcn.nii.gz"]
+    monkeypatch.setattr("napari_lungseg.tables.find_spec", lambda name: None)
+    assert run("segment", "scans", "-o", "other", "--model", model, "--parquet")[0] == 2
+    assert not Path("other").exists()
 
 
 def test_one_scan_to_one_file_has_its_table_and_page_beside_it(run, model, tmp_path):

@@ -1,11 +1,14 @@
-"""Rows of numbers as text: comma-separated, or aligned for the terminal."""
+"""Rows of numbers: comma-separated, as Parquet, or aligned for the terminal."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
+
+from napari_lungseg.errors import InputError
 
 #: Values by the names of their columns.
 Row = dict[str, Any]
@@ -18,6 +21,42 @@ def as_csv(rows: Sequence[Row]) -> str:
     writer.writeheader()
     writer.writerows({column: as_cell(value) for column, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def require_parquet() -> None:
+    """Check that Parquet can be written, before the long work whose table it is (InputError where it cannot)."""
+    if find_spec("pyarrow") is None:
+        raise InputError("Parquet is written by pyarrow, which is not installed; install it with: pip install 'napari-lungseg[parquet]'")
+
+
+def as_parquet(rows: Sequence[Row], kinds: Mapping[str, type]) -> bytes:
+    """Rows as a file of Parquet; None is null.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Of the same columns.
+    kinds : mapping of str to type
+        Of the values of each column, ``int``, ``float`` or ``str``: it is the same for every table, also where a column is all null.
+
+    Returns
+    -------
+    bytes
+        Names of files that are not UTF-8 are escaped.
+    """
+    require_parquet()
+    import pyarrow
+    import pyarrow.parquet
+
+    types = {int: pyarrow.int64(), float: pyarrow.float64(), str: pyarrow.string()}
+    columns = {name: pyarrow.array([_as_utf8(row[name]) for row in rows], types[kind]) for name, kind in kinds.items()}
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns), file)
+    return file.getvalue()
+
+
+def _as_utf8(value: Any) -> Any:
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def as_cell(value: Any) -> Any:

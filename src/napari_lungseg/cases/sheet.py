@@ -18,15 +18,17 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.files import write_whole
 from napari_lungseg.grid import upright
 from napari_lungseg.measurement.report_pictures import outline_png, window_of
-from napari_lungseg.tables import Row, as_csv
+from napari_lungseg.tables import Row, as_csv, as_parquet
 from napari_lungseg.volume import Volume
 
-#: Names of both files, which no reader of this package takes for an image.
-CASES_CSV, CASES_HTML = "lungseg_cases.csv", "lungseg_cases.html"
+#: Names of the files, which no reader of this package takes for an image.
+CASES_CSV, CASES_HTML, CASES_PARQUET = "lungseg_cases.csv", "lungseg_cases.html", "lungseg_cases.parquet"
 #: Flatter coronal pictures than this part of their width show too little; an axial one takes their place.
 _FLATTEST = 0.2
 #: Ways to sort, by the name of the attribute that is compared.
 _SORTS = {"need": "Needs a look first", "name": "Name", "volume": "Volume", "ratio": "Right / left", "error": "Expected error"}
+#: Columns that are no decimal numbers.
+_KINDS = {"rank": int, "case": str, "input": str, "output": str, "parts": int, "oddities": str, "error": str}
 _UNITS = (("ml", "mL"), ("percent", "%"))
 _STYLE = """
 body { font: 14px/1.4 sans-serif; margin: 24px; color: #222; } h1 { font-size: 22px; margin: 0 0 2px; }
@@ -119,7 +121,7 @@ def in_order(entries: Sequence[Entry]) -> list[Entry]:
     return [*failed, *(done[name] for name in ranked)]
 
 
-def write_cases(folder: Path, entries: Sequence[Entry]) -> tuple[Path, Path]:
+def write_cases(folder: Path, entries: Sequence[Entry], *, parquet: bool = False) -> tuple[Path, Path]:
     """Write the table and the page into a folder; earlier ones are replaced.
 
     Parameters
@@ -128,11 +130,13 @@ def write_cases(folder: Path, entries: Sequence[Entry]) -> tuple[Path, Path]:
         An existing folder.
     entries : sequence of Entry
         One or more, in any order.
+    parquet : bool
+        Write the table as Parquet as well, for which pyarrow is needed.
 
     Returns
     -------
     table, page : Path
-        What was written.
+        What was written; the table as CSV.
 
     Raises
     ------
@@ -140,7 +144,10 @@ def write_cases(folder: Path, entries: Sequence[Entry]) -> tuple[Path, Path]:
         When a file cannot be written.
     """
     ordered = in_order(entries)
-    write_whole(folder / CASES_CSV, as_csv([_row(place, entry) for place, entry in enumerate(ordered, start=1)]))
+    rows = [_row(place, entry) for place, entry in enumerate(ordered, start=1)]
+    write_whole(folder / CASES_CSV, as_csv(rows))
+    if parquet:
+        write_whole(folder / CASES_PARQUET, as_parquet(rows, {column: _KINDS.get(column, float) for column in rows[0]}))
     write_whole(folder / CASES_HTML, _page(ordered))
     return folder / CASES_CSV, folder / CASES_HTML
 

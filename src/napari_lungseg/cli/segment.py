@@ -36,6 +36,7 @@ def segment(
     fill_gaps: Annotated[bool, typer.Option("--fill-gaps", help="Interpolate where DICOM slices are missing or uneven.")] = False,
     unit: Annotated[Literal["HU", "arbitrary"] | None, typer.Option(help="What the numbers mean, where it is told wrongly.")] = None,
     summary: Annotated[bool, typer.Option("--summary", help="Write a table and a page of all cases beside the masks.")] = False,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write --summary's table as Parquet as well.")] = False,
     ending: Annotated[str, typer.Option(help="Ending of the masks in a folder, which decides their format, such as .dcm.")] = "",
     again: Annotated[bool, typer.Option("--again", help="Segment also the scans that an earlier run has done already.")] = False,
 ) -> int:
@@ -46,11 +47,14 @@ def segment(
     from napari_lungseg.cohort import CohortSettings, Outcome, segment_files, write_report, write_summary
     from napari_lungseg.files import new_path
     from napari_lungseg.mask import MaskSettings
+    from napari_lungseg.tables import require_parquet
 
     mask = MaskSettings.without_postprocessing(threshold) if no_postprocess else MaskSettings(threshold=threshold)
-    settings = CohortSettings(model, device, mask, jobs, series, fill_gaps, unit, summary, again)
+    settings = CohortSettings(model, device, mask, jobs, series, fill_gaps, unit, summary or parquet, again)
     if report is not None:
         new_path(report)
+    if parquet:
+        require_parquet()
     tasks, unusable = plan_batch(inputs, output, save_probability=save_probability, ending=ending)
     outcomes = [Outcome(path, {}, error) for path, error in unusable]
     elsewhere, by_scan = None, jobs > 1 or bool(scheduler)
@@ -88,8 +92,8 @@ def segment(
         return UNUSABLE
     if report is not None:
         write_report(report, __version__, outcomes)
-    if summary:
-        table, page = write_summary(output if output.is_dir() else tasks[0].labels.parent, outcomes)
+    if settings.summary:
+        table, page = write_summary(output if output.is_dir() else tasks[0].labels.parent, outcomes, parquet=parquet)
         say(f"{table} and {page}: the cases that need a look first.")
     if failed and several:
         say(f"{len(failed)} of {len(outcomes)} scans failed.", err=True)
