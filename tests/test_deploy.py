@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -75,3 +76,26 @@ def test_the_ending_of_masks_is_for_folders_and_must_be_one_that_is_written(tmp_
         done = run(["segment", str(scan), "-o", str(tmp_path / output), "--ending", ending])
         assert done.returncode == 2
         assert words in done.stderr
+
+
+def test_kubernetes_runs_programs_and_folders_that_the_image_has():
+    yaml = pytest.importorskip("yaml")
+    described = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
+    containers = {one["metadata"]["name"]: one["spec"]["template"]["spec"] for one in described if one["kind"] == "Deployment"}
+    assert set(containers) == {"lungseg-scheduler", "lungseg-worker"}
+    extras = re.search(r"/source\[(.*?)\]", (DEPLOY / "Containerfile").read_text())
+    assert extras is not None
+    assert "cluster" in extras[1].split(",")
+    service = next(one for one in described if one["kind"] == "Service")
+    for spec in containers.values():
+        assert spec["securityContext"]["runAsUser"] == 1000
+        container = spec["containers"][0]
+        program, kind, *options = container["command"]
+        assert (program, kind) in {("dask", "scheduler"), ("dask", "worker")}
+        assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in spec["volumes"]}
+        helped = subprocess.run(
+            [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--help"], capture_output=True, text=True, check=True
+        )
+        assert all(option in helped.stdout for option in options if option.startswith("--"))
+    worker = containers["lungseg-worker"]["containers"][0]["command"]
+    assert f"tls://{service['metadata']['name']}:{service['spec']['ports'][0]['port']}" in worker
