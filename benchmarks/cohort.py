@@ -1,10 +1,11 @@
 """Many scans on one machine and on a Dask cluster: scans a minute, peak memory, a second run, a killed worker.
 
-    python benchmarks/cohort.py [--scans 40] [--ct CT ...]
+    python benchmarks/cohort.py [--scans 40] [--slices N] [--ct CT ...]
 
-The scans are copies of the bundled sample, or of the CTs in turn, each with voxels of its own, so that none is taken for another. Memory
-is the largest sum of what all processes that segment hold (USS), looked at ten times a second, over the first and the last third of the
-scans: it must not grow with them. Needs the extra ``cluster``.
+The scans are copies of the bundled sample, or of the CTs in turn, or of N slices in their midst, each with voxels of its own, so that none
+is taken for another. Memory is the largest sum of what all processes that segment hold (USS), looked at ten times a second, over the first
+and the last third of the time: it must not grow with the scans. A mask that was written before a worker is killed must not be written
+again. Needs the extra ``cluster``.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ from napari_lungseg.sample import sample_ct
 MIB = 1 << 20
 
 
-def make_scans(folder: Path, number: int, cts: list[Path]) -> None:
+def make_scans(folder: Path, number: int, cts: list[Path], slices: int | None) -> None:
     """Write the scans; each differs from its original in the first row of a corner."""
     originals = [read(ct) for ct in cts] or [sample_ct()]
+    if slices is not None:
+        starts = [(ct.shape[0] - slices) // 2 for ct in originals]
+        originals = [ct.crop((slice(start, start + slices), slice(None), slice(None))) for ct, start in zip(originals, starts)]
     for index in range(number):
         volume = originals[index % len(originals)]
         array = np.array(volume.array)
@@ -75,17 +79,20 @@ def segment(
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     watch = Watch(roots or [process.pid])
     watch.start()
-    fresh = 0
+    fresh, written = 0, {}
     for line in process.stdout:
         fresh += "done already" not in line
         if kill is not None and fresh == 3:
             kill.kill()
+            written = {mask: mask.stat().st_mtime_ns for mask in out.glob("*.nii.gz")}
+            kill = None
     if process.wait():
         raise SystemExit(f"{command} failed")
     seconds, memory = time.perf_counter() - started, watch.thirds()
     runs = json.loads(report.read_text())["runs"]
     assert len(runs) == len(list(scans.iterdir()))
     assert not any("error" in one for one in runs)
+    assert {mask: mask.stat().st_mtime_ns for mask in written} == written
     return seconds, memory, fresh
 
 
@@ -108,7 +115,7 @@ def cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[psutil.Proce
         while not file.exists():
             time.sleep(0.05)
         address = json.loads(file.read_text())["address"]
-        yield address, [start("dask_worker", address, "--nthreads", "1", "--no-nanny", "--name", str(n)) for n in range(workers)]
+        yield address, [start("dask_worker", address, "--nthreads", "2", "--no-nanny", "--name", str(n)) for n in range(workers)]
     finally:
         for process in started:
             process.kill()
@@ -117,12 +124,13 @@ def cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[psutil.Proce
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scans", type=int, default=40)
+    parser.add_argument("--slices", type=int)
     parser.add_argument("--ct", type=Path, nargs="*", default=[])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         scans = Path(scratch, "scans")
         scans.mkdir()
-        make_scans(scans, given.scans, given.ct)
+        make_scans(scans, given.scans, given.ct, given.slices)
         print("| run | scans done | seconds | scans a minute | peak memory, first and last third (MiB) |\n|" + "---|" * 5, flush=True)
 
         def row(what: str, result: tuple[float, str, int]) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import torch
+from phantom import chest, chest_model
 
 from napari_lungseg.architecture import UNetConfig
 from napari_lungseg.batch_paths import BatchItem
 from napari_lungseg.card import Card
-from napari_lungseg.cohort import CohortSettings, segment_files
-from napari_lungseg.formats import write
+from napari_lungseg.cohort import CohortSettings, segment_file, segment_files
+from napari_lungseg.formats import read, write
 from napari_lungseg.model import Model, save_model
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.unet import UNet
@@ -62,3 +68,82 @@ def test_a_killed_process_costs_the_scan_in_its_hand_alone(model: Path, tmp_path
     for outcome in done:
         task = next(task for task in tasks if task.source == outcome.source)
         assert task.labels.exists() or (str(task.source) in outcome.error and "ended from outside" in outcome.error)
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> list[BatchItem]:
+    """Six scans, of which the third is damaged."""
+    tasks = []
+    for number in range(6):
+        scan = tmp_path / "scans" / f"{number}.nii.gz"
+        scan.parent.mkdir(exist_ok=True)
+        write(chest(9 + number, seed=number)[0], scan)
+        tasks.append(BatchItem(scan, tmp_path / "out" / f"{number}.nii.gz", None))
+    (tmp_path / "out").mkdir()
+    tasks[2].source.write_bytes(tasks[2].source.read_bytes()[:2000])
+    return tasks
+
+
+@pytest.fixture
+def chest_folder(tmp_path: Path) -> str:
+    return str(save_model(chest_model(), tmp_path / "chest"))
+
+
+def test_scans_in_turn_have_the_masks_and_the_order_of_scans_one_by_one(scans, chest_folder, tmp_path) -> None:
+    settings = CohortSettings(chest_folder, "cpu")
+    outcomes = list(segment_files(scans, settings))
+    assert [outcome.source for outcome in outcomes] == [task.source for task in scans]
+    assert [bool(outcome.error) for outcome in outcomes] == [False, False, True, False, False, False]
+    for number, task in enumerate(scans):
+        alone = replace(task, labels=tmp_path / f"alone{number}.nii.gz")
+        if number != 2:
+            list(segment_files([alone], settings))
+            assert np.array_equal(read(alone.labels).array, read(task.labels).array)
+    assert not scans[2].labels.exists()
+
+
+def test_a_scan_that_lacks_memory_beside_another_is_done_alone_at_the_end(scans, chest_folder, monkeypatch) -> None:
+    short = [scans[1]]
+
+    def segmented(task: BatchItem, *rest):
+        if task in short:
+            short.remove(task)
+            raise MemoryError
+        return segment_file(task, *rest)
+
+    monkeypatch.setattr("napari_lungseg.cohort.segment_file", segmented)
+    outcomes = list(segment_files(scans, CohortSettings(chest_folder, "cpu")))
+    assert not short
+    assert [outcome.source for outcome in outcomes] == [task.source for task in (scans[0], *scans[2:], scans[1])]
+    assert not outcomes[-1].error
+    assert scans[1].labels.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signal")
+def test_an_interrupted_run_leaves_whole_files_and_is_gone_on_with(scans, chest_folder, tmp_path) -> None:
+    scans[2].source.unlink()
+    command = [
+        sys.executable,
+        "-m",
+        "napari_lungseg",
+        "segment",
+        str(tmp_path / "scans"),
+        "-o",
+        str(tmp_path / "out"),
+        "--model",
+        chest_folder,
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    first = next(line for line in process.stdout if "mL" in line)
+    process.send_signal(signal.SIGINT)
+    rest = process.stdout.read()
+    assert process.wait() != 0
+    assert "Traceback" not in first + rest
+    masks = {mask: mask.stat().st_mtime_ns for mask in (tmp_path / "out").glob("*.nii.gz")}
+    assert masks
+    for mask in masks:
+        assert read(mask).array.any()
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert again.stdout.count("done already") >= len(masks) - 1
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 5

@@ -8,9 +8,9 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import islice
@@ -135,11 +135,60 @@ def segment_files(
 def _outcomes(
     tasks: Sequence[BatchItem], settings: CohortSettings, progress: Callable[[BatchItem, int, int], None] | None
 ) -> Iterator[Outcome]:
-    if settings.jobs == 1 or len(tasks) < 2:
+    if len(tasks) < 2:
         for task in tasks:
-            yield outcome_of(task, partial(segment_file, task, settings, progress), alone=len(tasks) == 1)
-        return
-    yield from _in_processes(tasks, settings)
+            yield outcome_of(task, partial(segment_file, task, settings, progress), alone=True)
+    elif settings.jobs == 1:
+        yield from _in_turn(tasks, settings, progress)
+    else:
+        yield from _in_processes(tasks, settings)
+
+
+def _in_turn(
+    tasks: Sequence[BatchItem], settings: CohortSettings, progress: Callable[[BatchItem, int, int], None] | None
+) -> Iterator[Outcome]:
+    """Segment one scan at a time, while another thread writes the one before it and reads the one after it.
+
+    So at most two scans are in memory. One for which that is too much is done again at the end, with no other beside it.
+    """
+    lock, interrupted = threading.Lock(), threading.Event()
+
+    def go_on() -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        with lock:
+            go_on()
+            yield
+
+    def tell(task: BatchItem, done: int, total: int) -> None:
+        go_on()
+        if progress is not None:
+            progress(task, done, total)
+
+    def work(task: BatchItem) -> Outcome:
+        try:
+            return segment_file(task, settings, tell, turn())
+        except MemoryError:
+            large.append(task)
+            return Outcome(task.source, {})
+
+    large: list[BatchItem] = []
+    with ThreadPoolExecutor(2) as pool:
+        # Outcomes, not exceptions, whose tracebacks would keep the images.
+        futures = [pool.submit(outcome_of, task, partial(work, task), alone=False) for task in tasks]
+        try:
+            for task, future in zip(tasks, futures):
+                outcome = future.result()
+                if task not in large:
+                    yield outcome
+        finally:
+            interrupted.set()
+            pool.shutdown(cancel_futures=True)
+    for task in large:
+        yield outcome_of(task, partial(segment_file, task, settings, progress), alone=False)
 
 
 def _in_processes(tasks: Sequence[BatchItem], settings: CohortSettings) -> Iterator[Outcome]:
@@ -181,8 +230,16 @@ def _in_processes(tasks: Sequence[BatchItem], settings: CohortSettings) -> Itera
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def segment_file(task: BatchItem, settings: CohortSettings, progress: Callable[[BatchItem, int, int], None] | None = None) -> Outcome:
-    """Segment one scan and write its results, unless that is done already (InputError where that is not possible)."""
+def segment_file(
+    task: BatchItem,
+    settings: CohortSettings,
+    progress: Callable[[BatchItem, int, int], None] | None = None,
+    turn: AbstractContextManager[object] | None = None,
+) -> Outcome:
+    """Segment one scan and write its results, unless that is done already (InputError where that is not possible).
+
+    Where several threads do this at a time, ``turn`` lets one of them compute.
+    """
     from napari_lungseg.segmentation import segment
 
     volume, model = _read(task, settings), _model(settings.model)
@@ -191,13 +248,14 @@ def segment_file(task: BatchItem, settings: CohortSettings, progress: Callable[[
         return done
     for target in filter(None, (task.labels, task.probability)):
         check_target(target, volume.shape, task.source)
-    result = segment(
-        volume,
-        model,
-        settings.device,
-        mask=settings.mask,
-        progress=None if progress is None else lambda done, total: progress(task, done, total),
-    )
+    with turn or nullcontext():
+        result = segment(
+            volume,
+            model,
+            settings.device,
+            mask=settings.mask,
+            progress=None if progress is None else lambda done, total: progress(task, done, total),
+        )
     return _write(task, settings, volume, result, key)
 
 
@@ -285,12 +343,12 @@ def write_report(path: Path, version: str, outcomes: Sequence[Outcome]) -> None:
     write_whole(path, json.dumps({"version": version, "runs": runs}, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_summary(folder: Path, outcomes: Sequence[Outcome]) -> tuple[Path, Path]:
+def write_summary(folder: Path, outcomes: Sequence[Outcome], *, parquet: bool = False) -> tuple[Path, Path]:
     """Write a table and a contact sheet of all cases into a folder (InputError where that is not possible)."""
     from napari_lungseg.cases import Entry, write_cases
 
     failed = [Entry(stem_of(one.source), str(one.source), error=one.error) for one in outcomes if one.error]
-    return write_cases(folder, [*failed, *(one.entry for one in outcomes if one.entry is not None)])
+    return write_cases(folder, [*failed, *(one.entry for one in outcomes if one.entry is not None)], parquet=parquet)
 
 
 def _remove(written: Path) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
+
+_lock = threading.Lock()
+#: How many ask for silence, and what gives back the filters of warnings after it.
+_silent = 0
+_filters = ExitStack()
 
 
 class InputError(ValueError):
@@ -39,8 +45,7 @@ def reading(path: str | PathLike[str], message: str = "") -> Iterator[None]:
         With a sentence that names the path.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with without_warnings():
             yield
     except InputError as error:
         if type(error) is InputError and Path(path).name not in str(error):
@@ -52,6 +57,27 @@ def reading(path: str | PathLike[str], message: str = "") -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
         raise InputError(message or f"{path} is damaged or not what its name says; copy or export it again.") from error
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Show no warnings of libraries, which may name a patient, in any thread until the last that asks for it is through.
+
+    The filters of warnings are those of the whole process: threads that each set and restored them would undo each other's.
+    """
+    global _silent
+    with _lock:
+        if _silent == 0:
+            _filters.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+        _silent += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _silent -= 1
+            if _silent == 0:
+                _filters.close()
 
 
 def memory_sentence(error: MemoryError) -> str:

@@ -6,7 +6,6 @@ for, it says nothing of the patient: name, number, birth date and the like stay 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,7 +18,7 @@ import pydicom
 from pydicom.sr.codedict import codes
 from pydicom.uid import SegmentationStorage
 
-from napari_lungseg.errors import InputError, reading
+from napari_lungseg.errors import InputError, reading, without_warnings
 from napari_lungseg.formats.choice import choose
 from napari_lungseg.formats.dicom import is_dicom_path, stacks_in
 from napari_lungseg.formats.dicom.headers import Frame
@@ -224,9 +223,7 @@ def write_dicom_seg(
     planes = [_on_frame(volume, labels, frame, source) for frame in frames]
     datasets = {frame.path: _head(frame.path, with_patient=origin.with_patient) for frame in frames}
     try:
-        with warnings.catch_warnings():
-            # They would name the patient.
-            warnings.simplefilter("ignore")
+        with without_warnings():
             made = Segmentation(
                 list(datasets.values()),
                 np.stack(planes),
