@@ -18,10 +18,11 @@ from phantom import chest, chest_model
 from napari_lungseg.engine.messages import Cancelled, Failed, Kept, Returned, Yielded
 from napari_lungseg.engine.process import Call, Engine
 from napari_lungseg.model import save_model
-from napari_lungseg.predicted import ModelLoaded, PredictedSlice
+from napari_lungseg.predicted import ModelLoaded, Notice, PredictedSlice
 from napari_lungseg.volume import Volume
 
-Client = pytest.importorskip("distributed").Client
+distributed = pytest.importorskip("distributed")
+Client, Event = distributed.Client, distributed.Event
 
 CT = chest()[0]
 #: More slices than a worker computes while a test looks away.
@@ -122,6 +123,21 @@ def test_a_cancelled_call_ends_its_work_on_the_worker(cluster, engine, model):
         running.drop()
         assert isinstance(heard.end()[0], Cancelled)
         cluster.wait(lambda: not working())
+
+
+def test_who_waits_for_a_busy_worker_is_told(cluster, engine, model):
+    cluster.add_worker("one")
+    with Client(cluster.address, set_as_default=False) as client, client.as_current():
+        over = Event("over")
+        # As many as the worker has threads.
+        others = [client.submit(over.wait, pure=False) for _ in range(2)]
+        _, heard = call(engine, "predict", CT, model, cluster.address, 0, 0, None, None)
+        assert heard.next().item == Notice("All workers of the cluster are busy; this waits for one.")
+        over.set()
+        end, items = heard.end()
+        assert all(client.gather(others))
+    assert isinstance(end, Returned)
+    assert len(slices(items)) == len(CT.array)
 
 
 def test_a_wrong_address_is_one_sentence(engine, model):

@@ -36,6 +36,8 @@ Item: TypeAlias = "PredictedSlice | Notice | Working"
 
 #: Seconds until a scheduler must have answered.
 ANSWER_S = 15.0
+#: Seconds without a worker after which a person is told that all are busy.
+BUSY_S = 3.0
 #: Seconds without an answer after which a worker is given up.
 SILENCE_S = 60.0
 #: Seconds between two looks at whether the person has cancelled.
@@ -178,6 +180,10 @@ class _End:
     error: BaseException | None = None
 
 
+class _SilentError(OSError):
+    """Nothing was heard for too long."""
+
+
 class _Work:
     """One prediction as the asking side sees it; it has a thread of its own, since Dask's calls cannot be interrupted."""
 
@@ -204,8 +210,11 @@ class _Work:
         actor: Any = None
         try:
             made = client.submit(_Prediction, __version__, actor=True, pure=False)
-            # A worker with other work may not begin at once.
-            actor = self._wait(made, silence_s=float("inf"))
+            with suppress(_SilentError):
+                actor = self._wait(made, silence_s=BUSY_S)
+            if actor is None and not self.closed.is_set():
+                self.found.put(Notice(say("All workers of the cluster are busy; this waits for one.")))
+                actor = self._wait(made, silence_s=float("inf"))
             if actor is not None and self._begin(actor):
                 self.found.put(None)
                 while not self.closed.is_set():
@@ -250,7 +259,7 @@ class _Work:
                 if self._client.status != "running":
                     raise OSError("the scheduler has gone") from None
                 if time.monotonic() > end:
-                    raise OSError(f"no answer for {silence_s:.0f} s") from None
+                    raise _SilentError(f"no answer for {silence_s:.0f} s") from None
         return None
 
     def _lost(self, error: Exception) -> str:
@@ -332,8 +341,10 @@ class _Ahead:
                 for item in items:
                     if not self._put(item):
                         return
-        except (InputError, MemoryError) as error:
+        except InputError as error:
             end = _End(error)
+        except MemoryError:
+            end = _End(InputError(say("The memory of the cluster's worker does not suffice for this image; choose another device.")))
         except Exception as error:
             end = _End(RuntimeError(f"{error} ({type(error).__name__})"))
         self._put(end)
