@@ -17,8 +17,10 @@ from phantom import chest, chest_model
 
 from napari_lungseg.engine.messages import Cancelled, Failed, Kept, Returned, Yielded
 from napari_lungseg.engine.process import Call, Engine
+from napari_lungseg.errors import InputError
 from napari_lungseg.model import save_model
 from napari_lungseg.predicted import ModelLoaded, Notice, PredictedSlice
+from napari_lungseg.remote import check_version
 from napari_lungseg.volume import Volume
 
 distributed = pytest.importorskip("distributed")
@@ -146,3 +148,11 @@ def test_a_wrong_address_is_one_sentence(engine, model):
     assert end.kind == "input"
     assert "no Dask scheduler at nonsense://x" in end.text
     assert items == []  # no layer is made for it
+
+
+def test_a_worker_with_another_version_refuses(cluster, model):
+    cluster.add_worker("one")
+    with Client(cluster.address, set_as_default=False) as client:
+        asked = client.submit(check_version, "0.0.1")
+        with pytest.raises(InputError, match=r"has version .* instead of 0.0.1; install the same everywhere"):
+            asked.result()
