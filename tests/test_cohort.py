@@ -129,7 +129,14 @@ def test_an_interrupted_run_leaves_whole_files_and_is_gone_on_with(chest_folder,
         array = np.resize(short.array, (20 if number < 2 else 400, *short.shape[1:]))
         write(Volume(array, short.affine, "HU"), folder / f"{number}.nii.gz")
     command = [sys.executable, "-m", "napari_lungseg", "segment", str(folder), "-o", str(out), "--model", chest_folder]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # Who runs the tests in the background may have it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout is not None
     told = next(line for line in process.stdout if "mL" in line)
     process.send_signal(signal.SIGINT)
