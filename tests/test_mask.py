@@ -333,6 +333,18 @@ def test_an_image_without_a_physical_size_is_taken_for_a_chest() -> None:
     assert set(np.unique(mask)) == {0, 1, 2}
 
 
+def test_slabs_in_which_pieces_are_looked_for_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    noise = rng.random(SHAPE) < 0.05  # also more pieces in a slab than a byte can number
+    for lung in (RIGHT | LEFT, RIGHT | LEFT | JUNCTION, RIGHT | LEFT | noise, noise):
+        for settings in (MaskSettings(), MaskSettings(smallest_ml=0), MaskSettings(fill_holes=False, split_sides=False)):
+            whole = labels(lung, settings)
+            for voxels in (1, 30_000):
+                with monkeypatch.context() as patch:
+                    patch.setattr("napari_lungseg.left_right.SLAB_VOXELS", voxels)
+                    assert np.array_equal(labels(lung, settings), whole)
+
+
 def test_vessels_and_nodules_are_filled() -> None:
     vessel, nodule = np.zeros(SHAPE, bool), ball((100, 165, 90), (20, 20, 20))
     vessel[:, 40:43, 30:34] = True  # runs through the whole lung: a hole only slice by slice

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 import cc3d
 import edt
@@ -32,6 +32,8 @@ TWO_LUNGS_WIDE_MM = 220.0
 CLOSE_MM = 5.0
 #: Grid (mm) on which touching lungs are parted first; only near the cut it is done again on the image's own.
 COARSE_MM = 2.5
+#: Voxels of a slab in which pieces are looked for at a time.
+SLAB_VOXELS = 1 << 21
 #: Depth inside the lungs is smoothed by this (mm, at least so many voxels; standard deviation) before touching lungs are parted.
 SMOOTH_MM = 4.0
 SMOOTH_VOXELS = 2.0
@@ -39,6 +41,8 @@ SMOOTH_VOXELS = 2.0
 Spacing = tuple[float, float, float]
 Labels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.unsignedinteger]
+Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating]
 
 
@@ -48,8 +52,11 @@ class Pieces:
 
     Attributes
     ----------
-    numbers : (Z, Y, X) array of int
-        Number of the piece in each voxel, 0 in the background.
+    labels : (Z, Y, X) array of uint8
+        Room for the labels of the pieces; until they are painted, numbers of ``slabs`` may lie there.
+    slabs : list of (array, array)
+        Of each slab of the volume, from the feet on: numbers of the parts of pieces in it, 0 in the background; and the piece that
+        each part belongs to.
     counts : (N + 1,) array of int
         Voxels of each piece; 0 for the background and for pieces to leave out.
     columns : (N + 1,) array of float
@@ -58,11 +65,12 @@ class Pieces:
         First and last x index of each piece.
     """
 
-    numbers: npt.NDArray[np.unsignedinteger]
-    counts: npt.NDArray[np.int64]
+    labels: Labels
+    slabs: list[tuple[Numbers, Integers]]
+    counts: Integers
     columns: Floats
-    low: npt.NDArray[np.int64]
-    high: npt.NDArray[np.int64]
+    low: Integers
+    high: Integers
 
     @classmethod
     def of(cls, framed: Mask) -> Pieces:
@@ -71,31 +79,106 @@ class Pieces:
         Parameters
         ----------
         framed : (Z + 2, Y + 2, X + 2) array of bool
-            The mask, in C order, in a frame of background one voxel thick, which is cut off again. Without it, runs could go
-            on from one row to the next, and ``cc3d`` 4.1 fails on some single rows.
+            The mask, in C order, in a frame of background one voxel thick, which is cut off again; it is written over. Without the
+            frame, runs could go on from one row to the next, and ``cc3d`` 4.1 fails on some single rows.
         """
-        numbers, count = cc3d.connected_components(framed, connectivity=26, return_N=True, binary_image=True)
-        # Runs along x are counted in place of voxels, which takes a fifth of the time of cc3d.statistics.
-        voxels = framed.ravel()
-        edges = np.flatnonzero(voxels[1:] != voxels[:-1])
-        before, last = edges[::2], edges[1::2]
-        piece, length = numbers.ravel()[last], last - before
-        # The column before the run in the frame is the run's first without.
-        start = before % framed.shape[2]
-        counts = np.bincount(piece, length, count + 1)
-        sums = np.bincount(piece, length * (start + (length - 1) / 2), count + 1)
-        low, high = np.full(count + 1, framed.shape[2]), np.zeros(count + 1, np.int64)
-        np.minimum.at(low, piece, start)
-        np.maximum.at(high, piece, start + length - 1)
-        return cls(numbers[1:-1, 1:-1, 1:-1], counts.astype(np.int64), sums / np.maximum(1, counts), low, high)
+        # Slab by slab, as numbers take 4 bytes a voxel where they are found.
+        mask, labels = framed[1:-1], framed[1:-1].view(np.uint8)
+        thick = max(1, SLAB_VOXELS // mask[0].size)
+        slabs, measures, pairs = [], [], [np.empty((2, 0), np.int64)]
+        parts, below = 0, np.zeros((0, 0), np.int64)
+        for start in range(0, len(mask), thick):
+            # With the first slice of the next slab, where the same parts have numbers in both.
+            numbers, count = cc3d.connected_components(mask[start : start + thick + 1], connectivity=26, return_N=True, binary_image=True)
+            if start:
+                lung = mask[start]
+                pairs.append(_pairs(below[lung], numbers[0][lung] + np.int64(parts)))
+            below, own = numbers[-1] + np.int64(parts), cast(Numbers, numbers[:thick])
+            measures.append(_measured(mask[start : start + thick], own, count))
+            if count < 256:
+                labels[start : start + thick] = own
+                own = labels[start : start + thick]
+            slabs.append((own[:, 1:-1, 1:-1], slice(parts + 1, parts + count + 1)))
+            parts += count
+        piece = _joined(parts, np.hstack(pairs))
+        number = int(piece.max()) + 1
+        voxels, sums, first, last = np.hstack(measures)
+        counts = np.bincount(piece[1:], voxels, number)
+        low, high = np.full(number, framed.shape[2]), np.zeros(number, np.int64)
+        np.minimum.at(low, piece[1:], first.astype(np.int64))
+        np.maximum.at(high, piece[1:], last.astype(np.int64))
+        return cls(
+            labels[:, 1:-1, 1:-1],
+            [(own, np.concatenate(([0], piece[here]))) for own, here in slabs],
+            counts.astype(np.int64),
+            np.bincount(piece[1:], sums, number) / np.maximum(1, counts),
+            low,
+            high,
+        )
 
-    def paint(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Give each voxel the value of its piece, from an array of (N + 1,)."""
-        painted = np.empty(self.numbers.shape, values.dtype)
+    def paint(self, values: Labels) -> Labels:
+        """Give each voxel the label of its piece, from an array of (N + 1,); for once, as the labels take the place of the numbers."""
         # Slice by slice, as take makes 8-byte indices of all numbers it is given.
-        for numbers, plane in zip(self.numbers, painted, strict=True):
-            np.take(values, numbers, out=plane, mode="clip")
-        return painted
+        planes = iter(self.labels)
+        for numbers, piece in self.slabs:
+            for plane, painted in zip(numbers, planes, strict=False):
+                painted[...] = values[piece].take(plane)
+        return self.labels
+
+    def voxels_of(self, wanted: Mask) -> tuple[tuple[Integers, ...], Integers]:
+        """Indices of the voxels of pieces that are marked in an array of (N + 1,), and the piece of each."""
+        found, start = [], 0
+        for numbers, piece in self.slabs:
+            here = wanted[piece]
+            if here.any():
+                z, y, x = np.nonzero(here[numbers])
+                found.append((z + start, y, x, piece[numbers[z, y, x]]))
+            start += len(numbers)
+        z, y, x, owners = (np.concatenate(part) for part in zip(*found, strict=True))
+        return (z, y, x), owners
+
+    def mask_of(self, number: int) -> Mask:
+        """Where one piece is."""
+        return np.concatenate([(piece == number)[numbers] for numbers, piece in self.slabs])
+
+
+def _pairs(one: Integers, other: Integers) -> Integers:
+    """What stands beside each other in two arrays, each pair once."""
+    highest = int(other.max(initial=0)) + 1
+    return np.stack(np.divmod(np.unique(one * highest + other), highest))
+
+
+def _measured(mask: Mask, numbers: Numbers, count: int) -> Floats:
+    """Voxels, sum of the x indices, lowest and highest x index of each part in a slab, x counted without the frame."""
+    # Runs along x are counted in place of voxels, which takes a fifth of the time of cc3d.statistics.
+    voxels = mask.ravel()
+    edges = np.flatnonzero(voxels[1:] != voxels[:-1])
+    before, last = edges[::2], edges[1::2]
+    part, length = numbers.ravel()[last], last - before
+    # The column before the run in the frame is the run's first without.
+    start = before % mask.shape[2]
+    low, high = np.full(count + 1, mask.shape[2]), np.zeros(count + 1, np.int64)
+    np.minimum.at(low, part, start)
+    np.maximum.at(high, part, start + length - 1)
+    sums = np.bincount(part, length * (start + (length - 1) / 2), count + 1)
+    return np.stack([np.bincount(part, length, count + 1), sums, low, high])[:, 1:]
+
+
+def _joined(parts: int, pairs: Integers) -> Integers:
+    """Number the pieces that parts make up, in the order of their first parts; a pair of parts is of one piece."""
+    root: dict[int, int] = {}
+
+    def root_of(part: int) -> int:
+        while (above := root.setdefault(part, part)) != part:
+            root[part] = part = root[above]
+        return part
+
+    for one, other in pairs.T.tolist():
+        one, other = sorted((root_of(one), root_of(other)))
+        root[other] = one
+    first = np.arange(parts + 1)
+    first[list(root)] = [root_of(part) for part in root]
+    return (np.cumsum(first == np.arange(parts + 1)) - 1)[first]
 
 
 def split_sides(pieces: Pieces, spacing: Spacing, middle: float) -> Labels:
@@ -108,7 +191,7 @@ def split_sides(pieces: Pieces, spacing: Spacing, middle: float) -> Labels:
     Parameters
     ----------
     pieces : Pieces
-        What is lung.
+        What is lung; it is used up.
     spacing : tuple of float
         Millimetres along z, y, x.
     middle : float
@@ -122,29 +205,27 @@ def split_sides(pieces: Pieces, spacing: Spacing, middle: float) -> Labels:
     side_of = np.zeros(len(pieces.counts), np.uint8)
     first = int(np.argmax(pieces.counts))
     if pieces.counts[first] == 0:
-        return np.zeros(pieces.numbers.shape, np.uint8)
+        return pieces.paint(side_of)
     partner = _partner(pieces, first, spacing, middle)
     halves = None
     if partner is None or pieces.counts[partner] < OWN_LUNG * pieces.counts[first]:
-        lung = pieces.numbers == first
-        box = bounding_box(lung)
-        assert box is not None
-        halves = _part(lung[box], spacing, middle - box[2].start)
-    if halves is not None:
-        labels = np.zeros(pieces.numbers.shape, np.uint8)
-        labels[box] = halves
-    else:
+        halves = _halves(pieces.mask_of(first), spacing, middle)
+    if halves is None:
         if partner is not None:
             right_first = pieces.columns[first] < pieces.columns[partner]
             side_of[partner] = LEFT if right_first else RIGHT
         else:
             right_first = pieces.columns[first] < middle
         side_of[first] = RIGHT if right_first else LEFT
-        labels = pieces.paint(side_of)
     rest = (pieces.counts > 0) & (side_of == 0)
     rest[first] = False
-    if rest.any():
-        _join(labels, pieces, rest, spacing)
+    loose = pieces.voxels_of(rest) if rest.any() else None
+    labels = pieces.paint(side_of)
+    if halves is not None:
+        box, parted = halves
+        labels[box] = parted
+    if loose is not None:
+        _join(labels, *loose, spacing)
     return labels
 
 
@@ -161,18 +242,17 @@ def _partner(pieces: Pieces, first: int, spacing: Spacing, middle: float) -> int
     return partner if counts[partner] > 0 else None
 
 
-def _join(labels: Labels, pieces: Pieces, rest: Mask, spacing: Spacing) -> None:
-    """Give the pieces marked in ``rest`` to one of the two lungs, in place.
+def _join(labels: Labels, where: tuple[Integers, ...], owners: Integers, spacing: Spacing) -> None:
+    """Give further pieces to one of the two lungs, in place; ``owners`` is the piece of each voxel in ``where``.
 
     What lies close to a lung has come off it. Anything else belongs to the lung whose side of the chest it lies on: in the
     bases a piece of the left lung behind the heart is often nearer to the right lung than to the rest of the left.
     """
     steps, coarse_spacing = _coarse(spacing)
     coarse = labels[tuple(slice(None, None, step) for step in steps)]
-    where = np.unravel_index(np.flatnonzero(pieces.paint(rest)), labels.shape)
-    owners = pieces.numbers[where]
     at = tuple(np.minimum(index // step, size - 1) for index, step, size in zip(where, steps, coarse.shape, strict=True))
-    nearest = np.full((3, len(rest)), np.inf, np.float32)
+    pieces = int(owners.max()) + 1
+    nearest = np.full((3, pieces), np.inf, np.float32)
     centres = []
     for side in (RIGHT, LEFT):
         lung = coarse == side
@@ -182,11 +262,19 @@ def _join(labels: Labels, pieces: Pieces, rest: Mask, spacing: Spacing) -> None:
         np.minimum.at(nearest[side], owners, edt.edt(~lung, anisotropy=coarse_spacing)[at])
         profile = np.count_nonzero(lung, axis=(0, 1))
         centres.append(float(np.average(np.arange(len(profile)), weights=profile)))
-    columns = np.bincount(owners, weights=at[2], minlength=len(rest)) / np.maximum(1, np.bincount(owners, minlength=len(rest)))
+    columns = np.bincount(owners, weights=at[2]) / np.maximum(1, np.bincount(owners))
     by_place = np.where(columns <= sum(centres) / 2, RIGHT, LEFT)
     by_distance = np.where(nearest[RIGHT] <= nearest[LEFT], RIGHT, LEFT)
     close = np.minimum(nearest[RIGHT], nearest[LEFT]) <= CLOSE_MM
     labels[where] = np.where(close, by_distance, by_place)[owners]
+
+
+def _halves(lung: Mask, spacing: Spacing, middle: float) -> tuple[tuple[slice, ...], Labels] | None:
+    """The box around a piece that holds both lungs, and these in it; None where it is one lung."""
+    box = bounding_box(lung)
+    assert box is not None
+    halves = _part(lung[box], spacing, middle - box[2].start)
+    return None if halves is None else (box, halves)
 
 
 def _part(lung: Mask, spacing: Spacing, middle: float) -> Labels | None:

@@ -195,7 +195,9 @@ def _lungs(probability: Volume, settings: MaskSettings) -> Volume:
     if box is not None:
         spacing = _chest_spacing(upright)
         thickness = min(size * step for size, step in zip(upright.shape, spacing, strict=True))
-        framed = np.ascontiguousarray(np.pad(apply_threshold(upright.array[box], settings.threshold), 1))
+        framed = np.zeros([part.stop - part.start + 2 for part in box], bool)
+        for plane, percent in zip(framed[1:-1], upright.array[box], strict=True):
+            plane[1:-1, 1:-1] = apply_threshold(percent, settings.threshold)
         middle, is_certain = _middle(upright)
         if not is_certain and (box[2].stop - box[2].start) * upright.spacing[2] <= ONE_LUNG_WIDE_MM:
             # So narrow it is one lung, or two that lie apart; a midline would cut through it.
@@ -203,7 +205,7 @@ def _lungs(probability: Volume, settings: MaskSettings) -> Volume:
             spacing = dz, dy, dx
         found = _post_process(framed, spacing, thickness, middle - box[2].start, settings)
         if settings.split_sides and not is_certain and len({RIGHT, LEFT}.intersection(np.unique(found))) == 1:
-            found, notes = (found > 0).view(np.uint8), (UNKNOWN_SIDE,)
+            found, notes = np.minimum(found, 1, out=found), (UNKNOWN_SIDE,)
         orientation.apply(labels)[box] = found
     return replace(probability.with_array(labels.reshape(probability.shape)), notes=notes)
 
@@ -234,7 +236,7 @@ def _post_process(framed: Mask, spacing: Spacing, thickness: float, middle: floa
     labels = split_sides(pieces, spacing, middle)
     if settings.fill_holes:
         _fill_slices(labels, spacing)
-    return labels if settings.split_sides else (labels > 0).view(np.uint8)
+    return labels if settings.split_sides else np.minimum(labels, 1, out=labels)
 
 
 def _smallest_count(counts: npt.NDArray[np.int64], spacing: Spacing, thickness: float, smallest_ml: float) -> float:
