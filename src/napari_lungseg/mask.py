@@ -10,6 +10,7 @@ import fill_voids
 import numpy as np
 import numpy.typing as npt
 
+from napari_lungseg import spill
 from napari_lungseg.classes import LEFT, RIGHT, ClassLabels
 from napari_lungseg.errors import InputError
 from napari_lungseg.left_right import Labels, Mask, Pieces, Spacing, split_sides
@@ -141,21 +142,30 @@ def make_mask(
     if classes.convention == "lungmask":
         labels = _tidied(probability, settings, classes, likeliest, own)
         return replace(probability.with_array(labels), names=classes.names_by_label())
-    labels = np.zeros(percent.shape, np.uint8)
+    labels = spill.zeros(percent.shape)
     notes: tuple[str, ...] = ()
     if classes.lung is not None:
         label = classes.labels[classes.lung]
-        lung = percent if likeliest is None else np.where(likeliest == label, percent, np.uint8(0))
+        lung = percent if likeliest is None else _percent_of(percent, likeliest, label)
         lungs = _lungs(probability.with_array(lung), settings if classes.sides else replace(settings, split_sides=False))
         labels, notes = lungs.array, lungs.notes
         if label != RIGHT:
             labels *= np.uint8(label)
     if likeliest is not None or classes.lung is None:
-        others = np.uint8(classes.labels[0]) if likeliest is None else likeliest
-        wanted = others != 0 if classes.lung is None else others != classes.labels[classes.lung]
-        np.copyto(labels, others, where=apply_threshold(percent, settings.threshold) & wanted)
+        others = np.broadcast_to(np.uint8(classes.labels[0]), percent.shape) if likeliest is None else likeliest
+        done = 0 if classes.lung is None else classes.labels[classes.lung]
+        for plane, of_plane, wanted in zip(labels, percent, others, strict=True):
+            np.copyto(plane, wanted, where=apply_threshold(of_plane, settings.threshold) & (wanted != done))
     names = classes.names_by_label(split_sides=settings.split_sides and not notes)
     return replace(probability.with_array(labels), notes=notes, names=names)
+
+
+def _percent_of(percent: npt.NDArray[np.uint8], likeliest: npt.NDArray[np.uint8], label: int) -> npt.NDArray[np.uint8]:
+    """The probability in percent where one class is the most likely one, else 0."""
+    result = spill.zeros(percent.shape)
+    for plane, of_plane, labels in zip(result, percent, likeliest, strict=True):
+        np.copyto(plane, of_plane, where=labels == label)
+    return result
 
 
 def _tidied(
@@ -173,7 +183,7 @@ def _tidied(
         _, orientation = as_volume.reorient()
         return np.ascontiguousarray(orientation.restore(tidy(orientation.apply(above), **steps))).reshape(percent.shape)
     made = tidy(np.where(apply_threshold(own.percent, settings.threshold), classes.of(own.classes), np.uint8(0)), **steps)
-    result = np.zeros(percent.shape, np.uint8)
+    result = spill.zeros(percent.shape)
     upright = own.orientation.apply(result.reshape((1, *percent.shape)[-3:]))
     for plane, small, (top, bottom, left, right) in zip(upright, made, own.boxes, strict=True):
         if small.any():
@@ -190,12 +200,12 @@ def _lungs(probability: Volume, settings: MaskSettings) -> Volume:
     notes: tuple[str, ...] = ()
     as_volume = replace(probability, array=percent[None] if percent.ndim == 2 else percent)
     upright, orientation = as_volume.reorient()
-    labels = np.zeros(as_volume.shape, np.uint8)
+    labels = spill.zeros(as_volume.shape)
     box = _box_of_lung(upright.array, settings.threshold)
     if box is not None:
         spacing = _chest_spacing(upright)
         thickness = min(size * step for size, step in zip(upright.shape, spacing, strict=True))
-        framed = np.zeros([part.stop - part.start + 2 for part in box], bool)
+        framed = spill.zeros(tuple(part.stop - part.start + 2 for part in box)).view(bool)
         for plane, percent in zip(framed[1:-1], upright.array[box], strict=True):
             plane[1:-1, 1:-1] = apply_threshold(percent, settings.threshold)
         middle, is_certain = _middle(upright)

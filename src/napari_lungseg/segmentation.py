@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
+from napari_lungseg import spill
 from napari_lungseg.mask import MaskSettings, make_mask
 from napari_lungseg.model import DEFAULT_MODEL, Model, load_model
 from napari_lungseg.predict import Notice, PredictSettings, predict
@@ -107,8 +106,8 @@ def segment(
     used, notices = find_device(device), []
     runtimes: dict[str, None] = {}
     began = time.perf_counter()
-    percent = np.zeros(volume.shape, dtype=np.uint8)
-    likeliest = np.zeros(volume.shape, dtype=np.uint8) if len(classes.labels) > 1 else None
+    percent = spill.zeros(volume.shape)
+    likeliest = spill.zeros(volume.shape) if len(classes.labels) > 1 else None
     own: OwnGrid | None = None
     for step in predict(volume, model, settings):
         if isinstance(step, Working):
