@@ -90,7 +90,7 @@ def test_where_a_worker_is_killed_all_is_done_and_nothing_twice(cluster, model, 
 
 
 def test_no_scheduler_or_no_worker_is_one_sentence(cluster, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_lungseg.remote.ANSWER_S", 1.0)
+    monkeypatch.setattr("napari_lungseg.remote.connection.ANSWER_S", 1.0)
     tasks, _ = plan_batch([write_scans(tmp_path / "scans", 1)], tmp_path / "out")
     with pytest.raises(InputError, match="has no workers"):
         list(segment_on_cluster(cluster.address, tasks, CohortSettings(str(model))))

@@ -19,8 +19,12 @@ from napari_lungseg.engine.messages import Cancelled, Failed, Kept, Returned, Yi
 from napari_lungseg.engine.process import Call, Engine
 from napari_lungseg.errors import InputError
 from napari_lungseg.model import save_model
+from napari_lungseg.predict import PredictSettings
 from napari_lungseg.predicted import ModelLoaded, Notice, PredictedSlice
-from napari_lungseg.remote import check_version
+from napari_lungseg.remote import errand
+from napari_lungseg.remote.connection import check_version
+from napari_lungseg.remote.model_files import ModelFiles
+from napari_lungseg.remote.predicting import predict_remotely
 from napari_lungseg.volume import Volume
 
 distributed = pytest.importorskip("distributed")
@@ -38,6 +42,18 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     started = Cluster(folder)
     yield started
     started.close()
+
+
+class Noted:
+    """An array that notes which slices are read."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array, self.shape, self.ndim, self.dtype = array, array.shape, array.ndim, array.dtype
+        self.read: set[int] = set()
+
+    def __getitem__(self, key) -> np.ndarray:
+        self.read.add(key if isinstance(key, int) else key[-1])
+        return self._array[key]
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +94,26 @@ def test_a_cluster_gives_what_this_computer_gives_in_the_same_order(cluster, eng
             assert (one.axis, one.done, one.total) == (other.axis, other.done, other.total)
 
 
+@pytest.mark.parametrize("unit", ["HU", "arbitrary"])
+@pytest.mark.parametrize("turned", ["", "upside down", "slices last"])
+def test_for_one_slice_only_what_is_looked_at_is_sent(cluster, engine, model, unit, turned):
+    cluster.add_worker("one")
+    volume = Volume(LONG.array[:200].copy(), CT.affine, unit)
+    if turned == "upside down":
+        volume = replace(volume, affine=volume.affine @ np.diag([-1.0, 1.0, 1.0, 1.0]))
+    elif turned == "slices last":
+        volume = replace(volume, array=np.moveaxis(volume.array, 0, -1).copy(), affine=volume.affine[:, [1, 2, 0, 3]])
+    noted = Noted(volume.array)
+    lazy = replace(volume, array=Kept(volume.shape, volume.array.dtype.str))
+    (here,) = slices(call(engine, "predict", volume, model, "cpu", None, 0, 77, 78)[1].end()[1])
+    (there,) = slices(call(engine, "predict", lazy, model, cluster.address, None, 0, 77, 78, kept=noted)[1].end()[1])
+    assert np.array_equal(there.probability, here.probability)
+    assert there.probability.any()
+    assert (there.axis, there.index) == (here.axis, 77)
+    assert 77 in noted.read
+    assert len(noted.read) <= 30
+
+
 def test_a_worker_that_is_killed_is_told_and_another_takes_the_next_call(cluster, engine, model):
     worker = cluster.add_worker("one")
     _, heard = begin(engine, model, cluster.address)
@@ -112,6 +148,17 @@ def test_a_worker_that_hangs_does_not_keep_a_call_from_being_cancelled(cluster, 
     assert engine.process == process
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="stops a process by a signal")
+def test_a_worker_that_is_silent_for_too_long_is_told(cluster, model, monkeypatch):
+    worker = cluster.add_worker("one")
+    found = predict_remotely(cluster.address, LONG, ModelFiles.read(str(model)), PredictSettings(), lambda: None)
+    assert next(found) is None
+    worker.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr(errand, "SILENCE_S", 0.5)
+    with pytest.raises(InputError, match=r"stopped answering \(no answer for .*\). Nothing of yours is lost: press again"):
+        list(found)
+
+
 def test_a_cancelled_call_ends_its_work_on_the_worker(cluster, engine, model):
     cluster.add_worker("one")
     running, heard = begin(engine, model, cluster.address)
@@ -119,7 +166,7 @@ def test_a_cancelled_call_ends_its_work_on_the_worker(cluster, engine, model):
 
         def working() -> bool:
             (names,) = client.run(lambda: [thread.name for thread in threading.enumerate()]).values()
-            return "predict" in names
+            return "errand" in names
 
         assert working()
         running.drop()

@@ -20,6 +20,11 @@ def check_device_name(name: str) -> None:
         raise InputError(f"{name!r} is not a device; use auto, cpu, mps, cuda or cuda:N.")
 
 
+def is_address(device: str) -> bool:
+    """Whether a device is the address of a cluster's scheduler rather than a device of this computer."""
+    return "://" in device
+
+
 def may_have_gpu() -> bool:
     """Whether torch, which takes seconds to load, has to be asked for GPUs."""
     if "torch" in sys.modules:

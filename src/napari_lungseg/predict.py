@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.architecture import NnunetConfig
+from napari_lungseg.card import Card
 from napari_lungseg.errors import InputError
 from napari_lungseg.framing import Spacing, framing_of
 from napari_lungseg.model import Model
 from napari_lungseg.places import check_device_name
 from napari_lungseg.predict_volume import predict_volume
 from napari_lungseg.predicted import Notice, OwnPlane, PredictedSlice, Working
-from napari_lungseg.preprocess import Box
+from napari_lungseg.preprocess import Box, sampled
 from napari_lungseg.resample import Plane
 from napari_lungseg.runtimes import find_device, run
 from napari_lungseg.translation import mark, say
@@ -100,6 +101,26 @@ def predict(volume: Volume, model: Model, settings: PredictSettings | None = Non
     if isinstance(model.card.architecture, NnunetConfig):
         return predict_volume(volume, model, stack.axis, order, device)
     return _predict(stack, upright, model, order, device)
+
+
+def slices_needed(volume: Volume, card: Card, settings: PredictSettings) -> tuple[int, list[int]]:
+    """Tell which slices :func:`predict` reads of a volume, which may be lazy: the axis of the array, and the indices along it.
+
+    Raises
+    ------
+    InputError
+        When the settings do not fit the volume.
+    """
+    stack, _ = _axial(volume, settings.axis)
+    count, config = stack.storage_count, card.architecture
+    wanted = settings.slices(count)
+    if volume.ndim == 2 or isinstance(config, NnunetConfig):
+        return 0, list(range(volume.shape[0]))
+    looked_at = sampled(count)
+    found = {count - 1 - index if stack.is_reversed else index for index in looked_at}
+    for index in wanted:
+        found.update(min(max(near, 0), count - 1) for near in stack.neighbours(index, config.context_slices))
+    return stack.axis, sorted(found)
 
 
 def _predict(stack: _AxialSlices, upright: Volume, model: Model, order: list[int], device: str) -> Generator[PredictedSlice | Notice]:
@@ -185,12 +206,12 @@ class _AxialSlices:
         self.dtype = volume.array.dtype
         self.storage_count = self.shape[0]
         self._volume = volume
-        self._reversed = 0 in orientation.flips
+        self.is_reversed = 0 in orientation.flips
         rows, columns = orientation.order[1:]
         self._plane = Orientation((0, 1) if rows < columns else (1, 0), tuple(axis - 1 for axis in orientation.flips if axis > 0))
 
     def __getitem__(self, index: int) -> Array:
-        return self.read(self.storage_count - 1 - index if self._reversed else index)
+        return self.read(self.storage_count - 1 - index if self.is_reversed else index)
 
     def read(self, storage_index: int) -> Array:
         """Upright slice at an index of the storage axis."""
@@ -200,7 +221,7 @@ class _AxialSlices:
 
     def neighbours(self, storage_index: int, reach: int) -> range:
         """Storage indices of a slice and its neighbours, feet first; they may lie outside."""
-        step = -1 if self._reversed else 1
+        step = -1 if self.is_reversed else 1
         return range(storage_index - step * reach, storage_index + step * (reach + 1), step)
 
     def restore(self, plane: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -213,11 +213,15 @@ def assumed_spacing(box: Box) -> tuple[float, float]:
     return (ASSUMED_BODY_MM / side, ASSUMED_BODY_MM / side)
 
 
+def sampled(count: int) -> list[int]:
+    """Indices of the evenly spaced slices, of so many, that tell of a whole volume."""
+    return [int(index) for index in np.unique(np.linspace(0, count - 1, BODY_SLICES).round())]
+
+
 def _slices(array: Array) -> Array:
     if array.ndim == 2:
         return np.asarray(array)
-    wanted = np.unique(np.linspace(0, array.shape[0] - 1, BODY_SLICES).round().astype(int))
-    return np.stack([np.asarray(array[int(index)]) for index in wanted])
+    return np.stack([np.asarray(array[index]) for index in sampled(array.shape[0])])
 
 
 def _thin(array: Array) -> npt.NDArray[np.float32]:

@@ -14,9 +14,11 @@ from napari_lungseg.engine.control import Control
 from napari_lungseg.likeliest import completed
 from napari_lungseg.mask import MaskSettings, make_mask
 from napari_lungseg.model import load_model
-from napari_lungseg.predict import PredictSettings, predict
+from napari_lungseg.places import is_address
+from napari_lungseg.predict import PredictSettings, predict, slices_needed
 from napari_lungseg.predicted import ModelLoaded, Notice, OwnGrid, PredictedSlice, Working
-from napari_lungseg.remote import ModelFiles, is_address, predict_remotely
+from napari_lungseg.remote.model_files import ModelFiles
+from napari_lungseg.remote.predicting import predict_remotely
 from napari_lungseg.volume import Array, Volume
 
 
@@ -54,8 +56,16 @@ def _predict_remotely(
 ) -> Generator[ModelLoaded | PredictedSlice | Notice]:
     card = load_model(model).card
     opened = control.open(volume)
-    whole = replace(opened, array=np.asarray(opened.array))
-    for step in predict_remotely(scheduler, whole, ModelFiles.read(str(model)), settings, control.check):
+    axis, needed = slices_needed(opened, card, settings)
+    if len(needed) == opened.shape[axis]:
+        axis, needed, array = 0, list(range(opened.shape[0])), np.asarray(opened.array)
+    else:
+        array = np.zeros(opened.shape, opened.array.dtype)
+        for index in needed:
+            place = (slice(None),) * axis + (index,)
+            array[place] = opened.array[place]
+    read = replace(opened, array=array)
+    for step in predict_remotely(scheduler, read, ModelFiles.read(str(model)), settings, control.check, (axis, needed)):
         if step is None:
             yield ModelLoaded(card.name, card.weights_sha256, card.class_labels)
         elif not isinstance(step, Working):
