@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 from tqdm import tqdm
 
 from napari_lungseg.cli.terminal import Device, flag, printable, say, with_settings
+from napari_lungseg.errors import InputError
 from napari_lungseg.setting import settings_of
 from napari_lungseg.training.augmentation import AugmentSettings
 from napari_lungseg.training.settings import TrainSettings
@@ -44,6 +46,7 @@ def train(
         int, typer.Option(help="Try so many learning rates and strengths of augmentation first, each in a run of this length.")
     ] = 0,
     device: Device = "auto",
+    scheduler: Annotated[str, typer.Option(help="Train on a worker of the Dask cluster of this scheduler: tcp://host:8786.")] = "",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in the output folder, with its own slices and settings.")
     ] = False,
@@ -55,6 +58,14 @@ def train(
     training/log.jsonl in the model's folder. Started by torchrun, several processes train together.
     """
     from napari_lungseg.training.train import train as run
+
+    elsewhere = None
+    if scheduler:
+        if sweep:
+            raise InputError("--sweep tries settings on this computer; leave it out, or --scheduler.")
+        from napari_lungseg.remote.training import train_remotely
+
+        elsewhere = partial(train_remotely, scheduler)
 
     changes = {name: value for name, value in settings.items() if value is not None}
     command = _command(base, preset, changes, sweep)
@@ -72,6 +83,7 @@ def train(
             trials=sweep,
             command=command,
             progress=bar.show,
+            elsewhere=elsewhere,
         )
     if speaks:
         _report(model.card, output)

@@ -82,6 +82,10 @@ class Control:
         if self._cancelled.is_set():
             raise CancelledError
 
+    def paused(self) -> bool:
+        """Whether the job is held."""
+        return not self._go_on.is_set()
+
     def stopped(self) -> bool:
         """Whether the job is to end early with what it has."""
         return self._stopped.is_set()

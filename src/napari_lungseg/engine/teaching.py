@@ -16,7 +16,9 @@ from napari_lungseg.engine.control import Control
 from napari_lungseg.engine.training_input import TrainingInput, opened
 from napari_lungseg.errors import InputError
 from napari_lungseg.library import CARD_FILE
+from napari_lungseg.places import is_address
 from napari_lungseg.preprocess import Preprocessing
+from napari_lungseg.remote.training import train_remotely
 from napari_lungseg.training.augmentation import AugmentSettings
 from napari_lungseg.training.augmentation.augment import preview
 from napari_lungseg.training.calibrate import run_with_int8
@@ -56,7 +58,8 @@ def train(
     wait_s : float
         How long to wait for the run before, which may have to end its batch.
     folder, device, base, preset, settings
-        As for :func:`~napari_lungseg.training.prepare.prepare` and :func:`~napari_lungseg.training.run.run`.
+        As for :func:`~napari_lungseg.training.prepare.prepare` and :func:`~napari_lungseg.training.run.run`. The device may also be
+        the address of a cluster's scheduler.
     training_input : TrainingInput or None
         What to learn from.
     """
@@ -68,7 +71,13 @@ def train(
             if training_input is not None:
                 with opened(training_input) as source:
                     yield from prepare(source, folder, base=base, preset=preset, settings=settings, command="Train in the window")
-            yield from run_with_int8(folder, device=device, resume=training_input is None, should_stop=control.stopped)
+            resume = training_input is None
+            if is_address(device):
+                yield from train_remotely(
+                    device, folder, resume=resume, check=control.check, is_paused=control.paused, should_stop=control.stopped
+                )
+            else:
+                yield from run_with_int8(folder, device=device, resume=resume, should_stop=control.stopped)
     except Timeout as error:
         raise InputError(say("A model is being trained in another window; wait until that is done.")) from error
 

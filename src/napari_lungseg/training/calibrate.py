@@ -69,7 +69,7 @@ def run_with_int8(
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
     processes: ProcessGroup | None = None,
-) -> Iterator[Update]:
+) -> Generator[Update]:
     """Run a training, then make the network in int8 of the new model where OpenVINO and NNCF are installed.
 
     Parameters and errors are those of :func:`~napari_lungseg.training.run.run`. When :class:`~.updates.Finished` is yielded the model is

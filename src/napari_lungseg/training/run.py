@@ -98,7 +98,7 @@ def run(
     if ended is None:
         return
     plan, finished = ended
-    yield from _tidy(folder, plan)
+    yield from tidy(folder, plan)
     yield finished
 
 
@@ -131,8 +131,8 @@ def _run(
     return setup.plan, Finished(str(folder), setup.plan.name, verdict, seconds)
 
 
-def _tidy(folder: Path, plan: Plan) -> Iterator[Notice]:
-    """Remove what only resuming needs, and all names; a model may be given away, these may not."""
+def tidy(folder: Path, plan: Plan) -> Iterator[Notice]:
+    """Remove what only resuming needs of a run that has ended, and all names; a model may be given away, these may not."""
     # What still refers to the slices keeps their file mapped, and Windows removes no mapped file.
     gc.collect()
     try:

@@ -72,10 +72,7 @@ def read_setup(folder: Path) -> RunSetup:
     InputError
         When nothing was, the run has ended, or nothing is left to learn from.
     """
-    if (folder / CARD_FILE).exists():
-        raise InputError(
-            say("The training in {folder} has ended, and its model is there; to train on, start from it in another folder.", folder=folder)
-        )
+    check_unfinished(folder)
     plan = read_plan(folder)
     slices = read_samples(folder / SAMPLES)
     if not slices["train"]:
@@ -86,6 +83,14 @@ def read_setup(folder: Path) -> RunSetup:
     model = _model(plan, base)
     old = base_cases(base.card) if base is not None and plan.settings.keep_old else None
     return RunSetup(plan, base, model, old, slices, Judge(model.card.preprocessing, plan.classes.names, plan.settings.loss))
+
+
+def check_unfinished(folder: Path) -> None:
+    """Refuse the folder of a run that has ended (InputError)."""
+    if (folder / CARD_FILE).exists():
+        raise InputError(
+            say("The training in {folder} has ended, and its model is there; to train on, start from it in another folder.", folder=folder)
+        )
 
 
 def _model(plan: Plan, base: Model | None) -> Model:

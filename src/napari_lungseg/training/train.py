@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,6 +50,7 @@ def train(
     trials: int = 0,
     command: str = "",
     progress: Callable[[Update | Trial], None] = lambda update: None,
+    elsewhere: Callable[[Path, bool], Iterator[Update]] | None = None,
 ) -> Model:
     """Train a model and save it with its card.
 
@@ -75,6 +76,8 @@ def train(
         For the card.
     progress : callable, optional
         Told of every update.
+    elsewhere : callable, optional
+        Trains what was prepared in a folder, anew or from its last checkpoint, in place of this computer.
 
     Returns
     -------
@@ -99,7 +102,8 @@ def train(
             if trials:
                 sweep(folder, trials, device=device, progress=progress)
         processes.wait()
-        for update in run_with_int8(folder, resume=resume, processes=processes):
+        updates = run_with_int8(folder, resume=resume, processes=processes) if elsewhere is None else elsewhere(folder, resume)
+        for update in updates:
             if processes.leads:
                 progress(update)
         if processes.leads and isinstance(source, FolderSource) and source.data.held_out:

@@ -38,7 +38,7 @@ LIBRARY = _Library()
 
 
 class ModelChoice(QObject):
-    """Fills a module's boxes for model and device, and keeps them right.
+    """Fills a module's boxes for model and device, the cluster of the preferences among those, and keeps them right.
 
     Parameters
     ----------
@@ -48,8 +48,6 @@ class ModelChoice(QObject):
         The module.
     others : list of (str, str)
         What can be chosen besides models of the library: text and value.
-    cluster : bool
-        Offer the cluster of the preferences too, if there is one.
     """
 
     #: Another model is chosen.
@@ -57,13 +55,10 @@ class ModelChoice(QObject):
     #: Why the library could not be listed.
     failed = QtSignal(str)
 
-    def __init__(
-        self, model: ComboBox, device: ComboBox, parent: QWidget, others: list[tuple[str, str]] | None = None, *, cluster: bool = False
-    ) -> None:
+    def __init__(self, model: ComboBox, device: ComboBox, parent: QWidget, others: list[tuple[str, str]] | None = None) -> None:
         super().__init__(parent)
         self._model, self._device, self._parent = model, device, parent
         self._others = others or []
-        self._cluster = cluster
         self._devices: tuple[str, ...] = ("auto",)
         self._names: list[str] = []
         self._folders: list[str] = []
@@ -77,8 +72,7 @@ class ModelChoice(QObject):
         self._listing.yielded.connect(self._list_models)
         self._listing.returned.connect(self._list_devices)
         self._listing.failed.connect(self.failed)
-        if cluster:
-            preferences().cluster.events.address.connect(self._show_devices)
+        preferences().cluster.events.address.connect(self._show_devices)
         self._list("")
 
     @property
@@ -100,8 +94,7 @@ class ModelChoice(QObject):
         self._show_devices()
 
     def _show_devices(self, _: Any = None) -> None:
-        address = cluster_address() if self._cluster else ""
-        devices = [*self._devices, *filter(None, [address])]
+        devices = [*self._devices, *filter(None, [cluster_address()])]
         chosen = self._device.value if self._device.value in devices else devices[0]
         replace_choices(self._device, [(shown_device(device), device) for device in devices], chosen)
 
@@ -148,5 +141,4 @@ def _choices() -> Generator[list[str], None, tuple[str, ...]]:
 
 def _release(choice: ModelChoice, *_: Any) -> None:
     LIBRARY.changed.disconnect(choice._list)
-    if choice._cluster:
-        preferences().cluster.events.address.disconnect(choice._show_devices)
+    preferences().cluster.events.address.disconnect(choice._show_devices)

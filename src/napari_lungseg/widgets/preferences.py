@@ -27,6 +27,6 @@ def user_name() -> str | None:
 
 
 def cluster_address() -> str:
-    """Address of the scheduler of a cluster that may be segmented on; empty for none."""
+    """Address of the scheduler of a cluster that may be segmented and trained on; empty for none."""
     address: str = preferences().cluster.address.strip()
     return address if "://" in address or not address else f"tcp://{address}"

@@ -81,7 +81,7 @@ class SegmentWidget(Panel):
         self._connect()
         self._follow()
         self._image_changed()
-        self._model = ModelChoice(self.controls.model, self.controls.device, self, cluster=True)
+        self._model = ModelChoice(self.controls.model, self.controls.device, self)
         self._model.failed.connect(self.controls.tell)
 
     def _connect(self) -> None:

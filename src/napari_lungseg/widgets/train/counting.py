@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_lungseg.library import find_model
+from napari_lungseg.places import is_address
 from napari_lungseg.translation import say
 from napari_lungseg.widgets.tasks import Request, Task
 from napari_lungseg.widgets.train.chosen_input import ChosenInput
@@ -35,9 +36,9 @@ class CountRequest:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The longest time a run takes here, in seconds."""
+    """The longest time a run takes here, in seconds; None where it is trained elsewhere."""
 
-    seconds: float
+    seconds: float | None
 
 
 class Counting(QObject):
@@ -58,7 +59,7 @@ class Counting(QObject):
     def ask(self, request: CountRequest) -> None:
         """Count anew."""
         self._asked = request
-        self._task.run(_request, request, request.pace not in self._paces)
+        self._task.run(_request, request, request.pace not in self._paces and not is_address(request.device))
 
     def leave(self) -> None:
         """No answer is wanted any more."""
@@ -68,7 +69,7 @@ class Counting(QObject):
         assert self._asked is not None
         if seconds is not None:
             self._paces[self._asked.pace] = seconds
-        self.told.emit(Estimate(self._paces[self._asked.pace]))
+        self.told.emit(Estimate(self._paces.get(self._asked.pace)))
 
     def _failed(self, text: str) -> None:
         self.told.emit(Failure(text))
