@@ -49,7 +49,7 @@ def library_as_before(phantom_model: Path) -> Iterator[None]:
 def test_a_cluster_is_a_device_and_its_loss_loses_nothing(cluster, open_desk, phantom_model, messages):
     worker = cluster.add_worker("one")
     desk = open_desk(CT)
-    long = Volume(np.resize(CT.array, (800, *CT.shape[1:])), CT.affine, "HU")
+    long = Volume(np.resize(CT.array, (2400, *CT.shape[1:])), CT.affine, "HU")
     desk.add(long, "long")
     preferences().cluster.address = cluster.address
     assert desk.controls.device.value == "auto"

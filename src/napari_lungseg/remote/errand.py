@@ -31,8 +31,8 @@ BUSY_S = 3.0
 SILENCE_S = 60.0
 #: Seconds between two looks at whether the person has cancelled.
 LOOK_S = 0.05
-#: Bytes that are sent at once.
-PART = 16 << 20
+#: Bytes that are sent at once; in a minute also by a slow line.
+PART = 4 << 20
 
 
 @dataclass(frozen=True)
