@@ -22,7 +22,8 @@ class Cluster:
         options = ("--scheduler-file", str(self._file), "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
         self._processes = [self._start("dask_scheduler", *options)]
         self.scheduler = self._processes[0]
-        self.wait(self._file.exists)
+        # The scheduler does not write it whole.
+        self.wait(lambda: self._file.exists() and self._file.read_text().endswith("}"))
         self.address = json.loads(self._file.read_text())["address"]
 
     def _start(self, program: str, *arguments: str) -> psutil.Process:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from dask_cluster import Cluster
 from engine.calls import Listener, call
@@ -159,8 +160,10 @@ def test_a_worker_that_is_silent_for_too_long_is_told(cluster, model, monkeypatc
         list(found)
 
 
-def test_a_cancelled_call_ends_its_work_on_the_worker(cluster, engine, model):
+@pytest.mark.parametrize("end", ["cancelled", "killed"])
+def test_a_call_that_is_cancelled_or_whose_engine_is_killed_ends_its_work_on_the_worker(cluster, model, end):
     cluster.add_worker("one")
+    engine = Engine()
     running, heard = begin(engine, model, cluster.address)
     with Client(cluster.address, set_as_default=False) as client:
 
@@ -169,9 +172,13 @@ def test_a_cancelled_call_ends_its_work_on_the_worker(cluster, engine, model):
             return "errand" in names
 
         assert working()
-        running.drop()
-        assert isinstance(heard.end()[0], Cancelled)
+        if end == "cancelled":
+            running.drop()
+        else:
+            psutil.Process(engine.process).kill()
+        assert isinstance(heard.end()[0], Cancelled if end == "cancelled" else Failed)
         cluster.wait(lambda: not working())
+    engine.close()
 
 
 def test_who_waits_for_a_busy_worker_is_told(cluster, engine, model):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from napari_lungseg import __version__
 from napari_lungseg.errors import InputError
 from napari_lungseg.predicted import Notice
-from napari_lungseg.remote.connection import connect, make_actor
+from napari_lungseg.remote.connection import check_version, connect, make_actor
 from napari_lungseg.remote.model_files import ModelFiles
 from napari_lungseg.translation import say
 
@@ -149,12 +149,15 @@ class Errand(ABC):
     def _carry_out(self, client: Client) -> None:
         actor: Any = None
         try:
-            made = client.submit(make_actor, self.actor.__module__, self.actor.__name__, __version__, actor=True, pure=False)
-            with suppress(_SilentError):
-                actor = self.wait(made, silence_s=BUSY_S)
-            if actor is None and not self.closed.is_set():
+            # Done at once by a worker that is free, where to make the actor loads torch.
+            asked = client.submit(check_version, __version__, pure=False)
+            try:
+                self.wait(asked, silence_s=BUSY_S)
+            except _SilentError:
                 self.tell(Notice(say("All workers of the cluster are busy; this waits for one.")))
-                actor = self.wait(made, silence_s=float("inf"))
+                self.wait(asked, silence_s=float("inf"))
+            made = client.submit(make_actor, self.actor.__module__, self.actor.__name__, __version__, actor=True, pure=False)
+            actor = self.wait(made, silence_s=float("inf"))
             if actor is not None:
                 self.work(actor)
         finally:
