@@ -56,11 +56,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-@pytest.fixture(scope="session", autouse=True)
+_imported = 0
+
+
+@pytest.fixture(autouse=True)
 def imports_never_collected() -> None:
     """Leave what was imported out of garbage collection, which napari begins at every removal of a layer, and training at its end."""
-    gc.collect()
-    gc.freeze()
+    global _imported
+    if len(sys.modules) > _imported + 50:
+        gc.collect()
+        gc.freeze()
+        _imported = len(sys.modules)
 
 
 _nncf: dict[str, ModuleType] = {}

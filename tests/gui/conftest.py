@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
 from napari.layers import Labels, Layer
+from napari.utils.events import EventEmitter
 from napari.utils.notifications import notification_manager
 from npe2 import PluginManager, PluginManifest
 from phantom import chest, chest_model
@@ -104,6 +107,25 @@ def manifests_read_once() -> Iterator[None]:
     found = list(PluginManifest.discover())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PluginManifest, "discover", lambda paths=(): iter(found))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signatures_read_once() -> Iterator[None]:
+    """At each connection and disconnection of an event napari reads the signature of the method anew, a tenth of a test's time."""
+    check: Callable[[Any], bool] = EventEmitter._check_signature
+    takes_event: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+    def check_once(callback: Any) -> bool:
+        method = getattr(callback, "__func__", None)
+        if not isinstance(method, FunctionType):
+            return check(callback)
+        if method not in takes_event:
+            takes_event[method] = check(callback)
+        return takes_event[method]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EventEmitter, "_check_signature", staticmethod(check_once))
         yield
 
 
