@@ -22,7 +22,7 @@ from napari_lungseg.errors import InputError, reading, without_warnings
 from napari_lungseg.formats.choice import choose
 from napari_lungseg.formats.dicom import is_dicom_path, stacks_in
 from napari_lungseg.formats.dicom.headers import Frame
-from napari_lungseg.formats.dicom.part10 import HEAD, opened
+from napari_lungseg.formats.dicom.part10 import opened
 from napari_lungseg.formats.segnrrd import STRUCTURES, lung_names
 from napari_lungseg.volume import Array, Volume
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
     from highdicom.sr import CodedConcept
 
+#: What may follow the frames, in bytes; each eight zeros there are an element to pydicom.
+_BEHIND = 1 << 20
 #: All that is read of the series, so that nothing else of it can get into the new file: what its slices are and where they lie, and
 #: the numbers by which they are found.
 _NEEDED = [
@@ -157,7 +159,7 @@ def _room(path: Path) -> int:
     pixels = head.Rows * head.Columns * int(head.NumberOfFrames) * head.BitsAllocated // 8
     if pixels > _MOST_PACKED * there:
         raise ValueError(f"{pixels} bytes of pixels promised in {there}")
-    return start + pixels + HEAD
+    return start + pixels + _BEHIND
 
 
 def _check_highdicom() -> None:
