@@ -12,7 +12,7 @@ from napari_lungseg.widgets import tasks
 from napari_lungseg.widgets.saving.session import Session
 
 #: Milliseconds after which something that should happen soon has not happened; generous, for slow and busy machines.
-SOON = 30_000
+SOON = 120_000
 
 
 def settle(qtbot: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -10,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
+from napari._qt.widgets.qt_welcome import QtWelcomeWidget
 from napari.layers import Labels, Layer
 from napari.utils.events import EventEmitter
 from napari.utils.notifications import notification_manager
@@ -19,6 +21,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QApplication, QMessageBox
 from viewing_room import CT, SIDES, Room
+from vispy.visuals.shaders.function import Function
 from waiting import SOON, end_work, turn
 
 from napari_lungseg.model import FOLDER_VARIABLE as LIBRARY_VARIABLE
@@ -111,10 +114,9 @@ def manifests_read_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def signatures_read_once() -> Iterator[None]:
-    """At each connection and disconnection of an event napari reads the signature of the method anew, a tenth of a test's time."""
-    check: Callable[[Any], bool] = EventEmitter._check_signature
-    takes_event: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+def napari_made_quick() -> Iterator[None]:
+    """Spare napari and vispy what they do again and again, the same each time, a fifth of the time of a window."""
+    takes_event, check = WeakKeyDictionary[Any, bool](), EventEmitter._check_signature
 
     def check_once(callback: Any) -> bool:
         method = getattr(callback, "__func__", None)
@@ -124,8 +126,12 @@ def signatures_read_once() -> Iterator[None]:
             takes_event[method] = check(callback)
         return takes_event[method]
 
+    clean = cache(partial(Function._clean_code, None))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EventEmitter, "_check_signature", staticmethod(check_once))
+        patch.setattr(Function, "_clean_code", lambda _, code: clean(code))
+        # Each of a hundred shortcuts lets all welcome screens write all that they show anew, which no test looks at.
+        patch.setattr(QtWelcomeWidget, "refresh", lambda *_: None)
         yield
 
 

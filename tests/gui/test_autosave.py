@@ -87,7 +87,7 @@ def test_a_stroke_is_saved_while_the_network_runs(open_desk):
     many = Volume(np.resize(CT.array, (1000, *CT.shape[1:])), CT.affine, "HU")
     desk = open_desk(many)
     session = session_of(desk.viewer)
-    with desk.qtbot.waitSignal(desk.widget.idle, timeout=60_000):
+    with desk.qtbot.waitSignal(desk.widget.idle, timeout=SOON):
         desk.press()
         desk.wait(lambda: "ct lungs" in desk.viewer.layers and desk.lungs.data.any())
         # Where the network comes last.
@@ -333,7 +333,7 @@ def test_labels_of_any_origin_are_saved_once_they_are_corrected(make_napari_view
     labels = viewer.add_labels(LUNGS.astype(np.uint8), name="by hand", scale=(6, 4, 4))
     viewer.window.add_plugin_dock_widget("napari-lungseg", "Correct")
     session = session_of(viewer)
-    qtbot.waitUntil(lambda: session.workspace is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: session.workspace is not None, timeout=SOON)
     labels.paint(PLACE, 2)
 
     def is_kept() -> bool:
@@ -343,4 +343,4 @@ def test_labels_of_any_origin_are_saved_once_they_are_corrected(make_napari_view
         return loaded is not None and np.array_equal(loaded.labels, labels.data)
 
     # Also what was in the layer before.
-    qtbot.waitUntil(is_kept, timeout=30_000)
+    qtbot.waitUntil(is_kept, timeout=SOON)

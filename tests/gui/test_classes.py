@@ -7,6 +7,7 @@ import pytest
 import SimpleITK as sitk
 from phantom import chest, chest_model, two_class_model
 from qtpy.QtWidgets import QFileDialog
+from waiting import SOON
 
 from napari_lungseg.mask import MaskSettings
 from napari_lungseg.model import FOLDER_VARIABLE, Model, save_model
@@ -77,7 +78,7 @@ def test_the_slice_follows_the_threshold_in_every_class_before_the_mask_is_made(
         desk.controls.threshold.value = percent
         for label, place in doubt.items():
             assert mask_of(desk)[tuple(place)] == (label if kept else 0)
-    with desk.qtbot.waitSignal(desk.widget.idle, timeout=30_000):
+    with desk.qtbot.waitSignal(desk.widget.idle, timeout=SOON):
         desk.controls.threshold.value = 90
     np.testing.assert_array_equal(mask_of(desk), expected(two_class_model(), 90))
     desk.lungs.undo()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from phantom import chest
 from qtpy.QtCore import Qt, QTimer
-from waiting import settle
+from waiting import SOON, settle
 
 from napari_lungseg.edit.tools import TOOLS
 from napari_lungseg.volume import Volume
@@ -368,7 +368,7 @@ def test_strokes_made_while_a_tool_works_stay(open_bench):
     bench = open_bench(LONG, LONG_MASK.copy())
     place = (100, 34, 30)
     bench.choose("shrink", "volume", mm=6.0)
-    with bench.qtbot.waitSignal(bench.widget.idle, timeout=30_000):
+    with bench.qtbot.waitSignal(bench.widget.idle, timeout=SOON):
         bench.press()
         bench.lungs.brush_size = 60
         bench.lungs.paint(place, 2)

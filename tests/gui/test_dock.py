@@ -70,7 +70,7 @@ def test_opened_twice_it_does_no_harm(open_desk, messages):
     _, other = desk.viewer.window.add_plugin_dock_widget("napari-lungseg", "Segment")
     desk.wait(lambda: "phantom" in other.controls.model.choices)
     other.controls.model.value = "phantom"
-    with desk.qtbot.waitSignal(desk.widget.idle, timeout=60_000):
+    with desk.qtbot.waitSignal(desk.widget.idle, timeout=SOON):
         desk.press()
         desk.qtbot.mouseClick(other.controls.run.native, Qt.MouseButton.LeftButton)
     assert messages == ["ct is being segmented already."]
@@ -78,11 +78,11 @@ def test_opened_twice_it_does_no_harm(open_desk, messages):
     assert (desk.lungs.data.any(axis=(1, 2))).all()
     # Either of them moves the threshold of the one result.
     desk.probability.data[0, 2:20, 2:20] = 40
-    with desk.qtbot.waitSignal(other.idle, timeout=30_000):
+    with desk.qtbot.waitSignal(other.idle, timeout=SOON):
         other.controls.steps["keep_lungs"].value = False
         other.controls.threshold.value = 30
     assert desk.lungs.data[0, 10, 10] != 0
-    with desk.qtbot.waitSignal(other.idle, timeout=60_000):
+    with desk.qtbot.waitSignal(other.idle, timeout=SOON):
         desk.qtbot.mouseClick(other.controls.run.native, Qt.MouseButton.LeftButton)
     assert [layer.name for layer in desk.viewer.layers] == ["ct", "ct probability", "ct lungs"]
 

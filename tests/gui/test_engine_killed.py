@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from phantom import chest
 from qtpy.QtCore import Qt
+from waiting import SOON
 
 from napari_lungseg.engine.process import shared_engine
 from napari_lungseg.volume import Volume
@@ -48,7 +49,7 @@ def test_strokes_survive_an_engine_that_is_killed_while_it_segments(long_desk, h
     middle = desk.viewer.dims.current_step[0]
     held: list[tuple[int, ...]] = []
     for start, end in STROKES:
-        with desk.qtbot.waitSignal(desk.widget.idle, timeout=60_000) as ended:
+        with desk.qtbot.waitSignal(desk.widget.idle, timeout=SOON) as ended:
             desk.press()
             desk.wait(lambda: desk.widget._run is not None and desk.widget._run.done >= 1)
             wanted = desk.widget._run.done + chance.randrange(20)
@@ -71,7 +72,7 @@ def test_a_mask_that_is_being_made_is_lost_with_the_engine_and_made_by_the_next_
     desk = long_desk
     desk.controls.slices.value = "slice"
     assert desk.segment() == ""
-    with desk.qtbot.waitSignal(desk.widget.idle, timeout=60_000) as ended:
+    with desk.qtbot.waitSignal(desk.widget.idle, timeout=SOON) as ended:
         desk.controls.threshold.value = 40
         desk.wait(lambda: result_of(desk.image).remasker.busy)
         kill()

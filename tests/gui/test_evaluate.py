@@ -12,7 +12,7 @@ from napari.layers import Labels
 from phantom import chest
 from qtpy.QtCore import QPointF, Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
-from waiting import turn
+from waiting import SOON, turn
 
 from napari_lungseg.formats import write
 from napari_lungseg.metrics import evaluate, evaluate_slices
@@ -44,7 +44,7 @@ class Judge:
         self.widget: EvaluateWidget = desk.dock.open("Evaluate")
 
     def evaluate(self) -> str:
-        with self.desk.qtbot.waitSignal(self.widget.idle, timeout=30_000) as end:
+        with self.desk.qtbot.waitSignal(self.widget.idle, timeout=SOON) as end:
             self.desk.qtbot.mouseClick(self.widget.run, Qt.MouseButton.LeftButton)
         return end.args[0]
 
@@ -186,7 +186,7 @@ def test_masks_that_do_not_fit_are_refused_in_one_sentence(open_desk, messages):
 
 def test_what_was_compared_before_others_were_chosen_is_not_shown(judge):
     third = add_labels(judge.viewer, CT.with_array(TRUTH), "third")
-    with judge.desk.qtbot.waitSignal(judge.widget.idle, timeout=30_000):
+    with judge.desk.qtbot.waitSignal(judge.widget.idle, timeout=SOON):
         judge.desk.qtbot.mouseClick(judge.widget.run, Qt.MouseButton.LeftButton)
         judge.widget.reference.value = third
         assert not judge.widget.run.isEnabled()
@@ -222,7 +222,7 @@ def test_the_mask_made_here_is_judged_against_the_one_from_a_file(open_desk):
     assert desk.segment() == ""
     widget = desk.dock.open("Evaluate")
     assert (widget.prediction.value, widget.reference.value) == (desk.lungs, truth)
-    with desk.qtbot.waitSignal(widget.idle, timeout=30_000):
+    with desk.qtbot.waitSignal(widget.idle, timeout=SOON):
         desk.qtbot.mouseClick(widget.run, Qt.MouseButton.LeftButton)
     desk.switch("split_sides", False)
     assert widget.status.text() == CHANGED
@@ -273,7 +273,7 @@ def test_a_point_in_time_is_compared_where_it_is_displayed(open_desk):
     desk.viewer.add_labels(np.stack([TRUTH, TRUTH]), name="truth", scale=(1, 6, 4, 4))
     widget = desk.dock.open("Evaluate")
     desk.viewer.dims.set_current_step(0, 1)
-    with desk.qtbot.waitSignal(widget.idle, timeout=30_000):
+    with desk.qtbot.waitSignal(widget.idle, timeout=SOON):
         desk.qtbot.mouseClick(widget.run, Qt.MouseButton.LeftButton)
     errors = desk.viewer.layers[NAME].data
     assert not errors[0].any()

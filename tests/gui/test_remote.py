@@ -58,7 +58,7 @@ def test_a_cluster_is_a_device_and_its_loss_loses_nothing(cluster, open_desk, ph
 
     desk.press()
     desk.wait(lambda: "long probability" in desk.viewer.layers and desk.probability.data.any())
-    with desk.qtbot.waitSignal(desk.widget.idle, timeout=30_000) as end:
+    with desk.qtbot.waitSignal(desk.widget.idle, timeout=SOON) as end:
         cluster.kill(worker)
     assert "Nothing of yours is lost: press again" in end.args[0]
     assert any("Nothing of yours is lost: press again" in message for message in messages)

@@ -13,7 +13,7 @@ from phantom import chest, dice
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog
 from torch.nn.modules.module import register_module_forward_pre_hook
-from waiting import settle
+from waiting import SOON, settle
 
 from napari_lungseg.model import FOLDER_VARIABLE
 from napari_lungseg.volume import Volume, scaling
@@ -62,7 +62,7 @@ def test_the_displayed_slice_comes_first_and_the_layers_fill(open_desk):
     desk = open_desk(long_ct())
     desk.viewer.dims.set_current_step(0, 300)
     seen: list[list[int]] = []
-    with desk.qtbot.waitSignal(desk.widget.idle, timeout=60_000):
+    with desk.qtbot.waitSignal(desk.widget.idle, timeout=SOON):
         desk.press()
         desk.wait(lambda: "ct probability" in desk.viewer.layers and bool(predicted(desk)))
         seen.append(predicted(desk))
@@ -81,7 +81,7 @@ def test_cancelling_ends_soon_and_keeps_what_is_done(open_desk):
     desk.press()
     assert desk.controls.run.text == "Segment"
     done = predicted(desk)
-    with desk.qtbot.waitSignal(desk.widget.idle, timeout=30_000):
+    with desk.qtbot.waitSignal(desk.widget.idle, timeout=SOON):
         pass
     settle(desk.qtbot)
     assert predicted(desk) == done
@@ -95,7 +95,7 @@ def test_a_layer_deleted_meanwhile_ends_the_run_quietly(open_desk, messages, nam
     desk = open_desk(long_ct(2000))
     desk.press()
     desk.wait(lambda: "ct lungs" in desk.viewer.layers and bool(predicted(desk)))
-    with desk.qtbot.waitSignal(desk.widget.idle, timeout=30_000):
+    with desk.qtbot.waitSignal(desk.widget.idle, timeout=SOON):
         del desk.viewer.layers[name]
     assert desk.controls.run.text == "Segment"
     settle(desk.qtbot)

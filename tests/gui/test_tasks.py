@@ -24,7 +24,7 @@ def test_a_case_that_was_put_away_does_not_stay_in_memory(open_desk):
     assert desk.segment() == ""
     desk.dock.open("Review")
     measure = desk.dock.open("Measure")
-    with desk.qtbot.waitSignal(measure.idle, timeout=30_000):
+    with desk.qtbot.waitSignal(measure.idle, timeout=SOON):
         measure.controls.run.click()
     for view in (View.FOUR_UP, View.SURFACES, View.AXIAL):
         desk.dock.views.buttons[view].click()

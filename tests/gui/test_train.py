@@ -37,7 +37,7 @@ SICK = LUNGS & (np.indices(LUNGS.shape)[1] > 36) & (SIDES == 1)
 ILL = Volume(np.where(SICK, -150, CT.array).astype(np.int16), CT.affine, "HU")
 QUICK = {"epochs": 3, "steps_per_epoch": 10, "batch_size": 2, "view_px": 96, "learning_rate": 0.003, "average": 0.8}
 #: Milliseconds within which training ends on a machine that is busy; it steps back behind all else.
-SOON = 120_000
+SOON = 280_000
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +112,7 @@ def counted(desk, widget: TrainWidget, words: str) -> None:
 
 def learning(desk, widget: TrainWidget) -> None:
     """Wait until it has learnt from a few batches."""
-    desk.wait(lambda: len(widget.controls.curves.points["batch loss"][0]) >= 3)
+    desk.qtbot.waitUntil(lambda: len(widget.controls.curves.points["batch loss"][0]) >= 3, timeout=SOON)
 
 
 def names(**which: bool) -> set[str]:
