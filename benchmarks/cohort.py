@@ -1,11 +1,12 @@
-"""Many scans on one machine and on a Dask cluster: scans a minute, peak memory, a second run, a killed worker.
+"""Many scans on one machine and on a Dask cluster: scans a minute, peak and growth of memory, a second run, a killed worker.
 
     python benchmarks/cohort.py [--scans 40] [--slices N] [--ct CT ...]
 
 The scans are copies of the bundled sample, or of the CTs in turn, or of N slices in their midst, each with voxels of its own, so that none
-is taken for another. Memory is the largest sum of what all processes that segment hold (USS), looked at ten times a second, over the first
-and the last third of the time: it must not grow with the scans. A mask that was written before a worker is killed must not be written
-again. Needs the extra ``cluster``.
+is taken for another. Memory is the sum of what all processes that segment hold (USS). Its peak is the largest of ten looks a second, over
+the first and the last third of the time; its growth is the slope of a line through what is held as each scan is done, without the first
+fifth of them, and the standard error of that slope. It must not grow with the scans. A mask that was written before a worker is killed must
+not be written again. Needs the extra ``cluster``.
 """
 
 from __future__ import annotations
@@ -53,14 +54,17 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while not self.over.wait(0.1):
-            total = 0
-            for root in self.roots:
-                try:
-                    process = psutil.Process(root)
-                    total += sum(one.memory_full_info().uss for one in (process, *process.children(recursive=True)))
-                except psutil.Error:
-                    pass
-            self.seen.append(total)
+            self.seen.append(self.look())
+
+    def look(self) -> int:
+        total = 0
+        for root in self.roots:
+            try:
+                process = psutil.Process(root)
+                total += sum(one.memory_full_info().uss for one in (process, *process.children(recursive=True)))
+            except psutil.Error:
+                pass
+        return total
 
     def thirds(self) -> str:
         self.over.set()
@@ -69,19 +73,30 @@ class Watch(threading.Thread):
         return " / ".join(f"{max(part, default=0) / MIB:.0f}" for part in (self.seen[:third], self.seen[-third:]))
 
 
+def growth(held: list[int]) -> str:
+    """MiB a scan and their standard error, from what was held as each was done."""
+    settled = held[len(held) // 5 :]
+    if len(settled) < 5:
+        return ""
+    line, covariance = np.polyfit(np.arange(len(settled)), np.array(settled) / MIB, 1, cov=True)
+    return f"{line[0]:.3f} ± {covariance[0, 0] ** 0.5:.3f}"
+
+
 def segment(
     scans: Path, out: Path, *options: str, roots: list[int] | None = None, kill: psutil.Process | None = None
-) -> tuple[float, str, int]:
-    """Seconds, memory, and number of scans that were done in this run."""
+) -> tuple[float, str, str, int]:
+    """Seconds, peaks and growth of memory, and number of scans that were done in this run."""
     report = out.with_suffix(".json")
     command = [sys.executable, "-m", "napari_lungseg", "segment", str(scans), "-o", str(out), "--report", str(report), *options]
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     watch = Watch(roots or [process.pid])
     watch.start()
-    fresh, written = 0, {}
+    fresh, written, held = 0, {}, []
     for line in process.stdout:
-        fresh += "done already" not in line
+        if "done already" not in line:
+            fresh += 1
+            held.append(watch.look())
         if kill is not None and fresh == 3:
             kill.kill()
             written = {mask: mask.stat().st_mtime_ns for mask in out.glob("*.nii.gz")}
@@ -93,21 +108,22 @@ def segment(
     assert len(runs) == len(list(scans.iterdir()))
     assert not any("error" in one for one in runs)
     assert {mask: mask.stat().st_mtime_ns for mask in written} == written
-    return seconds, memory, fresh
+    return seconds, memory, "" if written else growth(held), fresh
 
 
 @contextmanager
-def cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[psutil.Process]]]:
-    """A scheduler and workers, which share the cores."""
+def cluster(folder: Path, workers: int, profile: bool = False) -> Iterator[tuple[str, list[psutil.Process]]]:
+    """A scheduler and workers, which share the cores; Dask profiles them where that is wanted."""
     folder.mkdir()
     file = folder / "scheduler.json"
     threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": str(profile)}
     started: list[psutil.Process] = []
 
     def start(program: str, *options: str) -> psutil.Process:
         command = [sys.executable, "-m", f"distributed.cli.{program}", *options, "--host", "127.0.0.1", "--no-dashboard"]
         with (folder / "log").open("ab") as log:
-            started.append(psutil.Popen(command, stdout=log, stderr=log, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": threads}))
+            started.append(psutil.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment))
         return started[-1]
 
     try:
@@ -131,22 +147,20 @@ def main() -> None:
         scans = Path(scratch, "scans")
         scans.mkdir()
         make_scans(scans, given.scans, given.ct, given.slices)
-        print("| run | scans done | seconds | scans a minute | peak memory, first and last third (MiB) |\n|" + "---|" * 5, flush=True)
+        print("| run | scans done | seconds | scans a minute | peak memory, first and last third (MiB) | growth (MiB a scan) |")
+        print("|" + "---|" * 6, flush=True)
 
-        def row(what: str, result: tuple[float, str, int]) -> None:
-            seconds, memory, done = result
-            print(f"| {what} | {done} | {seconds:.1f} | {60 * done / seconds:.0f} | {memory} |", flush=True)
+        def row(what: str, result: tuple[float, str, str, int]) -> None:
+            seconds, memory, slope, done = result
+            print(f"| {what} | {done} | {seconds:.1f} | {60 * done / seconds:.0f} | {memory} | {slope} |", flush=True)
 
         for jobs in (1, 2):
             row(f"{jobs} process{'es' * (jobs > 1)}", segment(scans, Path(scratch, f"jobs{jobs}"), "--jobs", str(jobs)))
         row("the same again", segment(scans, Path(scratch, "jobs2"), "--jobs", "2"))
-        for workers in (1, 2):
-            with cluster(Path(scratch, f"cluster{workers}"), workers) as (address, processes):
+        for name, workers, profile in (("1 worker", 1, False), ("2 workers", 2, False), ("1 worker that Dask profiles", 1, True)):
+            with cluster(Path(scratch, name), workers, profile) as (address, processes):
                 roots = [process.pid for process in processes]
-                row(
-                    f"{workers} worker{'s' * (workers > 1)}",
-                    segment(scans, Path(scratch, f"w{workers}"), "--scheduler", address, roots=roots),
-                )
+                row(name, segment(scans, Path(scratch, f"{name} out"), "--scheduler", address, roots=roots))
         with cluster(Path(scratch, "killed"), 2) as (address, processes):
             roots = [process.pid for process in processes]
             row("2 workers, one killed", segment(scans, Path(scratch, "k"), "--scheduler", address, roots=roots, kill=processes[0]))
