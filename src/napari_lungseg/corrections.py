@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.steps import LIMIT, Box, History, Labels, Patch, Step, as_box, slabs, whole
-from napari_lungseg.volume import bounding_box
+from napari_lungseg.steps import LIMIT, History, Labels, Patch, Step, as_box, slabs, whole
+from napari_lungseg.volume import Box, bounding_box, inside
 
 #: Bit of :attr:`Corrections.origin` that says a person set the voxel; the others are the model's own label.
 PERSON = 0x80
@@ -206,7 +206,7 @@ class Corrections:
         """
         self.sync(labels, box, ended=False)
         for part in slabs(box, labels.ndim):
-            here = tuple(slice(one.start - all_.start, one.stop - all_.start) for one, all_ in zip(part, box, strict=True))
+            here = inside(part, box)
             now, old, new = labels[part], before[here], after[here]
             changed = (old != new) & (now == old)
             if not changed.any():

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.classes import LEFT, RIGHT
-from napari_lungseg.volume import bounding_box
+from napari_lungseg.volume import bounding_box, widen
 
 #: Two pieces whose centres lie on the same side of the midline are both lungs only if they are as far apart as this, in mm.
 LUNGS_APART_MM = 90.0
@@ -369,7 +369,7 @@ def _refine(lung: Mask, halves: Labels, steps: tuple[int, ...], spacing: Spacing
     if found is None or max(steps) == 1:
         return labels
     margins = [max(2, round(4 * COARSE_MM / step)) for step in spacing]
-    box = tuple(slice(max(0, part.start - margin), part.stop + margin) for part, margin in zip(found, margins, strict=True))
+    box = widen(found, margins, lung.shape)
     part, undecided = np.ascontiguousarray(lung[box]), band[box]
     depth = edt.edt(part, anisotropy=spacing)
     rim = ndimage.maximum_filter(undecided, 3) & part

@@ -14,7 +14,7 @@ from scipy import ndimage
 from skimage import measure, morphology
 
 from napari_lungseg.preprocess import Box
-from napari_lungseg.volume import Array
+from napari_lungseg.volume import Array, widen
 
 #: Parts of fewer voxels are given to no neighbour.
 LEAST_VOXELS = 3
@@ -74,7 +74,7 @@ def tidy(labels: Labels, *, keep_largest: bool = True, fill_holes: bool = True) 
     for label, box in enumerate(ndimage.find_objects(own), 1):
         if box is None:
             continue
-        box = _widened(box)
+        box = widen(box, (1,) * own.ndim, own.shape)
         mask = own[box] == label
         if keep_largest:
             mask = _largest(mask)
@@ -102,7 +102,7 @@ def _joined(labels: Labels) -> Labels:
     for part in order:
         if not LEAST_VOXELS <= areas[part] < largest[label_of[part]]:
             continue
-        view = parts[_widened(boxes[part])]
+        view = parts[widen(boxes[part], (1,) * parts.ndim, parts.shape)]
         own = view == part
         numbers, contacts = np.unique(view[ndimage.binary_dilation(own) & ~own], return_counts=True)
         numbers, contacts = numbers[numbers > 0], contacts[numbers > 0]
@@ -117,11 +117,6 @@ def _joined(labels: Labels) -> Labels:
             largest[label_of[taker]] += areas[part]
         areas[taker] += areas[part]
     return written_as[parts]
-
-
-def _widened(box: tuple[slice, ...]) -> tuple[slice, ...]:
-    """A box with one voxel more on each side."""
-    return tuple(slice(max(0, side.start - 1), side.stop + 1) for side in box)
 
 
 def _largest(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

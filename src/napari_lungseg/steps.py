@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_lungseg.volume import bounding_box
+from napari_lungseg.volume import Box, bounding_box, outside
 
 #: How many steps can be undone; as many as napari keeps.
 LIMIT = 100
@@ -20,7 +20,6 @@ LIMIT = 100
 #: scripts, with noise that cannot be compressed, would otherwise fill the memory of a common computer.
 LIMIT_BYTES = 512 * 2**20
 
-Box = tuple[slice, ...]
 Labels = npt.NDArray[Any]
 
 
@@ -64,8 +63,7 @@ class Patch:
         assert tight is not None
         which = changed[tight]
         values = tuple((_squeeze(old[tight][which]), _squeeze(new[tight][which]), old.dtype) for old, new in pairs)
-        place = tuple(slice(whole.start + part.start, whole.start + part.stop) for whole, part in zip(box, tight, strict=True))
-        return cls(place, _squeeze(np.packbits(which)), values, by_person, time_index)
+        return cls(outside(tight, box), _squeeze(np.packbits(which)), values, by_person, time_index)
 
     @property
     def nbytes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from napari_lungseg.errors import InputError
 Unit = Literal["HU", "arbitrary"]
 Array = npt.NDArray[Any]
 Affine = npt.NDArray[np.float64]
+#: A slice for each axis of an array.
+Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +202,7 @@ def scaling(spacing: tuple[float, ...], origin: tuple[float, float, float] = (0.
     return affine
 
 
-def bounding_box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...] | None:
+def bounding_box(mask: npt.NDArray[np.bool_]) -> Box | None:
     """The smallest box around the true voxels; None where there are none."""
     box = []
     for axis in range(mask.ndim):
@@ -209,6 +211,21 @@ def bounding_box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...] | None:
             return None
         box.append(slice(int(filled[0]), int(filled[-1]) + 1))
     return tuple(box)
+
+
+def inside(part: Box, box: Box) -> Box:
+    """Where a part of an array lies within a box that holds it."""
+    return tuple(slice(own.start - outer.start, own.stop - outer.start) for own, outer in zip(part, box, strict=True))
+
+
+def outside(part: Box, box: Box) -> Box:
+    """Where a part of a box lies in the array of that box."""
+    return tuple(slice(own.start + outer.start, own.stop + outer.start) for own, outer in zip(part, box, strict=True))
+
+
+def widen(box: Box, margin: Sequence[int], shape: tuple[int, ...]) -> Box:
+    """A box with a margin of voxels, clipped to an array's shape."""
+    return tuple(slice(max(0, part.start - more), min(size, part.stop + more)) for part, more, size in zip(box, margin, shape, strict=True))
 
 
 def labels_in(array: Array) -> list[int]:

@@ -16,8 +16,8 @@ from napari_lungseg.classes import ClassLabels
 from napari_lungseg.corrections import MODEL, PERSON, Allowed, Corrections
 from napari_lungseg.mask import MaskSettings, apply_threshold
 from napari_lungseg.predicted import OwnGrid, PredictedSlice
-from napari_lungseg.steps import Box, History, Step, as_box
-from napari_lungseg.volume import Array, Volume
+from napari_lungseg.steps import History, Step, as_box
+from napari_lungseg.volume import Array, Box, Volume, inside
 from napari_lungseg.workspace import SAID, Accepted, Saved, SliceState, Source, State
 
 ACCEPT, FLAG, REJECT, REOPEN = "accept", "flag", "reject", "open again"
@@ -589,8 +589,7 @@ class MaskDocument:
         given = [array.reshape(shape) for array in (labels, percent, likeliest) if array is not None]
         hidden = self._withheld
         for part, withheld in [(box, False)] if hidden is None else hidden.parts(box):
-            inner = tuple(slice(one.start - all_.start, one.stop - all_.start) for one, all_ in zip(part, box, strict=True))
-            mask, *predicted = (array[inner] for array in given)
+            mask, *predicted = (array[inside(part, box)] for array in given)
             if not withheld:
                 self.corrections.set_model(self.labels, part, mask, step, *predicted)
             elif not shown_only:

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.corrections import MODEL, PERSON, Corrections
-from napari_lungseg.steps import Box, History, as_box
-from napari_lungseg.volume import Array
+from napari_lungseg.steps import History, as_box
+from napari_lungseg.volume import Array, Box, inside
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -78,7 +78,7 @@ class Withheld:
     def copied_into(self, array: Array, box: Box, own: Array) -> Array:
         """Write what one of these arrays withholds in a box into an array of that box, which is given back."""
         for part in self.within(box):
-            array[tuple(slice(one.start - whole.start, one.stop - whole.start) for one, whole in zip(part, box, strict=True))] = own[part]
+            array[inside(part, box)] = own[part]
         return array
 
     def take_out(self, indices: Iterable[int], labels: Array, origin: Bytes, percent: Bytes) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, sparse, spatial
 
-from napari_lungseg.edit.region import Labels, Mask, Progress, Spacing, check_labels, check_spacing, check_volume
+from napari_lungseg.edit.region import Labels, Mask, Progress, Spacing, check_labels, check_spacing, check_volume, set_label
 from napari_lungseg.errors import InputError
 from napari_lungseg.translation import say
 
@@ -137,10 +137,7 @@ def fill_gaps(
     for first, last in gaps:
         shape = shapes(planes, first, last)
         for index in range(first + 1, last):
-            wanted = shape(index)
-            plane = filled[index]
-            plane[(plane == label) & ~wanted] = 0
-            plane[(plane == 0) & wanted] = label
+            set_label(filled[index], shape(index), label)
             done += 1
             if progress is not None:
                 progress(done, total)

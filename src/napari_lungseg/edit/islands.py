@@ -8,9 +8,10 @@ import cc3d
 import numpy as np
 import numpy.typing as npt
 
-from napari_lungseg.edit.region import Box, Labels, Mask, Spacing, box_of, check_labels, check_spacing, with_label
+from napari_lungseg.edit.region import Labels, Mask, Spacing, box_of, check_labels, check_spacing, with_label
 from napari_lungseg.errors import InputError
 from napari_lungseg.translation import say
+from napari_lungseg.volume import Box
 
 Point = tuple[int, ...]
 

@@ -6,11 +6,11 @@ from typing import Literal
 
 import numpy as np
 
-from napari_lungseg.edit.region import Box, Labels, box_of, check_labels, check_same_shape, check_volume, with_label
+from napari_lungseg.edit.region import Labels, box_of, check_labels, check_same_shape, check_volume, with_label
 from napari_lungseg.errors import InputError
 from napari_lungseg.mask import MaskSettings, make_mask
 from napari_lungseg.translation import say
-from napari_lungseg.volume import Volume
+from napari_lungseg.volume import Box, Volume
 
 Operation = Literal["union", "intersection", "difference", "xor"]
 _OPERATIONS = {

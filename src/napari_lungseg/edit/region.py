@@ -12,11 +12,10 @@ import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.translation import say
-from napari_lungseg.volume import bounding_box
+from napari_lungseg.volume import Box, bounding_box, inside, widen
 
 Labels = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
-Box = tuple[slice, ...]
 Spacing = tuple[float, ...]
 #: Called with steps done and steps in all. What it raises ends the tool.
 Progress = Callable[[int, int], None]
@@ -110,18 +109,17 @@ def box_of(labels: Labels, label: int, margin: tuple[int, ...] | None = None) ->
     return widen(box, margin or (1,) * labels.ndim, labels.shape)
 
 
-def widen(box: Box, margin: tuple[int, ...], shape: tuple[int, ...]) -> Box:
-    """A box with a margin of voxels, clipped to an array's shape."""
-    return tuple(slice(max(0, part.start - more), min(size, part.stop + more)) for part, more, size in zip(box, margin, shape, strict=True))
-
-
 def with_label(labels: Labels, box: Box, wanted: Mask, label: int) -> Labels:
     """Labels whose ``label`` covers, in a box, just what is wanted of it and of the background."""
     new = labels.copy()
-    part = new[box]
+    set_label(new[box], wanted, label)
+    return new
+
+
+def set_label(part: Labels, wanted: Mask, label: int) -> None:
+    """Have a label cover, in an array that is changed, just what is wanted of it and of the background."""
     part[(part == label) & ~wanted] = 0
     part[(part == 0) & wanted] = label
-    return new
 
 
 def by_tiles(
@@ -153,8 +151,7 @@ def by_tiles(
     for done, corner in enumerate(starts, start=1):
         tile = tuple(slice(start, min(start + step, size)) for start, step, size in zip(corner, edges, part.shape, strict=True))
         around = widen(tile, halo, part.shape)
-        inner = tuple(slice(own.start - outer.start, own.stop - outer.start) for own, outer in zip(tile, around, strict=True))
-        result[tile] = work(part[around])[inner]
+        result[tile] = work(part[around])[inside(tile, around)]
         if progress is not None:
             progress(done, len(starts))
     return result

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from napari_lungseg.edit.region import Labels, Progress, Spacing, by_tiles, check_labels, check_same_shape, check_spacing, reach, widen
+from napari_lungseg.edit.region import Labels, Progress, Spacing, by_tiles, check_labels, check_same_shape, check_spacing, reach
 from napari_lungseg.edit.smooth import blurred, support
 from napari_lungseg.errors import InputError
 from napari_lungseg.translation import say
-from napari_lungseg.volume import bounding_box
+from napari_lungseg.volume import bounding_box, widen
 
 #: Standard deviation (mm) of the Gaussian before the gradient is taken. Of 1, 1.5, 2 and 2.5 mm the best on 30 CT slices.
 SMOOTH_MM = 1.5

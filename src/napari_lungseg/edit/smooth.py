@@ -25,12 +25,11 @@ from napari_lungseg.edit.region import (
     check_spacing,
     reach,
     unless_even,
-    widen,
     with_label,
 )
 from napari_lungseg.errors import InputError
 from napari_lungseg.translation import say
-from napari_lungseg.volume import bounding_box
+from napari_lungseg.volume import bounding_box, widen
 
 Method = Literal["median", "opening", "closing", "gaussian"]
 

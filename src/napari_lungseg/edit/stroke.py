@@ -15,11 +15,11 @@ import numpy.typing as npt
 from safetensors.numpy import load_file
 from scipy import ndimage
 
-from napari_lungseg.edit.region import Box, Labels, Mask, Spacing, check_labels, check_same_shape, check_spacing, reach, widen
+from napari_lungseg.edit.region import Labels, Mask, Spacing, check_labels, check_same_shape, check_spacing, reach
 from napari_lungseg.edit.stroke_features import FEATURES, Around, Numbers, features
 from napari_lungseg.errors import InputError
 from napari_lungseg.translation import say
-from napari_lungseg.volume import bounding_box
+from napari_lungseg.volume import Box, bounding_box, widen
 
 #: How far (mm) from the stroke a region can reach.
 REACH_MM = 60.0

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.graph import MCP_Geometric
 
-from napari_lungseg.edit.region import Box, Mask, Spacing
+from napari_lungseg.edit.region import Mask, Spacing
+from napari_lungseg.volume import Box
 
 Numbers = npt.NDArray[np.float32]
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg import edit
-from napari_lungseg.steps import Box, as_box
+from napari_lungseg.steps import as_box
 from napari_lungseg.translation import mark
-from napari_lungseg.volume import Array, Volume, bounding_box
+from napari_lungseg.volume import Array, Box, Volume, bounding_box, outside
 
 Scope = Literal["slice", "volume"]
 #: Tells, for a box in the layer's own axes and the labels in it, where edits are allowed.
@@ -162,8 +162,7 @@ def carry_out(tool: Tool, work: Work) -> Change | None:
     tight = bounding_box(before != after)
     if tight is None:
         return None
-    box = tuple(slice(whole.start + part.start, whole.start + part.stop) for whole, part in zip(box, tight, strict=True))
-    return Change(box, before[tight], after[tight])
+    return Change(outside(tight, box), before[tight], after[tight])
 
 
 def restricted(change: Change, allowed: Allowed) -> Change | None:

@@ -10,9 +10,8 @@ import numpy as np
 from napari_lungseg import edit
 from napari_lungseg.edit.tool import Parameter, Tool, Work
 from napari_lungseg.errors import InputError
-from napari_lungseg.steps import Box
 from napari_lungseg.translation import mark, say
-from napari_lungseg.volume import Array
+from napari_lungseg.volume import Array, Box
 
 METHODS = [mark("median"), mark("opening"), mark("closing"), mark("gaussian")]
 OPERATIONS = [mark("union"), mark("intersection"), mark("difference"), mark("xor")]

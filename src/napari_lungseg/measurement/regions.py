@@ -16,7 +16,7 @@ from napari_lungseg.measurement.shape import extremes, feret, hull_corners, orie
 from napari_lungseg.measurement.values import Density, Measurements, Profile, Region
 from napari_lungseg.mesh import MeshSettings, mask_surface
 from napari_lungseg.translation import capitalised, mark, say, say_all
-from napari_lungseg.volume import Array, Volume, bounding_box, labels_in
+from napari_lungseg.volume import Array, Volume, bounding_box, labels_in, outside
 
 TOGETHER = mark("together")
 #: More labels than this are no mask, but an image in its place.
@@ -82,7 +82,7 @@ def measure(
         mask = inside > 0 if label is None else inside == label
         within = bounding_box(mask)
         assert within is not None
-        place = tuple(slice(outer.start + part.start, outer.start + part.stop) for outer, part in zip(box, within))
+        place = outside(within, box)
         name = TOGETHER if label is None else label_name(label, names)
         regions.append(_Region(mask[within], place, turned, given, None if values is None else values[place]).measured(label, name))
         if progress is not None:

@@ -15,8 +15,8 @@ from napari_lungseg.annotation import Making, MaskDocument
 from napari_lungseg.annotation.document import IMPORT
 from napari_lungseg.classes import ClassLabels
 from napari_lungseg.corrections import Corrections
-from napari_lungseg.steps import Box, Step, as_box
-from napari_lungseg.volume import Array, Volume
+from napari_lungseg.steps import Step, as_box
+from napari_lungseg.volume import Array, Box, Volume
 from napari_lungseg.widgets.appearance import add_probability_image, add_probability_labels, label_names, make_lungs
 from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import BLIND, ROLE, layer_geometry, volume_from_layer

@@ -11,7 +11,7 @@ from napari.layers import Labels
 from napari.qt import QtViewer
 from qtpy.QtWidgets import QMainWindow, QWidget
 
-from napari_lungseg.steps import Box
+from napari_lungseg.volume import Box
 
 
 def unwrapped(thing: Any) -> Any:

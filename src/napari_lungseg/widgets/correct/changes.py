@@ -12,8 +12,9 @@ from qtpy.QtCore import QObject, Signal
 from superqt.utils import qthrottled
 
 from napari_lungseg.annotation import MaskDocument
-from napari_lungseg.steps import Box, as_box
+from napari_lungseg.steps import as_box
 from napari_lungseg.translation import mark
+from napari_lungseg.volume import Box
 from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import ROLE, layer_geometry
 from napari_lungseg.widgets.mask_layer import MaskLayer

@@ -11,8 +11,8 @@ from napari.layers import Labels
 
 from napari_lungseg import edit
 from napari_lungseg.annotation import MaskDocument
-from napari_lungseg.steps import Box, as_box
-from napari_lungseg.volume import Array
+from napari_lungseg.steps import as_box
+from napari_lungseg.volume import Array, Box
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.view import displayed_slice, displayed_time_index

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.edit.region import Mask
-from napari_lungseg.steps import Box
+from napari_lungseg.volume import Box
 
 Point = npt.NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_lungseg.edit.region import Mask
-from napari_lungseg.steps import Box
+from napari_lungseg.volume import Box
 from napari_lungseg.widgets.correct.changes import COLOURS
 from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import ROLE, layer_geometry

@@ -9,12 +9,12 @@ import numpy as np
 from scipy import ndimage
 
 from napari_lungseg.corrections import PERSON
-from napari_lungseg.edit.region import Mask, Spacing, reach, widen
+from napari_lungseg.edit.region import Mask, Spacing, reach
 from napari_lungseg.edit.stroke import REACH_MM, FoundRegion, Stroke
 from napari_lungseg.edit.tool import Change
 from napari_lungseg.errors import InputError
-from napari_lungseg.steps import Box, as_box
-from napari_lungseg.volume import Volume, bounding_box
+from napari_lungseg.steps import as_box
+from napari_lungseg.volume import Box, Volume, bounding_box, inside, outside, widen
 from napari_lungseg.widgets.correct.pen import Point, trace
 from napari_lungseg.widgets.correct.proposal import around
 from napari_lungseg.widgets.language import tr
@@ -77,7 +77,7 @@ class Drawn:
         """The stroke in a box that holds it, and what a loop of it encloses."""
         drawn = np.zeros([part.stop - part.start for part in box], bool)
         for where, met in self.parts:
-            drawn[tuple(slice(part.start - own.start, part.stop - own.start) for part, own in zip(where, box, strict=True))] |= met
+            drawn[inside(where, box)] |= met
         here = in_box(self.where, box)
         drawn[here] = ndimage.binary_fill_holes(drawn[here])
         return drawn
@@ -165,7 +165,7 @@ def anything() -> Stroke:
 
 def place(question: Question, region: FoundRegion) -> Box:
     """Where a region lies in the volume."""
-    return tuple(slice(part.start + whole.start, part.stop + whole.start) for part, whole in zip(region.box, question.box, strict=True))
+    return outside(region.box, question.box)
 
 
 def change(result: MaskLayer, time_index: tuple[int, ...], question: Question, region: FoundRegion, size: float) -> Change | None:
@@ -179,8 +179,7 @@ def change(result: MaskLayer, time_index: tuple[int, ...], question: Question, r
         return None
     after = before.copy()
     after[chosen] = question.becomes
-    inner = tuple(slice(whole.start + part.start, whole.start + part.stop) for whole, part in zip(box, tight, strict=True))
-    return Change(inner, before[tight], after[tight])
+    return Change(outside(tight, box), before[tight], after[tight])
 
 
 def in_box(where: tuple[slice | int, ...], box: Box) -> tuple[slice | int, ...]:

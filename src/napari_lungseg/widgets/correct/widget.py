@@ -11,9 +11,9 @@ from superqt.utils import qthrottled
 
 from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.errors import InputError
-from napari_lungseg.steps import Box, as_box
+from napari_lungseg.steps import as_box
 from napari_lungseg.translation import say
-from napari_lungseg.volume import labels_in
+from napari_lungseg.volume import Box, labels_in
 from napari_lungseg.widgets.correct.applying import Applying
 from napari_lungseg.widgets.correct.brush import Brush
 from napari_lungseg.widgets.correct.changes import MEANINGS, Changes

@@ -12,8 +12,7 @@ from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.edit.tool import Scope, Tool, Work, visible
 from napari_lungseg.errors import InputError
 from napari_lungseg.grid import grid_difference
-from napari_lungseg.steps import Box
-from napari_lungseg.volume import Volume
+from napari_lungseg.volume import Box, Volume
 from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import check_complete, volume_from_layer
 from napari_lungseg.widgets.mask_layer import MaskLayer

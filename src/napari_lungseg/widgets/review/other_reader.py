@@ -17,9 +17,8 @@ from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.errors import InputError
 from napari_lungseg.metrics import Scores
 from napari_lungseg.readers import Reading, check_names, find_reading
-from napari_lungseg.steps import Box
 from napari_lungseg.translation import mark, say
-from napari_lungseg.volume import Volume
+from napari_lungseg.volume import Box, Volume
 from napari_lungseg.widgets.forms import make_button
 from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import ROLE, layer_geometry

@@ -9,9 +9,9 @@ from superqt.utils import qdebounced
 
 from napari_lungseg.annotation import MaskDocument
 from napari_lungseg.review import next_slice
-from napari_lungseg.steps import Box, as_box
+from napari_lungseg.steps import as_box
 from napari_lungseg.translation import say
-from napari_lungseg.volume import Array
+from napari_lungseg.volume import Array, Box
 from napari_lungseg.widgets.layers import volume_from_layer
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.notices import show_warning

@@ -10,8 +10,8 @@ from superqt.utils import qthrottled
 
 from napari_lungseg.annotation import MODEL_CAUSES
 from napari_lungseg.blind import UNREAD
-from napari_lungseg.steps import Box
 from napari_lungseg.translation import say
+from napari_lungseg.volume import Box
 from napari_lungseg.widgets.saving.target import SaveTarget
 from napari_lungseg.widgets.saving.waiting import Note
 from napari_lungseg.widgets.tasks import Task

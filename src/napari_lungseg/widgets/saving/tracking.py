@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QApplication
 
 from napari_lungseg.annotation import MaskDocument
-from napari_lungseg.steps import Box
+from napari_lungseg.volume import Box
 from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.saving.autosave import Autosave

@@ -15,7 +15,7 @@ from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import QObject
 from superqt.utils import qthrottled
 
-from napari_lungseg.steps import Box
+from napari_lungseg.volume import Box
 from napari_lungseg.widgets.documents import documents_of
 from napari_lungseg.widgets.lookup import result_holding
 from napari_lungseg.widgets.napari_compat import Strokes
