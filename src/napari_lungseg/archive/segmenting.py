@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -83,7 +83,6 @@ def segment_series(
     series: ArchiveSeries,
     settings: ArchiveSettings,
     images: Sequence[str] | None = None,
-    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Stored:
     """Get a series, segment it, and store the segmentation in its study.
 
@@ -97,8 +96,6 @@ def segment_series(
         How.
     images : sequence of str, optional
         SOPInstanceUIDs of the series, sorted, where they are known.
-    progress : callable
-        Called with what is being done, how much of it is done, and how much there is.
 
     Returns
     -------
@@ -115,13 +112,11 @@ def segment_series(
     model = _model(settings.model)
     with tempfile.TemporaryDirectory(prefix="lungseg-") as scratch:
         folder = Path(scratch, "series")
-        got = 0
-        for got in archive.fetch(series, folder):
-            progress("images", got, len(images))
+        got = max(archive.fetch(series, folder), default=0)
         if got < len(images):
             raise InputError(f"Of the {len(images)} images of series {series.uid} only {got} came; try again.")
         volume = read(folder)
-        result = segment(volume, model, settings.device, mask=settings.mask, progress=lambda done, total: progress("slices", done, total))
+        result = segment(volume, model, settings.device, mask=settings.mask)
         path = Path(scratch, "segmentation.dcm")
         origin = SegOrigin(settings.with_patient, series_uid, instance_uid, model.card.name, model.card.weights_sha256, is_automatic=True)
         write_dicom_seg(result.labels, path, folder, names=spelled_out(result.names), origin=origin)

@@ -268,12 +268,12 @@ def score_case(case: str, patient: str, prediction: Volume, reference: Volume) -
     )
 
 
-def score_cases(model: Model, data: Dataset, cases: Iterable[str], *, postprocess: bool = True) -> list[CaseScore]:
+def score_cases(model: Model, data: Dataset, cases: Iterable[str]) -> list[CaseScore]:
     """Segment cases of a data set and compare them with their labels, except where these are to be ignored."""
     scores = []
     for case in cases:
         image, labels = data.load(case)
-        found = segment(image, model, postprocess=postprocess).labels
+        found = segment(image, model).labels
         ignored = np.asarray(labels.array) == IGNORE
         if ignored.any():
             found, labels = (volume.with_array(np.where(ignored, 0, volume.array)) for volume in (found, labels))

@@ -54,16 +54,15 @@ def compare(
     """Ask the engine to compare the volumes of two layers, each at a time point."""
     import_pandas()
     found, known = _volume(*prediction), _volume(*reference)
-    yield LayerPair(*prediction, *reference, known.axial_axis, in_mm=found.spacing_known or known.spacing_known)
+    yield LayerPair(prediction[0], *reference, known.axial_axis, in_mm=found.spacing_known or known.spacing_known)
     return Request("compare", (found, known, tolerance_mm))
 
 
 @dataclass(frozen=True, eq=False)
 class LayerPair:
-    """Two layers that are compared, each at a time point; otherwise as :class:`Comparison`."""
+    """Two layers that are compared, and the time point of the reference; otherwise as :class:`Comparison`."""
 
     prediction: Labels
-    prediction_time_index: TimeIndex
     reference: Labels
     reference_time_index: TimeIndex
     axis: int
