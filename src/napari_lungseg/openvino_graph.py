@@ -11,7 +11,7 @@ from napari_lungseg.architecture import EPSILON, UNetConfig, group_count
 from napari_lungseg.errors import InputError
 from napari_lungseg.int8 import Activation, Int8Network
 from napari_lungseg.openvino_quiet import openvino, ops
-from napari_lungseg.weights import Weights, fold_batch_norm
+from napari_lungseg.weights import Weights, batch_scale, fold_batch_norm
 
 #: Steps of 8 bits.
 LEVELS = 256
@@ -145,10 +145,9 @@ class _Builder:
             return x
         scale, shift = (np.asarray(self._weights[f"{name}.{part}"], np.float32) for part in ("weight", "bias"))
         if self._config.norm == "batch":
-            mean, variance = (self._weights[f"{name}.running_{part}"] for part in ("mean", "var"))
-            scale = np.asarray(scale / np.sqrt(variance + np.float32(EPSILON)), np.float32)
+            scale = batch_scale(self._weights, name)
             x = _named(ops.multiply(x, _channels(scale)), f"{name}.scaled")
-            return _named(ops.add(x, _channels(shift - mean * scale)), name)
+            return _named(ops.add(x, _channels(shift - self._weights[f"{name}.running_mean"] * scale)), name)
         if self._config.norm == "group":
             return _named(ops.group_normalization(x, scale, shift, group_count(len(scale)), EPSILON), name)
         x = ops.mvn(x, np.array([2, 3], np.int64), True, EPSILON, "inside_sqrt")

@@ -111,10 +111,15 @@ def fold_batch_norm(weights: Weights, config: UNetConfig) -> Weights:
     for name in [name.removesuffix(".running_var") for name in weights if name.endswith(".running_var")]:
         block, place = name.rsplit(".", 1)
         convolution = f"{block}.{int(place) - 1}"
-        factor = weights[f"{name}.weight"] / np.sqrt(weights[f"{name}.running_var"] + np.float32(EPSILON))
+        factor = batch_scale(weights, name)
         folded[f"{convolution}.weight"] = folded[f"{convolution}.weight"] * factor[:, None, None, None]
         folded[f"{convolution}.bias"] = (folded[f"{convolution}.bias"] - weights[f"{name}.running_mean"]) * factor + weights[f"{name}.bias"]
     return folded
+
+
+def batch_scale(weights: Weights, name: str) -> npt.NDArray[np.float32]:
+    """What a BatchNorm multiplies each channel by."""
+    return np.asarray(weights[f"{name}.weight"] / np.sqrt(weights[f"{name}.running_var"] + np.float32(EPSILON)), np.float32)
 
 
 def check_finite(weights: Weights, what: str) -> None:

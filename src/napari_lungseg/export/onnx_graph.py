@@ -15,7 +15,7 @@ from napari_lungseg.card import Card
 from napari_lungseg.errors import InputError
 from napari_lungseg.export.facts import FACTS, INPUT, OUTPUT, facts_of, network_range
 from napari_lungseg.int8 import Activation, Int8Network
-from napari_lungseg.weights import Weights, fold_batch_norm
+from napari_lungseg.weights import Weights, batch_scale, fold_batch_norm
 
 #: Old enough for the runtimes of devices; int8 by channel and padding by an input need 13.
 OPSET, IR_VERSION = 17, 8
@@ -148,9 +148,8 @@ class _Builder:
             return x
         scale, shift = (np.asarray(self._weights[f"{name}.{part}"], np.float32) for part in ("weight", "bias"))
         if self._config.norm == "batch":
-            mean, variance = (self._weights[f"{name}.running_{part}"] for part in ("mean", "var"))
-            scale = np.asarray(scale / np.sqrt(variance + np.float32(EPSILON)), np.float32)
-            shift = np.asarray(shift - mean * scale, np.float32)
+            scale = batch_scale(self._weights, name)
+            shift = np.asarray(shift - self._weights[f"{name}.running_mean"] * scale, np.float32)
         else:
             # Older than ONNX's own node for groups, and known to every runtime.
             groups = group_count(len(scale)) if self._config.norm == "group" else len(scale)

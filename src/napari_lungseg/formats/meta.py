@@ -12,8 +12,7 @@ import numpy as np
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats.beside import data_file, numbered_files
-from napari_lungseg.formats.nifti import is_flat
-from napari_lungseg.formats.voxels import Part, VoxelLayout, damaged, image_of, numbers_in, storable, text_of, write_packed
+from napari_lungseg.formats.voxels import Part, VoxelLayout, damaged, image_of, laid_out, numbers_in, text_of, write_packed
 from napari_lungseg.labels import names_as_text, names_in_text
 from napari_lungseg.volume import Array, Volume
 
@@ -174,14 +173,12 @@ def _data(
 
 def write_meta(volume: Volume, path: Path) -> None:
     """Write .mha, packed with zlib."""
-    array, affine = storable(volume.array), volume.affine
-    axes = 2 if array.ndim == 2 and is_flat(volume) else 3
-    array = array.reshape((1,) * (axes - array.ndim) + array.shape)
+    array, linear, origin = laid_out(volume)
+    axes = array.ndim
     code = np.dtype(array.dtype).newbyteorder("=").str[1:]
     kind = next((name for name, known in _TYPES.items() if known == code), None)
     if kind is None:
         raise InputError(f"MetaImage cannot hold numbers of the kind {array.dtype}; use whole numbers or floats.")
-    linear = affine[:axes, 3 - axes : 3][:, ::-1]
     steps = np.linalg.norm(linear, axis=0)
     lines = [
         "ObjectType = Image",
@@ -191,7 +188,7 @@ def write_meta(volume: Volume, path: Path) -> None:
         "CompressedData = True",
         f"CompressedDataSize = {'0' * 12}",
         f"TransformMatrix = {_text((linear / steps).T.ravel())}",
-        f"Offset = {_text(affine[:axes, 3])}",
+        f"Offset = {_text(origin)}",
         f"CenterOfRotation = {_text(np.zeros(axes))}",
         f"ElementSpacing = {_text(steps)}",
         f"DimSize = {' '.join(str(size) for size in array.shape[::-1])}",

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_lungseg.errors import InputError
-from napari_lungseg.formats.voxels import Part, VoxelLayout, damaged, image_of, storable, unpacked, write_packed
+from napari_lungseg.formats.voxels import Part, VoxelLayout, damaged, image_of, is_flat, storable, unpacked, write_packed
 from napari_lungseg.labels import names_as_text, names_in_text
 from napari_lungseg.volume import Volume
 
@@ -320,9 +320,3 @@ def write_nifti(volume: Volume, path: Path) -> None:
     head[38] = ord("r")  # "regular", which old readers look at
     with path.open("wb") as file:
         write_packed(file, array, "gzip" if path.suffix.lower() == ".gz" else "raw", bytes(head))
-
-
-def is_flat(volume: Volume) -> bool:
-    """Whether two axes say all of a two-dimensional image's geometry; else it is written as a volume of one slice."""
-    affine = volume.affine
-    return bool(np.array_equal(affine[:2, 0], (0, 0)) and np.array_equal(affine[2], (1, 0, 0, 0)))

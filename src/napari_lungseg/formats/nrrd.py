@@ -13,8 +13,7 @@ import numpy as np
 
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats.beside import data_file, numbered_files
-from napari_lungseg.formats.nifti import is_flat
-from napari_lungseg.formats.voxels import Packing, Part, VoxelLayout, damaged, image_of, numbers_in, storable, text_of, write_packed
+from napari_lungseg.formats.voxels import Packing, Part, VoxelLayout, damaged, image_of, laid_out, numbers_in, text_of, write_packed
 from napari_lungseg.labels import names_as_text, names_in_text
 from napari_lungseg.volume import Array, Volume
 
@@ -282,13 +281,11 @@ def _after_lines(path: Path, start: int, lines: int) -> int:
 
 def write_nrrd(volume: Volume, path: Path, keys: Mapping[str, str] | None = None) -> None:
     """Write .nrrd, packed with gzip; ``keys`` are kept as keys with values."""
-    array, affine = storable(volume.array), volume.affine
-    axes = 2 if array.ndim == 2 and is_flat(volume) else 3
-    array = array.reshape((1,) * (axes - array.ndim) + array.shape)
+    array, linear, origin = laid_out(volume)
+    axes = array.ndim
     code = np.dtype(array.dtype).newbyteorder("=").str[1:]
     if code not in _TYPES:
         raise InputError(f"NRRD cannot hold numbers of the kind {array.dtype}; use whole numbers or floats.")
-    linear = affine[:axes, 3 - axes : 3][:, ::-1]
     lines = [
         "NRRD0004",
         f"type: {_TYPES[code][0]}",
@@ -299,7 +296,7 @@ def write_nrrd(volume: Volume, path: Path, keys: Mapping[str, str] | None = None
         "kinds:" + " domain" * axes,
         "endian: little",
         "encoding: gzip",
-        f"space origin: {_vector(affine[:axes, 3])}",
+        f"space origin: {_vector(origin)}",
         *([f"content: {names_as_text(volume.names)}"] if volume.names else []),
         *(f"{key}:={_escaped(value)}" for key, value in (keys or {}).items()),
     ]

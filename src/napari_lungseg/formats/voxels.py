@@ -17,7 +17,7 @@ import numpy.typing as npt
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats.choice import Candidate, SeriesInfo, choose
 from napari_lungseg.preprocess import judge_unit
-from napari_lungseg.volume import Array, Volume
+from napari_lungseg.volume import Affine, Array, Volume
 
 Packing = Literal["raw", "gzip", "zlib", "bzip2"]
 
@@ -335,6 +335,19 @@ def write_packed(file: BinaryIO, array: Array, packing: Packing, head: bytes = b
     if os.fstat(file.fileno()).st_size != file.tell():
         raise OSError("the file is shorter than what was written to it")
     return file.tell() - begun
+
+
+def is_flat(volume: Volume) -> bool:
+    """Whether two axes say all of a two-dimensional image's geometry; else it is written as a volume of one slice."""
+    affine = volume.affine
+    return bool(np.array_equal(affine[:2, 0], (0, 0)) and np.array_equal(affine[2], (1, 0, 0, 0)))
+
+
+def laid_out(volume: Volume) -> tuple[Array, Affine, Affine]:
+    """Voxels as NRRD and MetaImage take them, of two or three axes; steps in LPS mm along the file's axes, and the first voxel's place."""
+    array, affine = storable(volume.array), volume.affine
+    axes = 2 if array.ndim == 2 and is_flat(volume) else 3
+    return array.reshape((1,) * (axes - array.ndim) + array.shape), affine[:axes, 3 - axes : 3][:, ::-1], affine[:axes, 3]
 
 
 def storable(array: Array) -> Array:

@@ -27,6 +27,13 @@ def set_plain_tooltip(widget: QWidget, text: str) -> None:
     widget.setToolTip(f"<span>{escape(text)}</span>" if text else "")
 
 
+def show_status(label: QLabel, text: str) -> None:
+    """Show a line of status, which may be cut short, and all of it under the pointer; hide the label where there is none."""
+    label.setText(text)
+    set_plain_tooltip(label, text)
+    label.setVisible(bool(text))
+
+
 def plain_box(box: QMessageBox) -> QMessageBox:
     """Make a question show its text letter by letter."""
     box.setTextFormat(Qt.TextFormat.PlainText)

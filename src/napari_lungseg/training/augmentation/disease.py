@@ -16,7 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_lungseg.training.augmentation.spatial import coordinates, smooth_field
+from napari_lungseg.training.augmentation.spatial import coordinates, smooth_field, turned
 
 Drawn = tuple[Tensor, Tensor]
 
@@ -124,9 +124,9 @@ def mass(image: Tensor, lung: Tensor, down: float, pixel_mm: float, rng: np.rand
         radius = rng.uniform(8, 45)
         stretch, turn = math.exp(rng.uniform(-0.5, 0.5)), rng.uniform(0, math.pi)
         dy, dx = (y - y[cy, 0]) * half_mm, (x - x[0, cx]) * half_mm
-        along = (dx * math.cos(turn) + dy * math.sin(turn)) * stretch
-        across = (-dx * math.sin(turn) + dy * math.cos(turn)) / stretch
-        distance = torch.hypot(along, across) + rng.uniform(0, 0.25) * radius * smooth_field(size, int(rng.integers(6, 24)), rng)
+        along, across = turned(dy, dx, turn)
+        rough = rng.uniform(0, 0.25) * radius * smooth_field(size, int(rng.integers(6, 24)), rng)
+        distance = torch.hypot(along * stretch, across / stretch) + rough
         amount = torch.sigmoid((radius - distance) / rng.uniform(0.4, 2.5)) * _soft(lung)
         density = rng.uniform(0, 100) + rng.uniform(0, 25) * _texture(size, rng)
         if rng.random() < 0.15:

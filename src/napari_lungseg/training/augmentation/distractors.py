@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from napari_lungseg.training.augmentation.spatial import coordinates, smooth_field
+from napari_lungseg.training.augmentation.spatial import coordinates, smooth_field, turned
 
 AIR_HU = -1000.0
 
@@ -30,9 +30,8 @@ def gas(image: Tensor, lung: Tensor, pixel_mm: float, rng: np.random.Generator) 
         radius = min(radius, float(depth[cy, cx]) - 3.0)
         turn, stretch = rng.uniform(0, math.pi), math.exp(rng.uniform(0, 0.8))
         dy, dx = (y - y[cy, 0]) * half_mm, (x - x[0, cx]) * half_mm
-        distance = torch.hypot(
-            (dx * math.cos(turn) + dy * math.sin(turn)), (-dx * math.sin(turn) + dy * math.cos(turn)) * stretch
-        ) + 0.2 * radius * smooth_field(size, int(rng.integers(5, 20)), rng)
+        along, across = turned(dy, dx, turn)
+        distance = torch.hypot(along, across * stretch) + 0.2 * radius * smooth_field(size, int(rng.integers(5, 20)), rng)
         amount = torch.sigmoid((radius - distance) / rng.uniform(0.4, 1.2)) * tissue
         if rng.random() < 0.3:
             amount = amount * torch.sigmoid((rng.uniform(-0.5, 0.5) * radius - dy) / 0.5)
@@ -62,8 +61,8 @@ def dissecting_air(image: Tensor, lung: Tensor, pixel_mm: float, rng: np.random.
         cy, cx = points[int(rng.integers(len(points)))].tolist()
         turn, stretch = rng.uniform(0, math.pi), math.exp(rng.uniform(0, 1.2))
         dy, dx = (y - y[cy, 0]) * half_mm, (x - x[0, cx]) * half_mm
-        along, across = dx * math.cos(turn) + dy * math.sin(turn), (-dx * math.sin(turn) + dy * math.cos(turn)) * stretch
-        near = torch.sigmoid((rng.uniform(10, 90) - torch.hypot(along, across)) / 4.0)
+        along, across = turned(dy, dx, turn)
+        near = torch.sigmoid((rng.uniform(10, 90) - torch.hypot(along, across * stretch)) / 4.0)
         # Level lines of a smooth field branch and join as planes between muscles do.
         field = smooth_field(size, int(rng.integers(8, 40)), rng)
         streaks = torch.sigmoid((rng.uniform(0.08, 0.5) - field.abs()) / 0.05)

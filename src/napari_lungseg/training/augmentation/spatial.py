@@ -21,6 +21,11 @@ def coordinates(size: int) -> tuple[Tensor, Tensor]:
     return y, x
 
 
+def turned(dy: Tensor, dx: Tensor, angle: float) -> tuple[Tensor, Tensor]:
+    """Make coordinates along and across a direction."""
+    return dx * math.cos(angle) + dy * math.sin(angle), -dx * math.sin(angle) + dy * math.cos(angle)
+
+
 def smooth_field(size: int, cells: int, rng: np.random.Generator) -> Tensor:
     """Draw a smooth random field (size, size) of about unit variance with ``cells`` bumps a side."""
     noise = torch.from_numpy(rng.standard_normal((1, 1, cells + 3, cells + 3)).astype(np.float32))

@@ -14,7 +14,7 @@ from napari_lungseg.edit.tool import SCOPES, Parameter, Scope, Tool
 from napari_lungseg.edit.tools import TOOLS
 from napari_lungseg.widgets.forms import emphasise, form, replace_choices, shorten
 from napari_lungseg.widgets.language import tr
-from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
+from napari_lungseg.widgets.texts import plain_label, show_status
 
 #: Begins the value of an entry that is only a heading.
 HEADING = "heading:"
@@ -67,9 +67,7 @@ class ToolForm(QWidget):
 
     def tell(self, text: str) -> None:
         """Show a line of status."""
-        self.status.setText(text)
-        set_plain_tooltip(self.status, text)
-        self.status.setVisible(bool(text))
+        show_status(self.status, text)
 
     def show_running(self, running: bool) -> None:
         """Turn the button to Cancel and back."""

@@ -26,7 +26,7 @@ from napari_lungseg.widgets.notices import show_error, show_info
 from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.saving.bar import MASK_FILES
 from napari_lungseg.widgets.tasks import Task, run_once
-from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
+from napari_lungseg.widgets.texts import plain_label, show_status
 from napari_lungseg.widgets.view import displayed_time_index, displayed_voxel, show_slice
 from napari_lungseg.widgets.watch import MaskWatch
 
@@ -249,10 +249,8 @@ class EvaluateWidget(Panel):
             self.display.show_here(displayed_voxel(self.viewer, compared.reference)[compared.axis])
 
     def _tell(self, text: str) -> None:
-        self._said, shown = text, tr(text)
-        self.status.setText(shown)
-        set_plain_tooltip(self.status, shown)
-        self.status.setVisible(bool(text))
+        self._said = text
+        show_status(self.status, tr(text))
 
     def let_go(self) -> None:
         """Hear of the masks no more."""

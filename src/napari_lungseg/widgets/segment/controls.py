@@ -28,7 +28,7 @@ from napari_lungseg.widgets.forms import (
 )
 from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.segment.reading import Look
-from napari_lungseg.widgets.texts import plain_label, set_plain_tooltip
+from napari_lungseg.widgets.texts import plain_label, show_status
 
 FIRST_STEPS = (
     mark("1. Drop a CT into the window (a file, or a DICOM folder), or open the sample."),
@@ -111,9 +111,7 @@ class Controls(QWidget):
 
     def tell(self, text: str) -> None:
         """Show a line of status."""
-        self.status.setText(text)
-        set_plain_tooltip(self.status, text)
-        self.status.setVisible(bool(text))
+        show_status(self.status, text)
 
     def show_look(self, look: Look | None) -> None:
         """Show what was told of the image: its unit, its axis, and how many slices there are."""
