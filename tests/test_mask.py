@@ -341,7 +341,7 @@ def test_slabs_in_which_pieces_are_looked_for_make_no_difference(monkeypatch: py
             whole = labels(lung, settings)
             for voxels in (1, 30_000):
                 with monkeypatch.context() as patch:
-                    patch.setattr("napari_lungseg.left_right.SLAB_VOXELS", voxels)
+                    patch.setattr("napari_lungseg.pieces.SLAB_VOXELS", voxels)
                     assert np.array_equal(labels(lung, settings), whole)
 
 

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from napari_lungseg import spill
 from napari_lungseg.classes import LEFT, RIGHT, ClassLabels
 from napari_lungseg.errors import InputError
-from napari_lungseg.left_right import Labels, Mask, Pieces, Spacing, split_sides
+from napari_lungseg.left_right import Spacing, split_sides
+from napari_lungseg.pieces import Labels, Mask, Pieces
 from napari_lungseg.predicted import OwnGrid
 from napari_lungseg.setting import check, setting
 from napari_lungseg.translation import mark
