@@ -15,10 +15,11 @@ from phantom import chest, chest_model
 from napari_lungseg import cli
 from napari_lungseg.batch_paths import plan_batch
 from napari_lungseg.cluster import segment_on_cluster
-from napari_lungseg.cohort import CohortSettings, segment_files
+from napari_lungseg.cohort import segment_files
 from napari_lungseg.errors import InputError
 from napari_lungseg.formats import read, write
 from napari_lungseg.model import save_model
+from napari_lungseg.one_scan import CohortSettings
 
 
 @pytest.fixture

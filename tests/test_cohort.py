@@ -19,9 +19,10 @@ from phantom import chest, chest_model
 from napari_lungseg.architecture import UNetConfig
 from napari_lungseg.batch_paths import BatchItem
 from napari_lungseg.card import Card
-from napari_lungseg.cohort import CohortSettings, segment_file, segment_files
+from napari_lungseg.cohort import segment_files
 from napari_lungseg.formats import read, write
 from napari_lungseg.model import Model, save_model
+from napari_lungseg.one_scan import CohortSettings, segment_file
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.unet import UNet
 from napari_lungseg.volume import Volume, scaling

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from napari_lungseg import __version__
 from napari_lungseg.batch_paths import BatchItem
-from napari_lungseg.cohort import CohortSettings, Outcome, outcome_of, segment_file
+from napari_lungseg.one_scan import CohortSettings, Outcome, outcome_of, segment_file
 from napari_lungseg.remote.connection import check_version, connect
 from napari_lungseg.remote.model_files import ModelFiles
 

@@ -14,7 +14,7 @@ from napari_lungseg.architecture import DEFAULT_MODEL
 from napari_lungseg.cli.terminal import SOME_FAILED, UNUSABLE, Device, complain, printable, say
 
 if TYPE_CHECKING:
-    from napari_lungseg.cohort import Outcome
+    from napari_lungseg.one_scan import Outcome
 
 #: Names of labels that are lung.
 LUNGS = {"right", "left", "lungs"}
@@ -44,9 +44,10 @@ def segment(
     from tqdm import tqdm
 
     from napari_lungseg.batch_paths import BatchItem, plan_batch
-    from napari_lungseg.cohort import CohortSettings, Outcome, segment_files, write_report, write_summary
+    from napari_lungseg.cohort import segment_files, write_report, write_summary
     from napari_lungseg.files import new_path
     from napari_lungseg.mask import MaskSettings
+    from napari_lungseg.one_scan import CohortSettings, Outcome
     from napari_lungseg.tables import require_parquet
 
     mask = MaskSettings.without_postprocessing(threshold) if no_postprocess else MaskSettings(threshold=threshold)
