@@ -90,6 +90,24 @@ def test_where_a_worker_is_killed_all_is_done_and_nothing_twice(cluster, model, 
     assert len(list((tmp_path / "out").glob("*_lungs.nii.gz"))) == 8
 
 
+def test_the_cluster_keeps_no_outcome_that_was_told(cluster, model, tmp_path):
+    from distributed import Client
+
+    cluster.add_worker("one")
+    tasks, _ = plan_batch([write_scans(tmp_path / "scans", 4)], tmp_path / "out")
+    outcomes = segment_on_cluster(cluster.address, tasks, CohortSettings(str(model)))
+    told = [next(outcomes) for _ in tasks]
+
+    def kept(dask_scheduler) -> int:
+        return sum(str(key).startswith("_segment") for key in dask_scheduler.tasks)
+
+    with Client(cluster.address, set_as_default=False) as looking:
+        # The last one is let go of when the next is asked for.
+        cluster.wait(lambda: looking.run_on_scheduler(kept) <= 1)
+    assert [outcome.error for outcome in told] == [""] * 4
+    assert list(outcomes) == []
+
+
 def test_no_scheduler_or_no_worker_is_one_sentence(cluster, model, tmp_path, monkeypatch):
     monkeypatch.setattr("napari_lungseg.remote.connection.ANSWER_S", 1.0)
     tasks, _ = plan_batch([write_scans(tmp_path / "scans", 1)], tmp_path / "out")
