@@ -97,11 +97,6 @@ def with_geometry(volume: Volume, other: Volume | None) -> Volume:
     return replace(volume, affine=other.affine, spacing_known=True)
 
 
-def same_grid(one: Volume, other: Volume) -> bool:
-    """Whether each voxel of one volume lies on the voxel of the other that has the same index."""
-    return grid_difference(one, other) is None
-
-
 def grid_difference(one: Volume, other: Volume) -> str | None:
     """What differs between two grids, index by index, in words; None where they agree.
 
