@@ -128,7 +128,7 @@ def cluster(folder: Path, workers: int, profile: bool = False) -> Iterator[tuple
 
     try:
         start("dask_scheduler", "--scheduler-file", str(file), "--port", "0")
-        while not file.exists():
+        while not file.exists() or not file.stat().st_size:
             time.sleep(0.05)
         address = json.loads(file.read_text())["address"]
         yield address, [start("dask_worker", address, "--nthreads", "2", "--no-nanny", "--name", str(n)) for n in range(workers)]
