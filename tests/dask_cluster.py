@@ -26,16 +26,19 @@ class Cluster:
         self.wait(lambda: self._file.exists() and self._file.read_text().endswith("}"))
         self.address = json.loads(self._file.read_text())["address"]
 
-    def _start(self, program: str, *arguments: str) -> psutil.Process:
+    def _start(self, program: str, *arguments: str, threads: str | None = "1") -> psutil.Process:
+        environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+        if threads is not None:
+            environment["OMP_NUM_THREADS"] = threads
         with (self.folder / f"{program}.log").open("ab") as log:
             command = [sys.executable, "-m", f"distributed.cli.{program}", *arguments]
-            return psutil.Popen(command, stdout=log, stderr=log, cwd=self.folder, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            return psutil.Popen(command, stdout=log, stderr=log, cwd=self.folder, env=environment)
 
-    def add_worker(self, name: str) -> psutil.Process:
-        """A worker without a nanny, which would start another in its place."""
+    def add_worker(self, name: str, *options: str, threads: str | None = "1") -> psutil.Process:
+        """A worker, by default without a nanny, which would start another in its place; ``threads`` as a person says them."""
         local = self.folder / name
-        options = ["--name", name, "--nthreads", "2", "--host", "127.0.0.1", "--local-directory", str(local)]
-        worker = self._start("dask_worker", self.address, *options, "--no-nanny", "--no-dashboard")
+        place = ("--name", name, "--nthreads", "2", "--host", "127.0.0.1", "--local-directory", str(local), "--no-dashboard")
+        worker = self._start("dask_worker", self.address, *place, *(options or ("--no-nanny",)), threads=threads)
         self._processes.append(worker)
         self.wait(local.exists)
         return worker
@@ -56,5 +59,6 @@ class Cluster:
     def close(self) -> None:
         for process in self._processes:
             if process.is_running():
-                process.kill()
+                for one in (*process.children(recursive=True), process):
+                    one.kill()
             process.wait()

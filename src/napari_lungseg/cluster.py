@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from napari_lungseg import __version__
 from napari_lungseg.batch_paths import BatchItem
 from napari_lungseg.one_scan import CohortSettings, Outcome, outcome_of, segment_file
-from napari_lungseg.remote.connection import check_version, connect
+from napari_lungseg.remote.connection import connect, prepare_worker
 from napari_lungseg.remote.model_files import ModelFiles
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _segment(task: BatchItem, settings: CohortSettings, model: ModelFiles, versi
     """Run in a worker."""
     from distributed import get_worker
 
-    check_version(version)
+    prepare_worker(version)
     with _at_work:
         folder = model.put(Path(get_worker().local_directory))
         return segment_file(task, replace(settings, model=str(folder)))

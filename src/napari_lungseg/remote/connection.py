@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_lungseg import __version__
 from napari_lungseg.errors import InputError
+from napari_lungseg.remote.worker_cores import use_cores
 from napari_lungseg.translation import say
 
 if TYPE_CHECKING:
@@ -45,8 +46,14 @@ def connect(scheduler: str) -> Client:
 
 def make_actor(module: str, name: str, version: str) -> Any:
     """Make, in a worker, the actor of a class; its module, which may load torch, is imported there only, not in the scheduler."""
-    check_version(version)
+    prepare_worker(version)
     return getattr(import_module(module), name)()
+
+
+def prepare_worker(version: str) -> None:
+    """Make a worker ready for those who ask, before it loads what computes (InputError where they have another version)."""
+    check_version(version)
+    use_cores()
 
 
 def check_version(version: str) -> None:
