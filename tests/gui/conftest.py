@@ -119,19 +119,24 @@ def napari_made_quick() -> Iterator[None]:
     takes_event, check = WeakKeyDictionary[Any, bool](), EventEmitter._check_signature
 
     def check_once(callback: Any) -> bool:
-        method = getattr(callback, "__func__", None)
-        if not isinstance(method, FunctionType):
+        plain = isinstance(callback, FunctionType)
+        # Layers, which are disconnected from all that they might hear, are callable too.
+        called = callback if plain else getattr(callback, "__func__", None) or type(callback).__call__
+        if not isinstance(called, FunctionType):
             return check(callback)
-        if method not in takes_event:
-            takes_event[method] = check(callback)
-        return takes_event[method]
+        if called not in takes_event:
+            takes_event[called] = check(callback)
+        return takes_event[called]
+
+    def refresh(*_: Any) -> None:
+        """Nothing; napari finds methods by their names."""
 
     clean = cache(partial(Function._clean_code, None))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EventEmitter, "_check_signature", staticmethod(check_once))
         patch.setattr(Function, "_clean_code", lambda _, code: clean(code))
         # Each of a hundred shortcuts lets all welcome screens write all that they show anew, which no test looks at.
-        patch.setattr(QtWelcomeWidget, "refresh", lambda *_: None)
+        patch.setattr(QtWelcomeWidget, "refresh", refresh)
         yield
 
 
