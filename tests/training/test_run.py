@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,15 +27,17 @@ from napari_lungseg.model import Model, bundled_folder, list_models, load_model,
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.run_files import LOG, SAMPLES
 from napari_lungseg.segmentation import segment
+from napari_lungseg.training import run_setup
 from napari_lungseg.training.augmentation import AugmentSettings
+from napari_lungseg.training.judge import TOLERANCE, Judge
 from napari_lungseg.training.plan import read_plan
 from napari_lungseg.training.prepare import look_over, prepare
 from napari_lungseg.training.run import run
-from napari_lungseg.training.samples import base_cases
+from napari_lungseg.training.samples import BaseCases, base_cases, slices_of
 from napari_lungseg.training.settings import TrainSettings
 from napari_lungseg.training.sources import CasesSource, FolderSource, TrainingCase, WorkspaceSource, only_slices
 from napari_lungseg.training.train import sweep, train
-from napari_lungseg.training.updates import EpochDone, Finished, Overview, StepDone
+from napari_lungseg.training.updates import EpochDone, Finished, Overview, PooledScores, StepDone
 from napari_lungseg.unet import UNet
 from napari_lungseg.volume import Volume
 from napari_lungseg.workspace import Workspace, content_hash
@@ -263,6 +267,41 @@ def test_base_cases_are_of_patients_on_one_side_each_and_the_base_is_good_on_the
     assert not {item["patient"] for item in listed if item["frozen"]} & set(card.training["train"])
     assert cases.classes == 1
     assert all(item.is_hu for item in cases.replay)
+
+
+def test_weights_that_forget_too_much_go_back_as_little_as_it_takes(chests, blank, tmp_path, monkeypatch) -> None:
+    data = FolderSource(chests).data
+    pairs = {case: data.load(case) for case in data.cases}
+    go(FolderSource(chests), tmp_path / "base", blank, quick(epochs=5))
+    base = load_model(tmp_path / "base")
+    frozen = [item for case, pair in pairs.items() for item in slices_of(case, *pair, base.card.preprocessing)]
+    monkeypatch.setattr(run_setup, "base_cases", lambda card: BaseCases("drawn", [], frozen))
+    dim = [
+        TrainingCase(case, case, image.with_array((np.asarray(image.array) * 0.4 + 300).astype(np.int16), "HU"), labels)
+        for case, (image, labels) in pairs.items()
+    ]
+    _, finished, _ = go(CasesSource(dim), tmp_path / "tuned", tmp_path / "base", quick(epochs=4))
+    assert finished.verdict.accepted, finished.verdict.why
+    tuned = load_model(tmp_path / "tuned")
+    share = tuned.card.training["share_of_new_weights"]
+    assert 0 < share < 1
+
+    def frozen_dice(part: float) -> float:
+        """On what was not to be forgotten, at a part of the whole way from the base."""
+        old, network = base.network.state_dict(), copy.deepcopy(base.network)
+        network.load_state_dict({name: old[name] + (new - old[name]) * (part / share) for name, new in tuned.network.state_dict().items()})
+        return finished_scores(Judge(base.card.preprocessing, ("lung",)).score(network.eval(), frozen)).mean_dice
+
+    assert frozen_dice(0) - frozen_dice(share) <= TOLERANCE
+    assert frozen_dice(0) - frozen_dice(share + 1 / 16) > TOLERANCE
+
+
+def finished_scores(scoring: Generator[object, None, PooledScores]) -> PooledScores:
+    while True:
+        try:
+            next(scoring)
+        except StopIteration as end:
+            return end.value
 
 
 def test_sweep_keeps_the_settings_that_did_best(chests, blank, tmp_path) -> None:

@@ -48,12 +48,13 @@ from napari_lungseg.unet import UNet
 
 #: Validation slices that are scored before and after, at most.
 COMPARED = 200
-#: Parts of the way from the old weights to the new ones that are tried where the new ones have forgotten too much.
-SHARES = (0.8, 0.6, 0.4, 0.2)
+#: How often the way from the old weights to the new ones is halved where the new ones have forgotten too much.
+HALVINGS = 4
 #: Pairs of pictures in the verdict.
 PICTURES = 4
 
 Pair = tuple[PooledScores | None, PooledScores | None]
+Weights = dict[str, torch.Tensor]
 
 
 def run(
@@ -168,13 +169,25 @@ def _blend(setup: RunSetup, network: UNet, before: Pair, processes: ProcessGroup
         return after, 1.0
     learnt = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     old = {name: tensor.to(processes.device) for name, tensor in setup.model.network.state_dict().items()}
-    for share in SHARES:
-        network.load_state_dict({name: torch.lerp(old[name].float(), learnt[name].float(), share) for name in learnt})
+    kept, share, too_far = before, 0.0, 1.0
+    for _ in range(HALVINGS):
+        tried = (share + too_far) / 2
+        _move(network, old, learnt, tried)
         scores = yield from _compare(setup, network, processes, say("Going back as far as it takes to forget nothing"))
-        if not forgotten(before[1], scores[1]) and better(before[0], scores[0]):
-            return scores, share
+        if forgotten(before[1], scores[1]):
+            too_far = tried
+        else:
+            kept, share = scores, tried
+    if share and better(before[0], kept[0]):
+        _move(network, old, learnt, share)
+        return kept, share
     network.load_state_dict(learnt)
     return after, 1.0
+
+
+def _move(network: UNet, old: Weights, learnt: Weights, share: float) -> None:
+    """Give a network the weights at a share of the way from the old ones to the learnt ones."""
+    network.load_state_dict({name: torch.lerp(old[name].float(), learnt[name].float(), share) for name in learnt})
 
 
 def _compare(setup: RunSetup, network: UNet, processes: ProcessGroup, text: str) -> Generator[Progress, None, Pair]:
