@@ -12,6 +12,7 @@ import subprocess
 import sys
 import typing
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from lungmask_files import write_weights
 from phantom import dice
 
 from napari_lungseg.architecture import UNetConfig
-from napari_lungseg.card import Card
+from napari_lungseg.card import Card, Int8, read_card
 from napari_lungseg.cli import main
 from napari_lungseg.cli.export import export as command
 from napari_lungseg.errors import InputError
@@ -30,7 +31,7 @@ from napari_lungseg.export.check import expected
 from napari_lungseg.export.write import Format, Precision, export_model
 from napari_lungseg.foreign.lungmask_weights import read_lungmask
 from napari_lungseg.formats import read, write
-from napari_lungseg.model import Model, bundled_folder, load_model
+from napari_lungseg.model import Model, load_model, save_model
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.sample import sample_ct
 from napari_lungseg.segmentation import segment
@@ -60,6 +61,27 @@ def lungmask_model(tmp_path: Path, classes: int) -> Model:
     return Model.of_weights(found.weights, found.card, tmp_path)
 
 
+@pytest.fixture(scope="module")
+def lung_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model as an ONNX file, to be looked at."""
+    file = tmp_path_factory.mktemp("onnx") / "lung.onnx"
+    export_model("lung-ct", file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def lung_package(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files in a package of the bundled model."""
+    file = tmp_path_factory.mktemp("bioimageio") / "lung.zip"
+    export_model("lung-ct", file)
+    return files_of(file)
+
+
+def files_of(package: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(package) as opened:
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
 KINDS = {
     "article's layers": UNetConfig(base_width=4, depth=2, norm="batch"),
     "three classes, neighbours": UNetConfig(classes=3, base_width=8, depth=2, norm="group", context_slices=1, patch=2),
@@ -76,10 +98,9 @@ def test_every_kind_of_network_gives_its_probabilities_in_other_programs(kind, f
     assert done.agreement.dice > 0.9999
 
 
-def test_onnx_reads_hu_of_any_size_and_number_and_says_how(tmp_path):
+def test_onnx_reads_hu_of_any_size_and_number_and_says_how(lung_onnx):
     model = load_model("lung-ct")
-    export_model(model, tmp_path / "lung.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "lung.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(lung_onnx, providers=["CPUExecutionProvider"])
     (given,), (found,) = session.get_inputs(), session.get_outputs()
     assert (given.name, given.type, given.shape) == ("image", "tensor(float)", ["batch", 1, "rows", "columns"])
     assert (found.name, found.shape) == ("probability", ["batch", 1, "rows", "columns"])
@@ -103,34 +124,31 @@ def test_half_floats_and_int8_take_less_room_and_find_nearly_the_same(form, prec
 
 @pytest.mark.parametrize("name", ["a.onnx", "a.xml", "a.zip", "triton"])
 def test_a_file_that_differs_from_the_model_is_not_written(name, tmp_path):
-    folder = Path(shutil.copytree(bundled_folder("lung-ct"), tmp_path / "lung-ct", ignore=shutil.ignore_patterns("cases")))
-    arrays = safetensors.numpy.load_file(folder / "int8.safetensors")
-    (folder / "int8.safetensors").write_bytes(safetensors.numpy.save({**arrays, "head.bias": arrays["head.bias"] + 3}))
-    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    card["int8"]["sha256"] = hashlib.sha256((folder / "int8.safetensors").read_bytes()).hexdigest()
-    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    model = random_model(KINDS["three classes, neighbours"])
+    # Its file for int8 holds float32, as it may, and another head.
+    other = safetensors.numpy.save({**model.weights, "head.weight": -model.weights["head.weight"]})
+    folder = save_model(model, tmp_path / "by-chance")
+    (folder / "int8.safetensors").write_bytes(other)
+    int8 = Int8(hashlib.sha256(other).hexdigest(), "none", {"none": 1.0}, {"none": 1.0})
+    (folder / "card.json").write_text(replace(read_card(folder / "card.json"), int8=int8).to_json(), encoding="utf-8")
     target = tmp_path / "out" / name
     target.parent.mkdir()
     if target.suffix:
         target.write_text("older")
-    with pytest.raises(InputError, match=r"lung-ct cannot be exported as \w+ in int8: the file does not find .*nothing was written"):
+    with pytest.raises(InputError, match=r"by-chance cannot be exported as \w+ in int8: the file does not find .*nothing was written"):
         export_model(folder, target, None if target.suffix else "triton", "int8")
     assert [file.name for file in target.parent.iterdir()] == ([name] if target.suffix else [])
     assert not target.suffix or target.read_text() == "older"
 
 
-def test_a_package_for_bioimageio_has_what_its_format_asks_for(tmp_path):
-    model = load_model("lung-ct")
-    export_model(model, tmp_path / "lung.zip", authors=["A. Author"])
-    with zipfile.ZipFile(tmp_path / "lung.zip") as package:
-        files = {name: package.read(name) for name in package.namelist()}
+def test_a_package_for_bioimageio_has_what_its_format_asks_for(lung_package):
+    files = lung_package.copy()
     description = json.loads(files.pop("rdf.yaml"))
     assert set(files) == {"model.onnx", "input.npy", "output.npy", "cover.png", "README.md"}
-    assert description["authors"] == [{"name": "A. Author"}]
     assert description["license"] == "BSD-3-Clause"
     dois = {cite["doi"] for cite in description["cite"]}
     assert {"10.1007/978-3-319-24574-4_28", "10.7937/k9/tcia.2015.lo9ql9sx"} <= dois
-    assert model.card.licence in files["README.md"].decode()
+    assert load_model("lung-ct").card.licence in files["README.md"].decode()
     session = onnxruntime.InferenceSession(files["model.onnx"], providers=["CPUExecutionProvider"])
     image, found = (np.load(io.BytesIO(files[f"{name}.npy"])) for name in ("input", "output"))
     np.testing.assert_allclose(session.run(None, {"image": image})[0], found, atol=1e-5)
@@ -139,26 +157,27 @@ def test_a_package_for_bioimageio_has_what_its_format_asks_for(tmp_path):
         assert hashlib.sha256(files[part["source"]]).hexdigest() == part["sha256"]
 
 
-def test_the_bundled_model_names_its_authors_and_another_none(tmp_path):
-    for model in ("lung-ct", random_model(KINDS["article's layers"])):
-        export_model(model, tmp_path / "lung.zip")
-        with zipfile.ZipFile(tmp_path / "lung.zip") as package:
-            authors = json.loads(package.read("rdf.yaml"))["authors"]
-        assert authors == ([{"name": "napari-lungseg developers"}] if model == "lung-ct" else [])
+def test_the_bundled_model_names_its_authors_and_another_those_that_are_given(lung_package, tmp_path):
+    assert json.loads(lung_package["rdf.yaml"])["authors"] == [{"name": "napari-lungseg developers"}]
+    for given in ([], ["A. Author"]):
+        export_model(random_model(KINDS["article's layers"]), tmp_path / "other.zip", authors=given)
+        assert json.loads(files_of(tmp_path / "other.zip")["rdf.yaml"])["authors"] == [{"name": name} for name in given]
 
 
 def test_a_model_repository_of_triton_has_the_graph_and_its_shapes(tmp_path):
-    done = export_model("lung-ct", tmp_path / "models", "triton")
-    assert done.files[0] == tmp_path / "models" / "lung-ct"
+    model = random_model(KINDS["article's layers"])
+    done = export_model(model, tmp_path / "models", "triton")
+    assert done.files[0] == tmp_path / "models" / "by-chance"
     assert {file.relative_to(done.files[0]).as_posix() for file in done.files[1:]} == {"config.pbtxt", "1/model.onnx"}
     session = onnxruntime.InferenceSession(done.files[0] / "1" / "model.onnx", providers=["CPUExecutionProvider"])
     config = (done.files[0] / "config.pbtxt").read_text(encoding="utf-8")
     for tensor in (*session.get_inputs(), *session.get_outputs()):
         assert f'name: "{tensor.name}"\n    data_type: TYPE_FP32\n    dims: [ {tensor.shape[1]}, -1, -1 ]' in config
     with pytest.raises(InputError, match="is there already"):
-        export_model("lung-ct", tmp_path / "models", "triton")
-    export_model(random_model(KINDS["article's layers"]), tmp_path / "models", "triton")
-    assert sorted(file.name for file in (tmp_path / "models").iterdir()) == ["by-chance", "lung-ct"]
+        export_model(model, tmp_path / "models", "triton")
+    model.card = replace(model.card, name="another")
+    export_model(model, tmp_path / "models", "triton")
+    assert sorted(file.name for file in (tmp_path / "models").iterdir()) == ["another", "by-chance"]
 
 
 @pytest.mark.parametrize(
@@ -189,8 +208,9 @@ def test_a_missing_package_is_named_in_the_terminal(missing, name, tmp_path):
 
 
 def test_the_terminal_exports_and_tells_how_near_it_is(tmp_path, capsys):
+    folder = save_model(random_model(KINDS["article's layers"]), tmp_path / "by-chance")
     with pytest.raises(SystemExit) as ended:
-        main(["export", "lung-ct", "-o", str(tmp_path / "lung.onnx"), "--format", "onnx", "--precision", "float16"])
+        main(["export", str(folder), "-o", str(tmp_path / "lung.onnx"), "--format", "onnx", "--precision", "float16"])
     assert ended.value.code == 0
     assert re.search(r"lung\.onnx: \d\.\d MiB; on 8 slices of the sample .*Dice 1\.0000", capsys.readouterr().out)
 
@@ -201,11 +221,11 @@ def test_the_terminal_offers_the_formats_and_precisions_that_there_are():
     assert shown == {*typing.get_args(Format), *typing.get_args(Precision)}
 
 
-def test_the_example_for_onnx_runtime_finds_what_segment_finds(tmp_path, monkeypatch):
+def test_the_example_for_onnx_runtime_finds_what_segment_finds(lung_onnx, tmp_path, monkeypatch):
     (code,) = re.findall(r"^```python\n(.*?)^```$", HOWTO.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert len(code.splitlines()) <= 20
-    export_model("lung-ct", tmp_path / "lung.onnx")
-    ct = sample_ct().crop((slice(10, 16), slice(None), slice(None)))
+    shutil.copy(lung_onnx, tmp_path)
+    ct = sample_ct().crop((slice(11, 15), slice(None), slice(None)))
     write(ct, tmp_path / "ct.nii.gz")
     monkeypatch.chdir(tmp_path)
     exec(compile(code, str(HOWTO), "exec"), {})  # as a reader runs it

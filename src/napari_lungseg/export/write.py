@@ -136,11 +136,13 @@ def _torchscript(model: Model, weights: Weights | Int8Network, precision: Precis
 
 
 def _bioimageio(model: Model, weights: Weights | Int8Network, precision: Precision, folder: Path, authors: Sequence[str]) -> Run:
+    file = _write_onnx(model, weights, precision, folder)
+    run = _session(file)
+    # With torch, so once no package is missing.
     from napari_lungseg.export.bioimageio import save_package
     from napari_lungseg.export.check import sample_images
 
-    file = _write_onnx(model, weights, precision, folder)
-    run, images = _session(file), sample_images(model, 1)
+    images = sample_images(model, 1)
     save_package(file, model.card, precision, images, run(images), authors, folder / "model.zip")
     file.unlink()
     return run
