@@ -13,7 +13,7 @@ from shapes import ball, cuboid, ellipsoid, grid, solid
 
 import napari_lungseg
 from napari_lungseg.errors import InputError
-from napari_lungseg.measurement import measure
+from napari_lungseg.measurement import Measurements, measure
 from napari_lungseg.measurement.shape import extremes, feret, hull_corners
 from napari_lungseg.sample import sample_ct, sample_lungs
 from napari_lungseg.volume import Volume, scaling
@@ -25,6 +25,19 @@ PLACES = {
     "tilted": {"turn": tilt()},
     "tilted and flipped": {"turn": tilt(), "signs": (1, -1, -1)},
 }
+
+
+def coarse(volume: Volume) -> Volume:
+    """Every second row and column."""
+    return replace(volume, array=volume.array[:, ::2, ::2], affine=volume.affine @ np.diag([1.0, 2.0, 2.0, 1.0]))
+
+
+CT, LUNGS = coarse(sample_ct()), coarse(sample_lungs())
+
+
+@pytest.fixture(scope="module")
+def measured_lungs() -> Measurements:
+    return measure(LUNGS, CT)
 
 
 def only(labels: Volume, image: Volume | None = None):
@@ -80,13 +93,12 @@ def test_an_ellipsoid_is_as_long_as_its_longest_axis(place):
     assert region.volume_ml == pytest.approx(4 / 3 * np.pi * 45 * 20 * 10 / 1000, rel=0.01)
 
 
-def test_every_way_to_store_a_case_gives_the_same_measures():
-    labels, ct = sample_lungs(), sample_ct()
-    expected = measure(labels, ct)
+def test_every_way_to_store_a_case_gives_the_same_measures(measured_lungs):
+    labels, ct = LUNGS, CT
     for order, flips in (((2, 0, 1), (1,)), ((0, 2, 1), (0, 2)), ((1, 2, 0), ())):
         stored = Volume(*stored_otherwise(labels.array, labels.affine, order, flips))
         image = Volume(*stored_otherwise(ct.array, ct.affine, order, flips), "HU")
-        for one, other in zip(measure(stored, image, names=labels.names).regions, expected.regions):
+        for one, other in zip(measure(stored, image, names=labels.names).regions, measured_lungs.regions):
             assert (one.name, one.voxels, one.cut_off) == (other.name, other.voxels, other.cut_off)
             assert one.feret_mm == pytest.approx(other.feret_mm)
             assert one.surface_cm2 == pytest.approx(other.surface_cm2, rel=1e-6)
@@ -121,24 +133,24 @@ def test_the_largest_diameter_is_that_of_all_pairs(seed):
 
 
 def test_right_and_left_have_names_and_a_ratio_where_the_mask_tells_them_apart():
-    measured = napari_lungseg.measure(sample_lungs())
+    measured = napari_lungseg.measure(LUNGS)
     assert [(region.label, region.name) for region in measured.regions] == [(1, "right"), (2, "left"), (None, "together")]
     right, left, both = measured.regions
     assert measured.left_right_ratio == pytest.approx(left.volume_ml / right.volume_ml)
     assert both.volume_ml == pytest.approx(right.volume_ml + left.volume_ml)
     assert right.centroid_mm[0] < left.centroid_mm[0]
-    plain = measure(replace(sample_lungs(), names=None))
+    plain = measure(replace(LUNGS, names=None))
     assert [region.name for region in plain.regions] == ["label 1", "label 2", "together"]
     assert plain.left_right_ratio is None
 
 
-def test_names_tell_the_sides_and_not_the_numbers():
-    right, left, _ = measure(sample_lungs()).regions
-    swapped = np.choose(sample_lungs().array, [0, 2, 1]).astype(np.uint8)
+def test_names_tell_the_sides_and_not_the_numbers(measured_lungs):
+    right, left, _ = measured_lungs.regions
+    swapped = np.choose(LUNGS.array, [0, 2, 1]).astype(np.uint8)
     names = {1: "Left lung", 2: "right_lung", 3: "tumour"}
     for measured in (
-        measure(replace(sample_lungs(), array=swapped, names=names)),
-        measure(sample_lungs().with_array(swapped), names=names),
+        measure(replace(LUNGS, array=swapped, names=names)),
+        measure(LUNGS.with_array(swapped), names=names),
     ):
         assert [(region.name, region.voxels) for region in measured.regions[:2]] == [
             ("Left lung", left.voxels),
@@ -148,8 +160,8 @@ def test_names_tell_the_sides_and_not_the_numbers():
 
 
 def test_a_mask_at_the_border_is_measured_and_marked():
-    labels, ct = sample_lungs(), sample_ct()
-    box = (slice(8, 20), slice(None), slice(60, None))
+    labels, ct = LUNGS, CT
+    box = (slice(8, 20), slice(None), slice(30, None))
     measured = measure(labels.crop(box), ct.crop(box))
     right, left, _ = measured.regions
     assert right.cut_off == ("feet", "head", "right")
@@ -178,8 +190,8 @@ def test_a_single_slice_has_an_area_but_no_surface(shape):
 
 
 def test_without_a_size_of_voxels_nothing_is_in_millimetres():
-    labels = Volume(sample_lungs().array, np.eye(4), spacing_known=False)
-    measured = measure(labels, Volume(sample_ct().array, np.eye(4), "HU", spacing_known=False))
+    labels = Volume(LUNGS.array, np.eye(4), spacing_known=False)
+    measured = measure(labels, Volume(CT.array, np.eye(4), "HU", spacing_known=False))
     for region in measured.regions:
         assert region.voxels > 0
         assert region.density.laa950_percent > 0
@@ -191,24 +203,24 @@ def test_without_a_size_of_voxels_nothing_is_in_millimetres():
     assert "no known size" in measured.notes[0]
 
 
-def test_labels_without_geometry_take_that_of_the_image():
-    labels, ct = sample_lungs(), sample_ct()
+def test_labels_without_geometry_take_that_of_the_image(measured_lungs):
+    labels, ct = LUNGS, CT
     array, affine = stored_otherwise(ct.array, ct.affine, (0, 1, 2), (0,))
     flipped = Volume(labels.array[::-1], np.eye(4), spacing_known=False)
     measured = measure(flipped, Volume(array, affine, "HU"))
-    for one, other in zip(measured.regions, measure(labels, ct).regions):
+    for one, other in zip(measured.regions, measured_lungs.regions):
         assert one.density.mean_hu == pytest.approx(other.density.mean_hu)
         np.testing.assert_allclose(one.centroid_mm, other.centroid_mm)
 
 
 def test_an_image_that_is_not_in_hu_gives_no_densities():
-    measured = measure(sample_lungs(), replace(sample_ct(), unit="arbitrary"))
+    measured = measure(LUNGS, replace(CT, unit="arbitrary"))
     assert all(region.density is None for region in measured.regions)
     assert "not Hounsfield" in measured.notes[0]
 
 
 def test_another_grid_is_refused_with_its_difference():
-    labels, ct = sample_lungs(), sample_ct()
+    labels, ct = LUNGS, CT
     moved = ct.affine.copy()
     moved[0, 3] += 5.0
     with pytest.raises(InputError, match=r"labels and the image lie on different grids \(5 mm apart\)"):
@@ -217,10 +229,10 @@ def test_another_grid_is_refused_with_its_difference():
         measure(labels, ct.crop((slice(5, 20), slice(None), slice(None))))
 
 
-def test_a_cropped_segmentation_is_measured_in_its_place():
-    ct, labels = sample_ct(), replace(sample_lungs(), names={1: "right lung", 2: "left lung"})
+def test_a_cropped_segmentation_is_measured_in_its_place(measured_lungs):
+    ct, labels = CT, LUNGS
     box = ndimage.find_objects((np.asarray(labels.array) > 0).astype(int))[0]
-    whole, cropped = measure(labels, ct), measure(labels.crop(box), ct)
+    whole, cropped = measured_lungs, measure(labels.crop(box), ct)
     assert [region.voxels for region in cropped.regions] == [region.voxels for region in whole.regions]
     assert [region.density.mean_hu for region in cropped.regions] == [region.density.mean_hu for region in whole.regions]
     assert cropped.notes == whole.notes
@@ -242,7 +254,7 @@ def test_what_is_no_mask_is_refused(array, match):
 
 
 def test_whole_numbers_of_any_type_are_labels():
-    labels = sample_lungs()
+    labels = LUNGS
     sizes = [[region.voxels for region in measure(replace(labels, array=labels.array.astype(kind))).regions] for kind in (np.uint8, float)]
     assert sizes[0] == sizes[1]
     assert only(replace(labels, array=labels.array > 0)).voxels == sizes[0][-1]
@@ -250,5 +262,5 @@ def test_whole_numbers_of_any_type_are_labels():
 
 def test_progress_is_told_for_each_region():
     told = []
-    measure(sample_lungs(), progress=lambda done, total: told.append((done, total)))
+    measure(LUNGS, progress=lambda done, total: told.append((done, total)))
     assert told == [(1, 3), (2, 3), (3, 3)]
