@@ -1,6 +1,7 @@
 """``napari-lungseg measure``: the table, the files, and one clear line where something cannot be used."""
 
 import csv
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -15,12 +16,20 @@ from napari_lungseg.volume import Volume
 SIDES = ("--label", "1=right", "--label", "2=left")
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A CT and its mask."""
+    folder = tmp_path_factory.mktemp("files")
+    write(sample_lungs(), folder / "lungs.nii.gz")
+    write(sample_ct(), folder / "ct.nii.gz")
+    return folder
+
+
 @pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
+def run(capsys, monkeypatch, files, tmp_path):
     """Run the command in a folder with a CT and its mask; gives exit status, stdout, lines of stderr."""
     monkeypatch.chdir(tmp_path)
-    write(sample_lungs(), "lungs.nii.gz")
-    write(sample_ct(), "ct.nii.gz")
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
 
     def call(*args: str) -> tuple[int, str, list[str]]:
         with pytest.raises(SystemExit) as ended:
@@ -41,15 +50,20 @@ def test_table_csv_report_and_mesh(run, tmp_path):
     assert err == ["Right: cut off by the border of the image (feet); all is of the part inside."]
     rows = list(csv.DictReader((tmp_path / "lungs.csv").open(encoding="utf-8")))
     assert [(row["case"], row["region"]) for row in rows] == [("lungs", "right"), ("lungs", "left"), ("lungs", "together")]
-    write(replace(sample_lungs(), names={1: "right lung", 2: "left lung"}), "lungs.seg.nrrd")
-    write(replace(sample_lungs(), names=None), "plain.nii.gz")
+    assert "<svg" in (tmp_path / "lungs.html").read_text(encoding="utf-8")
+    assert trimesh.load_mesh(tmp_path / "lungs.stl").volume / 1000 == pytest.approx(float(rows[2]["volume_ml"]), rel=0.01)
+
+
+def test_regions_have_the_names_in_the_file_or_their_numbers(run, tmp_path):
+    few = sample_lungs().crop((slice(10, 13), slice(110, 140), slice(60, 200)))
+    write(few, "lungs.nii.gz")
+    write(replace(few, names={1: "right lung", 2: "left lung"}), "lungs.seg.nrrd")
+    write(replace(few, names=None), "plain.nii.gz")
     sides, numbers = ["right lung", "left lung"], ["label 1", "label 2"]
     for file, names in (("lungs.nii.gz", sides), ("plain.nii.gz", numbers), ("lungs.seg.nrrd", sides)):
         run(file, "--csv", "names.csv")
         named = list(csv.DictReader((tmp_path / "names.csv").open(encoding="utf-8")))
         assert [row["region"] for row in named] == [*names, "together"]
-    assert "<svg" in (tmp_path / "lungs.html").read_text(encoding="utf-8")
-    assert trimesh.load_mesh(tmp_path / "lungs.stl").volume / 1000 == pytest.approx(float(rows[2]["volume_ml"]), rel=0.01)
 
 
 def test_the_image_may_be_left_out(run):

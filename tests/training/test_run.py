@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shared_step
 import torch
 from geometry import write_in_two_places
 from phantom import chest
@@ -349,33 +350,20 @@ def test_two_processes_learn_one_model_together_in_the_terminal(chests, blank, t
 @pytest.mark.skipif(not torch.distributed.is_available() or os.name == "nt", reason="gloo")
 def test_processes_that_learn_together_have_one_set_of_weights(tmp_path) -> None:
     """Two processes with one view each end as one process does that sees both views at once."""
-    script = tmp_path / "go.py"
-    script.write_text(
-        "import sys, torch\n"
-        "from napari_lungseg.training.distributed import process_group\n"
-        "from napari_lungseg.unet import UNet, UNetConfig\n"
-        "torch.manual_seed(0)\n"
-        "network = UNet(UNetConfig(base_width=8, depth=1, norm='group'))\n"
-        "views = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(1))\n"
-        "def learn(processes):\n"
-        "    wrapped = processes.wrap(network)\n"
-        "    mine = views[processes.rank :][:1] if processes.size == 2 else views\n"
-        "    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)\n"
-        "    for _ in range(3):\n"
-        "        optimizer.zero_grad()\n"
-        "        wrapped(mine).square().mean().backward()\n"
-        "        optimizer.step()\n"
-        "with process_group(torch.device('cpu')) as processes:\n"
-        "    learn(processes)\n"
-        "    processes.wait()\n"
-        "    weights = torch.cat([p.detach().flatten() for p in network.parameters()])\n"
-        "    torch.save(weights, f'{sys.argv[1]}/{processes.size}-{processes.rank}.pt')\n"
-    )
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    two = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(script), str(tmp_path)]
-    for command in (two, [sys.executable, str(script), str(tmp_path)]):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
-        assert done.returncode == 0, done.stderr[-3000:]
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    # As torchrun sets them.
+    shared = {"MASTER_ADDR": store.host, "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True", "WORLD_SIZE": "2"}
+    two = [
+        subprocess.Popen(
+            [sys.executable, shared_step.__file__, str(tmp_path)],
+            stderr=subprocess.PIPE, text=True, env={**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in "01"
+    ]  # fmt: skip
+    for process in two:
+        _, told = process.communicate(timeout=200)
+        assert process.returncode == 0, told[-3000:]
+    shared_step.main(tmp_path)
     first, second, alone = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("2-0", "2-1", "1-0"))
     assert torch.equal(first, second)
     assert torch.allclose(first, alone, atol=1e-5)
