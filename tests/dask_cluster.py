@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ class Cluster:
         self.folder = folder
         self._file = folder / "scheduler.json"
         options = ("--scheduler-file", str(self._file), "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        self._names = (f"worker-{number}" for number in itertools.count())
         self._processes = [self._start("dask_scheduler", *options)]
         self.scheduler = self._processes[0]
         # The scheduler does not write it whole.
@@ -42,6 +44,10 @@ class Cluster:
         self._processes.append(worker)
         self.wait(local.exists)
         return worker
+
+    def worker(self) -> psutil.Process:
+        """The worker that there is, or a new one where the last was killed."""
+        return self._processes[1] if len(self._processes) > 1 else self.add_worker(next(self._names))
 
     def kill(self, process: psutil.Process) -> None:
         """End the scheduler or a worker at once."""

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,11 +37,10 @@ CT = chest()[0]
 LONG = Volume(np.resize(CT.array, (3000, *CT.shape[1:])), CT.affine, "HU")
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    folder = tmp_path / "cluster"
-    folder.mkdir()
-    started = Cluster(folder)
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One for all tests; who harms its worker kills it, and the next takes another."""
+    started = Cluster(tmp_path_factory.mktemp("cluster"))
     yield started
     started.close()
 
@@ -82,7 +82,7 @@ def begin(engine: Engine, model: Path, address: str) -> tuple[Call, Listener]:
 
 
 def test_a_cluster_gives_what_this_computer_gives_in_the_same_order(cluster, engine, model):
-    cluster.add_worker("one")
+    cluster.worker()
     lazy = replace(CT, array=Kept(CT.shape, CT.array.dtype.str))
     here = call(engine, "predict", CT, model, "cpu", None, 5, None, None)[1].end()[1]
     for volume, kept in ((CT, None), (lazy, CT.array)):
@@ -98,7 +98,7 @@ def test_a_cluster_gives_what_this_computer_gives_in_the_same_order(cluster, eng
 @pytest.mark.parametrize("unit", ["HU", "arbitrary"])
 @pytest.mark.parametrize("turned", ["", "upside down", "slices last"])
 def test_for_one_slice_only_what_is_looked_at_is_sent(cluster, engine, model, unit, turned):
-    cluster.add_worker("one")
+    cluster.worker()
     volume = Volume(LONG.array[:200].copy(), CT.affine, unit)
     if turned == "upside down":
         volume = replace(volume, affine=volume.affine @ np.diag([-1.0, 1.0, 1.0, 1.0]))
@@ -116,7 +116,7 @@ def test_for_one_slice_only_what_is_looked_at_is_sent(cluster, engine, model, un
 
 
 def test_a_worker_that_is_killed_is_told_and_another_takes_the_next_call(cluster, engine, model):
-    worker = cluster.add_worker("one")
+    worker = cluster.worker()
     _, heard = begin(engine, model, cluster.address)
     cluster.kill(worker)
     end, items = heard.end()
@@ -124,22 +124,23 @@ def test_a_worker_that_is_killed_is_told_and_another_takes_the_next_call(cluster
     assert end.kind == "input"
     assert "Nothing of yours is lost: press again" in end.text
     assert len(slices(items)) < len(LONG.array) - 1
-    cluster.add_worker("two")
+    cluster.worker()
     end, items = call(engine, "predict", CT, model, cluster.address, None, 0, None, None)[1].end()
     assert isinstance(end, Returned), end
     assert len(slices(items)) == len(CT.array)
 
 
-def test_a_scheduler_that_is_killed_is_told(cluster, engine, model):
-    cluster.add_worker("one")
-    _, heard = begin(engine, model, cluster.address)
-    cluster.kill(cluster.scheduler)
-    assert "Nothing of yours is lost: press again" in heard.end()[0].text
+def test_a_scheduler_that_is_killed_is_told(engine, model, tmp_path):
+    with closing(Cluster(tmp_path)) as cluster:
+        cluster.worker()
+        _, heard = begin(engine, model, cluster.address)
+        cluster.kill(cluster.scheduler)
+        assert "Nothing of yours is lost: press again" in heard.end()[0].text
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="stops a process by a signal")
 def test_a_worker_that_hangs_does_not_keep_a_call_from_being_cancelled(cluster, engine, model):
-    worker = cluster.add_worker("one")
+    worker = cluster.worker()
     running, heard = begin(engine, model, cluster.address)
     worker.send_signal(signal.SIGSTOP)
     process = engine.process
@@ -147,22 +148,24 @@ def test_a_worker_that_hangs_does_not_keep_a_call_from_being_cancelled(cluster, 
     running.drop()
     assert isinstance(heard.end()[0], Cancelled)
     assert engine.process == process
+    cluster.kill(worker)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="stops a process by a signal")
 def test_a_worker_that_is_silent_for_too_long_is_told(cluster, model, monkeypatch):
-    worker = cluster.add_worker("one")
+    worker = cluster.worker()
     found = predict_remotely(cluster.address, LONG, ModelFiles.read(str(model)), PredictSettings(), lambda: None)
     assert next(found) is None
     worker.send_signal(signal.SIGSTOP)
     monkeypatch.setattr(errand, "SILENCE_S", 0.5)
     with pytest.raises(InputError, match=r"stopped answering \(no answer for .*\). Nothing of yours is lost: press again"):
         list(found)
+    cluster.kill(worker)
 
 
 @pytest.mark.parametrize("end", ["cancelled", "killed"])
 def test_a_call_that_is_cancelled_or_whose_engine_is_killed_ends_its_work_on_the_worker(cluster, model, end):
-    cluster.add_worker("one")
+    cluster.worker()
     engine = Engine()
     running, heard = begin(engine, model, cluster.address)
     with Client(cluster.address, set_as_default=False) as client:
@@ -182,7 +185,7 @@ def test_a_call_that_is_cancelled_or_whose_engine_is_killed_ends_its_work_on_the
 
 
 def test_who_waits_for_a_busy_worker_is_told(cluster, engine, model):
-    cluster.add_worker("one")
+    cluster.worker()
     with Client(cluster.address, set_as_default=False) as client, client.as_current():
         over = Event("over")
         # As many as the worker has threads.
@@ -205,7 +208,7 @@ def test_a_wrong_address_is_one_sentence(engine, model):
 
 
 def test_a_worker_with_another_version_refuses(cluster, model):
-    cluster.add_worker("one")
+    cluster.worker()
     with Client(cluster.address, set_as_default=False) as client:
         asked = client.submit(check_version, "0.0.1")
         with pytest.raises(InputError, match=r"has version .* instead of 0.0.1; install the same everywhere"):

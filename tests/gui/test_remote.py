@@ -29,13 +29,16 @@ SIDES = np.where(LUNGS, np.where(np.arange(96) < 48, 1, 2), 0).astype(np.uint8)
 SOON = 120_000
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    folder = tmp_path / "cluster"
-    folder.mkdir()
-    started = Cluster(folder)
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    started = Cluster(tmp_path_factory.mktemp("cluster"))
     yield started
     started.close()
+
+
+@pytest.fixture
+def cluster(started: Cluster) -> Iterator[Cluster]:
+    yield started
     preferences().cluster.address = ""
 
 
@@ -47,7 +50,7 @@ def library_as_before(phantom_model: Path) -> Iterator[None]:
 
 
 def test_a_cluster_is_a_device_and_its_loss_loses_nothing(cluster, open_desk, phantom_model, messages):
-    worker = cluster.add_worker("one")
+    worker = cluster.worker()
     desk = open_desk(CT)
     long = Volume(np.resize(CT.array, (2400, *CT.shape[1:])), CT.affine, "HU")
     desk.add(long, "long")
@@ -65,7 +68,7 @@ def test_a_cluster_is_a_device_and_its_loss_loses_nothing(cluster, open_desk, ph
     assert desk.probability.data.any()
     assert desk.lungs.data.any()
 
-    cluster.add_worker("two")
+    cluster.worker()
     assert desk.segment() == ""
     there = segment(long, phantom_model, device="cpu")
     assert np.array_equal(desk.probability.data, there.probability.array)
@@ -75,7 +78,7 @@ def test_a_cluster_is_a_device_and_its_loss_loses_nothing(cluster, open_desk, ph
 def test_what_was_corrected_is_learnt_on_a_cluster_whose_loss_keeps_the_last_epoch(
     cluster, open_desk, phantom_model, library_as_before, messages
 ):
-    worker = cluster.add_worker("one")
+    worker = cluster.worker()
     desk = open_desk(CT)
     assert desk.segment() == ""
     desk.lungs.data[1:8] = np.where(SIDES[1:8] == 1, 1, 0)
@@ -101,7 +104,7 @@ def test_what_was_corrected_is_learnt_on_a_cluster_whose_loss_keeps_the_last_epo
     assert "All up to the last epoch that came is kept: go on with the run" in end.args[0]
     assert end.args[0] in messages
 
-    cluster.add_worker("two")
+    cluster.worker()
     desk.wait(lambda: "phantom-tuned was not finished" in controls.offer.text())
     desk.qtbot.mouseClick(controls.go_on, Qt.MouseButton.LeftButton)
     desk.wait(lambda: len(controls.curves.points["batch loss"][0]) >= 3)

@@ -18,7 +18,6 @@ from napari_lungseg.card import Card, check_name
 from napari_lungseg.errors import InputError
 from napari_lungseg.files import read_whole
 from napari_lungseg.foreign.torch_file import load_tensors, names_in
-from napari_lungseg.nnunet.network import weight_shapes
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.weights import check_finite
 
@@ -285,6 +284,9 @@ def _network(about: dict[str, Any], export: _Export) -> dict[str, Any]:
 
 def _weights(tensors: Any, config: NnunetConfig, export: _Export) -> dict[str, np.ndarray]:
     """The weights of one fold, once all names and shapes are those of the network."""
+    # With torch, which other models do not need.
+    from napari_lungseg.nnunet.network import weight_shapes
+
     wanted = weight_shapes(config)
     given = {str(name).removeprefix("module.").removeprefix("_orig_mod."): tensor for name, tensor in tensors.items()}
     own = {name: tensor for name, tensor in given.items() if not _COPY.match(name)}
