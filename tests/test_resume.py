@@ -212,7 +212,7 @@ def test_a_folder_that_nothing_came_into_is_not_left(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
-def test_a_killed_run_is_finished_by_the_next(scans, model):
+def test_a_killed_run_is_finished_by_the_next(run, scans, model):
     names = [f"s{number:02}" for number in range(10)]
     for seed, name in enumerate(names):
         write(chest(slices=40, seed=seed)[0], scans / f"{name}.nii.gz")
@@ -238,7 +238,7 @@ def test_a_killed_run_is_finished_by_the_next(scans, model):
     runs = json.loads(Path("run.json").read_text())["runs"]
     assert [Path(one["input"]).name for one in runs] == sorted(path.name for path in scans.iterdir())
     masks = {path.name: read(path).array for path in Path("out").glob("*.nii.gz")}
-    subprocess.run([*command, "--jobs", "1", "--again"], capture_output=True, check=True)
+    run("--device", "cpu", "--jobs", "1", "--again")
     for name, mask in masks.items():
         np.testing.assert_array_equal(read(Path("out", name)).array, mask)
 
