@@ -78,6 +78,8 @@ def quantise(model: Model, images: Sequence[Image]) -> Int8Network:
                 nncf.Dataset([image[None] for image in images]),
                 subset_size=len(images),
                 preset=nncf.QuantizationPreset.MIXED,
+                # The accurate one, layer by layer: twice the time, three quarters of the difference to float32.
+                fast_bias_correction=False,
                 ignored_scope=nncf.IgnoredScope(names=list(KEPT), types=["GroupNormalization", "MVN"], validate=False),
                 # All 8 bits: where the processor's sums would overflow, openvino_runtime.adds_int8_exactly finds it out.
                 advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.DISABLE),
