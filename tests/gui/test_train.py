@@ -149,7 +149,7 @@ def test_on_a_real_scan_the_model_comes_nearer_to_the_corrections(open_desk):
     assert np.array_equal(desk.lungs.data[lower][changed], known[lower][changed]), "corrections stay"
 
 
-def test_corrected_slices_make_a_model_that_is_nearer_to_them(train_module, desk):
+def test_corrected_slices_make_a_model_that_is_nearer_to_them_and_whose_card_says_so(train_module, desk, phantom_model):
     controls = train_module.controls
     before = dice(segmented(desk), LUNGS)
     assert finish(desk, train_module, controls.run) == ""
@@ -161,6 +161,9 @@ def test_corrected_slices_make_a_model_that_is_nearer_to_them(train_module, desk
     assert finish(desk, train_module, controls.verdict.accept) == ""
     desk.wait(lambda: desk.controls.model.value == "learner-tuned")
     assert dice(segmented(desk), LUNGS) > before + 0.02
+    card = json.loads(Path(phantom_model.parent / "learner-tuned" / "card.json").read_text())
+    assert card["lineage"][0]["name"] == "learner"
+    assert card["training"]["source"] == "a layer of labels"
 
 
 def segmented(desk) -> np.ndarray:
@@ -189,20 +192,14 @@ def test_it_tells_at_once_how_much_there_is_to_learn_from(desk):
     counted(desk, widget, "2 slices annotated")
 
 
-def test_curves_and_pictures_follow_the_run(train_module, desk):
-    controls = train_module.controls
+def test_curves_and_pictures_follow_a_run_and_rolled_back_the_model_before_is_all_there_is(train_module, desk):
+    controls, before = train_module.controls, names(candidates=True)
     assert finish(desk, train_module, controls.run) == ""
     points = controls.curves.points
     assert len(points["batch loss"][0]) == QUICK["epochs"] * QUICK["steps_per_epoch"]
     for curve in ("training loss", "validation loss", "training Dice", "validation Dice"):
         assert points[curve][0] == [1.0, 2.0, 3.0]
     assert [caption.split(":")[0] for caption in controls.pictures.captions] == ["Person", "Epoch 3"]
-    finish(desk, train_module, controls.verdict.roll_back)
-
-
-def test_rolled_back_the_model_before_is_all_there_is(train_module, desk):
-    before = names(candidates=True)
-    assert finish(desk, train_module, train_module.controls.run) == ""
     assert names(candidates=True) == before | {"learner-tuned"}
     assert finish(desk, train_module, train_module.controls.verdict.roll_back) == ""
     assert names(candidates=True) == before
@@ -265,22 +262,28 @@ def test_a_run_that_was_not_finished_is_offered_by_the_next_window_and_can_be_di
     second.wait(lambda: not (phantom_model.parent / "learner-tuned").exists())
 
 
-def test_a_pause_holds_the_run_and_costs_none_of_its_time(train_module, desk):
+def test_a_pause_holds_the_run_and_strokes_are_kept_and_do_not_reach_it(train_module, desk, phantom_model):
     controls = train_module.controls
-    controls.settings.controls["steps_per_epoch"].value = 50
+    controls.settings.controls["steps_per_epoch"].value = 100
     press(desk, controls.run)
     learning(desk, train_module)
+    samples = phantom_model.parent / "learner-tuned" / "training" / "samples"
+    learnt = {path.name: path.read_bytes() for path in samples.iterdir()}
+    desk.lungs.paint((4, 30, 48), 2)
     press(desk, controls.pause)
     assert controls.pause.text() == "Resume"
     # The window goes on meanwhile. What it does first takes longer than the batch that the run was in.
     segmented(desk)
     steps = controls.curves.points["batch loss"][0]
     before = len(steps)
+    assert result_of(desk.image).corrections.undo_cause == "paint"
     segmented(desk)
     correct(desk, [3])
     assert len(steps) == before
     press(desk, controls.pause)
-    desk.wait(lambda: len(steps) > before)
+    desk.wait(lambda: len(steps) >= before + 3)
+    assert desk.lungs.data[4, 30, 48] == 2
+    assert {path.name: path.read_bytes() for path in samples.iterdir()} == learnt
     assert finish(desk, train_module, controls.stop) == ""
     finish(desk, train_module, controls.verdict.roll_back)
 
@@ -294,23 +297,6 @@ def test_stopped_the_best_epoch_so_far_is_compared(train_module, desk):
     best = max(controls.curves.points["validation Dice"][1])
     assert train_module.end.verdict.new.after.mean_dice == pytest.approx(best, abs=1e-3)
     finish(desk, train_module, controls.verdict.roll_back)
-
-
-def test_strokes_while_it_trains_are_kept_and_do_not_reach_it(train_module, desk, phantom_model):
-    controls = train_module.controls
-    controls.settings.controls["steps_per_epoch"].value = 100
-    press(desk, controls.run)
-    learning(desk, train_module)
-    samples = phantom_model.parent / "learner-tuned" / "training" / "samples"
-    learnt = {path.name: path.read_bytes() for path in samples.iterdir()}
-    desk.lungs.paint((4, 30, 48), 2)
-    steps = controls.curves.points["batch loss"][0]
-    before = len(steps)
-    desk.wait(lambda: len(steps) >= before + 3)
-    assert desk.lungs.data[4, 30, 48] == 2
-    assert result_of(desk.image).corrections.undo_cause == "paint"
-    assert {path.name: path.read_bytes() for path in samples.iterdir()} == learnt
-    finish(desk, train_module, controls.run)
 
 
 def test_nothing_to_learn_from_says_what_to_do(desk, messages):
@@ -406,11 +392,3 @@ def test_a_new_model_starts_with_the_settings_for_new_models(desk):
     assert widget.controls.train_settings() == TrainSettings()
     widget.controls.base.value = "learner"
     assert widget.controls.train_settings() == TrainSettings.fine_tuning()
-
-
-def test_the_card_of_an_accepted_model_tells_where_it_comes_from(train_module, desk, phantom_model):
-    assert finish(desk, train_module, train_module.controls.run) == ""
-    assert finish(desk, train_module, train_module.controls.verdict.accept) == ""
-    card = json.loads(Path(phantom_model.parent / "learner-tuned" / "card.json").read_text())
-    assert card["lineage"][0]["name"] == "learner"
-    assert card["training"]["source"] == "a layer of labels"

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 LOCK = ".training.lock"
 #: Seconds that a run waits for the one before, which may have to end its batch.
 WAIT_S = 15.0
+#: Seconds that others wait for it: who only looks for unfinished runs holds it for a moment too.
+LOOK_S = 1.0
 #: Runs whose engine has not let go yet: until then it must have somebody to tell, also after its window is gone.
 _held: set[TrainRun] = set()
 
@@ -171,7 +173,7 @@ def unfinished_runs() -> list[Path]:
     if not folder.is_dir():
         return []
     try:
-        with FileLock(folder / LOCK, blocking=False):
+        with FileLock(folder / LOCK, timeout=LOOK_S):
             plans = sorted(folder.glob("*/training/plan.json"), key=lambda plan: plan.stat().st_mtime, reverse=True)
             return [plan.parents[1] for plan in plans if not (plan.parents[1] / CARD_FILE).exists()]
     except (Timeout, OSError):
@@ -181,7 +183,7 @@ def unfinished_runs() -> list[Path]:
 def discard(folder: Path) -> None:
     """Remove what is left of a run that was not finished (InputError where somebody goes on with it, or the disk refuses)."""
     try:
-        with FileLock(user_folder() / LOCK, blocking=False), run_lock(folder):
+        with FileLock(user_folder() / LOCK, timeout=LOOK_S), run_lock(folder):
             if (folder / CARD_FILE).exists():
                 raise InputError(tr("The training of {name} has ended meanwhile; its model was kept.", name=folder.name))
             remove_files(folder)
