@@ -153,7 +153,7 @@ def tidy(folder: Path, plan: Plan) -> Iterator[Notice]:
 
 
 def _blend(setup: RunSetup, network: UNet, before: Pair, processes: ProcessGroup) -> Generator[Progress, None, tuple[Pair, float]]:
-    """Score the new weights; where they have forgotten too much, move them back towards the old ones.
+    """Score the new weights; where they have forgotten too much, move them back towards the old ones, as little as it takes.
 
     Weights between those before and after a short training make a network between the two (Wortsman et al. 2022, arXiv 2109.01903).
 
@@ -169,18 +169,21 @@ def _blend(setup: RunSetup, network: UNet, before: Pair, processes: ProcessGroup
         return after, 1.0
     learnt = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     old = {name: tensor.to(processes.device) for name, tensor in setup.model.network.state_dict().items()}
-    kept, share, too_far = before, 0.0, 1.0
+    text = say("Going back as far as it takes to forget nothing")
+    kept, share, too_far = before[1], 0.0, 1.0
     for _ in range(HALVINGS):
         tried = (share + too_far) / 2
         _move(network, old, learnt, tried)
-        scores = yield from _compare(setup, network, processes, say("Going back as far as it takes to forget nothing"))
-        if forgotten(before[1], scores[1]):
+        scores = yield from _score_frozen(setup, network, processes, text)
+        if forgotten(before[1], scores):
             too_far = tried
         else:
             kept, share = scores, tried
-    if share and better(before[0], kept[0]):
+    if share:
         _move(network, old, learnt, share)
-        return kept, share
+        new = yield from _score_validation(setup, network, processes, text)
+        if better(before[0], new):
+            return (new, kept), share
     network.load_state_dict(learnt)
     return after, 1.0
 
@@ -192,16 +195,30 @@ def _move(network: UNet, old: Weights, learnt: Weights, share: float) -> None:
 
 def _compare(setup: RunSetup, network: UNet, processes: ProcessGroup, text: str) -> Generator[Progress, None, Pair]:
     """Score networks on the validation slices and on the base's frozen cases."""
+    new = yield from _score_validation(setup, network, processes, text)
+    old = yield from _score_frozen(setup, network, processes, text)
+    return new, old
+
+
+def _score_validation(setup: RunSetup, network: UNet, processes: ProcessGroup, text: str) -> Generator[Progress, None, PooledScores | None]:
+    """Score a network on validation slices; None where there are none."""
+    return _score(setup, network, processes, text, spread(setup.slices["validation"], COMPARED), None)
+
+
+def _score_frozen(setup: RunSetup, network: UNet, processes: ProcessGroup, text: str) -> Generator[Progress, None, PooledScores | None]:
+    """Score a network on the base's frozen cases; None where there are none."""
+    old = setup.old
+    return _score(setup, network, processes, text, [] if old is None else old.frozen, None if old is None else old.classes)
+
+
+def _score(
+    setup: RunSetup, network: UNet, processes: ProcessGroup, text: str, slices: list[LabelledSlice], only: int | None
+) -> Generator[Progress, None, PooledScores | None]:
+    """Score a network on slices, as :meth:`~.judge.Judge.score` does; None without any."""
     network.to(processes.device).eval()
-    new = spread(setup.slices["validation"], COMPARED)
-    old = setup.old.frozen if setup.old is not None else []
-    total, done = len(new) + len(old), count(1)
-    scores: list[PooledScores | None] = []
-    for group, only in ((new, None), (old, setup.old.classes if setup.old is not None else None)):
-        scoring = setup.judge.score(network, group, only=only)
-        found = yield from driven(scoring, lambda: Progress(text, next(done), total))
-        scores.append(found if group else None)
-    return scores[0], scores[1]
+    done = count(1)
+    scores = yield from driven(setup.judge.score(network, slices, only=only), lambda: Progress(text, next(done), len(slices)))
+    return scores if slices else None
 
 
 def _shown(setup: RunSetup) -> list[LabelledSlice]:
