@@ -46,6 +46,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_FORBIDDEN), os.env
 # NNCF takes seconds to load, at the end of each training; tests that are about it take the fixture.
 os.environ["HIDDEN_MODULES"] = "nncf"
 runpy.run_path(str(_FORBIDDEN / "sitecustomize.py"))
+# An engine's child gets the path of this process in place of that variable.
+sys.path.insert(0, str(_FORBIDDEN))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
