@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,7 +22,9 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QApplication, QMessageBox
 from viewing_room import CT, SIDES, Room
+from vispy.gloo import glir, program
 from vispy.visuals.shaders.function import Function
+from vispy.visuals.text.text import SDFRendererCPU
 from waiting import SOON, end_work, turn
 
 from napari_lungseg.model import FOLDER_VARIABLE as LIBRARY_VARIABLE
@@ -131,10 +134,23 @@ def napari_made_quick() -> Iterator[None]:
     def refresh(*_: Any) -> None:
         """Nothing; napari finds methods by their names."""
 
+    bitmaps: dict[tuple[bytes, Any, Any], np.ndarray] = {}
+    render = SDFRendererCPU.render_to_texture
+
+    def render_once(renderer: Any, data: np.ndarray, texture: np.ndarray, offset: Any, size: Any) -> None:
+        key = (data.tobytes(), data.shape, size)
+        if key not in bitmaps:
+            bitmaps[key] = np.zeros((size[1], size[0], 3), np.uint8)
+            render(renderer, data, bitmaps[key], (0, 0), size)
+        texture[offset[1] : offset[1] + size[1], offset[0] : offset[0] + size[0]] = bitmaps[key]
+
     clean = cache(partial(Function._clean_code, None))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EventEmitter, "_check_signature", staticmethod(check_once))
         patch.setattr(Function, "_clean_code", lambda _, code: clean(code))
+        patch.setattr(program, "re", SimpleNamespace(**vars(re) | {"sub": cache(re.sub)}))
+        patch.setattr(glir, "_convert_desktop_shader", cache(glir._convert_desktop_shader))
+        patch.setattr(SDFRendererCPU, "render_to_texture", render_once)
         # Each of a hundred shortcuts lets all welcome screens write all that they show anew, which no test looks at.
         patch.setattr(QtWelcomeWidget, "refresh", refresh)
         yield
