@@ -123,8 +123,11 @@ def arrive(room, model, world, move) -> None:
     room.qtbot.waitUntil(arrived, timeout=SOON)
 
 
-def drag(room, view: View, *voxels) -> None:
-    """Press the mouse on the first voxel of a view, move it to the others, and let it go."""
+def drag(room, view: View, *voxels, pans: bool = False) -> None:
+    """Press the mouse on the first voxel of a view, move it to the others, and let it go.
+
+    Where the picture is moved by it, ``pans``, the mouse stays on its first voxel.
+    """
     model, canvas = room.views()[view]
     native = canvas.canvas.native
     worlds = [room.mask.data_to_world(voxel) for voxel in voxels]
@@ -135,6 +138,10 @@ def drag(room, view: View, *voxels) -> None:
         patch.setattr(QApplication, "mouseButtons", lambda: Qt.MouseButton.LeftButton)
         room.qtbot.mousePress(native, Qt.MouseButton.LeftButton, pos=places[0])
         for place, world in zip(places[1:], worlds[1:], strict=True):
-            arrive(room, model, world, lambda place=place: room.qtbot.mouseMove(native, place))
+            if pans:
+                room.qtbot.mouseMove(native, place)
+                turn(room.qtbot)
+            else:
+                arrive(room, model, world, lambda place=place: room.qtbot.mouseMove(native, place))
         room.qtbot.mouseRelease(native, Qt.MouseButton.LeftButton, pos=places[-1])
     turn(room.qtbot)

@@ -159,7 +159,7 @@ def test_a_mask_that_nothing_could_undo_is_not_painted_in_the_other_views(make_n
     room.press(View.FOUR_UP)
     if result_holding(room.viewer, room.mask) is None:
         room.mask.mode = "paint"
-        drag(room, View.CORONAL, (2, 36, 47), (6, 36, 47))
+        drag(room, View.CORONAL, (2, 36, 47), (6, 36, 47), pans=True)
         np.testing.assert_array_equal(room.mask.data, SIDES)
         room.correct(room.mask)
     room.mask.mode = "paint"
