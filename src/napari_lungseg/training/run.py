@@ -10,7 +10,6 @@ import platform
 from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,10 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.model import Model, save_model
 from napari_lungseg.predicted import Notice
 from napari_lungseg.run_files import FOLDER, LAST, LOCK, LOG, SAMPLES, remove_resumable, run_lock
+from napari_lungseg.training.blend import COMPARED, Pair, blend, compare
 from napari_lungseg.training.distributed import ProcessGroup
 from napari_lungseg.training.fit import fit
-from napari_lungseg.training.judge import better, decide, forgotten
+from napari_lungseg.training.judge import decide
 from napari_lungseg.training.plan import Plan, without_names, write_plan
 from napari_lungseg.training.run_setup import RunSetup, make_job, read_setup
 from napari_lungseg.training.samples import LabelledSlice, spread
@@ -35,26 +35,17 @@ from napari_lungseg.training.updates import (
     BeforeAfter,
     EpochDone,
     Finished,
-    PooledScores,
     Progress,
     SlicePicture,
     StepDone,
     Update,
     Verdict,
-    driven,
 )
 from napari_lungseg.translation import say
 from napari_lungseg.unet import UNet
 
-#: Validation slices that are scored before and after, at most.
-COMPARED = 200
-#: How often the way from the old weights to the new ones is halved where the new ones have forgotten too much.
-HALVINGS = 4
 #: Pairs of pictures in the verdict.
 PICTURES = 4
-
-Pair = tuple[PooledScores | None, PooledScores | None]
-Weights = dict[str, torch.Tensor]
 
 
 def run(
@@ -111,7 +102,7 @@ def _run(
     before: Pair = (None, None)
     pictures: list[SlicePicture] = []
     if processes.leads and setup.base is not None:
-        before = yield from _compare(setup, setup.model.network, processes, say("Scoring the model as it was"))
+        before = yield from compare(setup, setup.model.network, processes, say("Scoring the model as it was"))
         pictures = [setup.judge.picture(setup.model.network, item) for item in _shown(setup)]
     job = yield from make_job(setup)
     seconds, network = 0.0, copy.deepcopy(setup.model.network)
@@ -125,7 +116,7 @@ def _run(
         yield update
     if not processes.leads:
         return None
-    after, share = yield from _blend(setup, network, before, processes)
+    after, share = yield from blend(setup, network, before, processes)
     verdict = _verdict(setup, network, before, after, pictures)
     save_model(Model(network.cpu(), _card(setup, verdict, seconds, share)), folder, half=True)
     saved(setup)
@@ -150,75 +141,6 @@ def tidy(folder: Path, plan: Plan) -> Iterator[Notice]:
                 folder=folder / SAMPLES,
             )
         )
-
-
-def _blend(setup: RunSetup, network: UNet, before: Pair, processes: ProcessGroup) -> Generator[Progress, None, tuple[Pair, float]]:
-    """Score the new weights; where they have forgotten too much, move them back towards the old ones, as little as it takes.
-
-    Weights between those before and after a short training make a network between the two (Wortsman et al. 2022, arXiv 2109.01903).
-
-    Returns
-    -------
-    scores : pair of PooledScores
-        On the validation slices and on the base's frozen cases, of the weights that ``network`` then has.
-    share : float
-        Part of the way from the old weights to the new ones.
-    """
-    after = yield from _compare(setup, network, processes, say("Scoring the new model"))
-    if not forgotten(before[1], after[1]):
-        return after, 1.0
-    learnt = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    old = {name: tensor.to(processes.device) for name, tensor in setup.model.network.state_dict().items()}
-    text = say("Going back as far as it takes to forget nothing")
-    kept, share, too_far = before[1], 0.0, 1.0
-    for _ in range(HALVINGS):
-        tried = (share + too_far) / 2
-        _move(network, old, learnt, tried)
-        scores = yield from _score_frozen(setup, network, processes, text)
-        if forgotten(before[1], scores):
-            too_far = tried
-        else:
-            kept, share = scores, tried
-    if share:
-        _move(network, old, learnt, share)
-        new = yield from _score_validation(setup, network, processes, text)
-        if better(before[0], new):
-            return (new, kept), share
-    network.load_state_dict(learnt)
-    return after, 1.0
-
-
-def _move(network: UNet, old: Weights, learnt: Weights, share: float) -> None:
-    """Give a network the weights at a share of the way from the old ones to the learnt ones."""
-    network.load_state_dict({name: torch.lerp(old[name].float(), learnt[name].float(), share) for name in learnt})
-
-
-def _compare(setup: RunSetup, network: UNet, processes: ProcessGroup, text: str) -> Generator[Progress, None, Pair]:
-    """Score networks on the validation slices and on the base's frozen cases."""
-    new = yield from _score_validation(setup, network, processes, text)
-    old = yield from _score_frozen(setup, network, processes, text)
-    return new, old
-
-
-def _score_validation(setup: RunSetup, network: UNet, processes: ProcessGroup, text: str) -> Generator[Progress, None, PooledScores | None]:
-    """Score a network on validation slices; None where there are none."""
-    return _score(setup, network, processes, text, spread(setup.slices["validation"], COMPARED), None)
-
-
-def _score_frozen(setup: RunSetup, network: UNet, processes: ProcessGroup, text: str) -> Generator[Progress, None, PooledScores | None]:
-    """Score a network on the base's frozen cases; None where there are none."""
-    old = setup.old
-    return _score(setup, network, processes, text, [] if old is None else old.frozen, None if old is None else old.classes)
-
-
-def _score(
-    setup: RunSetup, network: UNet, processes: ProcessGroup, text: str, slices: list[LabelledSlice], only: int | None
-) -> Generator[Progress, None, PooledScores | None]:
-    """Score a network on slices, as :meth:`~.judge.Judge.score` does; None without any."""
-    network.to(processes.device).eval()
-    done = count(1)
-    scores = yield from driven(setup.judge.score(network, slices, only=only), lambda: Progress(text, next(done), len(slices)))
-    return scores if slices else None
 
 
 def _shown(setup: RunSetup) -> list[LabelledSlice]:
