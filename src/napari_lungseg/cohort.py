@@ -19,7 +19,7 @@ from napari_lungseg.cores import available_cores
 from napari_lungseg.done_cases import at_work
 from napari_lungseg.files import write_whole
 from napari_lungseg.one_scan import CohortSettings, Outcome, model_of, outcome_of, segment_file
-from napari_lungseg.runtimes import find_device
+from napari_lungseg.runtimes import find_device, load_runtime
 
 
 def segment_files(
@@ -51,13 +51,16 @@ def segment_files(
 def _outcomes(
     tasks: Sequence[BatchItem], settings: CohortSettings, progress: Callable[[BatchItem, int, int], None] | None
 ) -> Iterator[Outcome]:
-    if len(tasks) < 2:
-        for task in tasks:
-            yield outcome_of(task, partial(segment_file, task, settings, progress), alone=True)
-    elif settings.jobs == 1:
-        yield from _in_turn(tasks, settings, progress)
-    else:
+    if settings.jobs > 1 and len(tasks) > 1:
         yield from _in_processes(tasks, settings)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        # While the first scan is read. What fails here fails again where the runtime is used, and is told there.
+        pool.submit(load_runtime)
+        if len(tasks) > 1:
+            yield from _in_turn(tasks, settings, progress)
+        elif tasks:
+            yield outcome_of(tasks[0], partial(segment_file, tasks[0], settings, progress), alone=True)
 
 
 def _in_turn(

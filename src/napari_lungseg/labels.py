@@ -77,9 +77,11 @@ def labels_of(array: Array, what: str) -> Array:
 def count_labels(array: Array, length: int) -> npt.NDArray[np.int64]:
     """How often each number from 0 to below ``length``, which none reaches, occurs in an array of them."""
     counts = np.zeros(length, np.int64)
-    # Plane by plane, as bincount copies what it is given to 8 bytes a number.
+    # bincount copies what it is given to 8 bytes a number: plane by plane, and without the background.
     for plane in array if array.ndim > 2 else [array]:
-        counts += np.bincount(np.asarray(plane).ravel(), minlength=length)
+        labelled = plane[plane != 0]
+        counts += np.bincount(labelled, minlength=length)
+        counts[0] += plane.size - labelled.size
     return counts
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_lungseg.architecture import EPSILON, UNetConfig, group_count
 from napari_lungseg.errors import InputError
@@ -19,7 +20,9 @@ LEVELS = 256
 PROBE_CHANNELS = 32
 
 
-def make_graph(weights: Weights | Int8Network, config: UNetConfig, height: int = -1, width: int = -1) -> openvino.Model:
+def make_graph(
+    weights: Weights | Int8Network, config: UNetConfig, height: int = -1, width: int = -1, *, whole_norms: bool = False
+) -> openvino.Model:
     """Build the network with its sigmoid or softmax.
 
     Parameters
@@ -30,6 +33,8 @@ def make_graph(weights: Weights | Int8Network, config: UNetConfig, height: int =
         Shape of the network.
     height, width : int
         Of the images: multiples of ``config.stride``. -1 for any.
+    whole_norms : bool
+        Make each norm over groups or instances one node, which can be found by its type and takes less room in a file, but runs slower.
 
     Returns
     -------
@@ -43,7 +48,7 @@ def make_graph(weights: Weights | Int8Network, config: UNetConfig, height: int =
         When the network has no nodes of the names by which activations are rounded.
     """
     image = ops.parameter([1, config.in_channels, height, width], np.float32, name="image")
-    builder = _BUILDERS[config.convention](weights, config)
+    builder = _BUILDERS[config.convention](weights, config, whole_norms)
     graph = openvino.Model([builder.build(image)], [image], "unet")
     if isinstance(weights, Int8Network):
         nodes = {node.get_friendly_name(): node for node in graph.get_ops()}
@@ -91,8 +96,8 @@ def _round(activation: Activation, nodes: dict[str, openvino.Node]) -> None:
 
 
 class _Builder:
-    def __init__(self, weights: Weights | Int8Network, config: UNetConfig) -> None:
-        self._config = config
+    def __init__(self, weights: Weights | Int8Network, config: UNetConfig, whole_norms: bool) -> None:
+        self._config, self._whole_norms = config, whole_norms
         if isinstance(weights, Int8Network):
             self._weights, self._scales = weights.weights, weights.scales
         else:
@@ -148,10 +153,10 @@ class _Builder:
             scale = batch_scale(self._weights, name)
             x = _named(ops.multiply(x, _channels(scale)), f"{name}.scaled")
             return _named(ops.add(x, _channels(shift - self._weights[f"{name}.running_mean"] * scale)), name)
-        if self._config.norm == "group":
-            return _named(ops.group_normalization(x, scale, shift, group_count(len(scale)), EPSILON), name)
-        x = ops.mvn(x, np.array([2, 3], np.int64), True, EPSILON, "inside_sqrt")
-        return ops.add(ops.multiply(x, _channels(scale)), _channels(shift))
+        groups = group_count(len(scale)) if self._config.norm == "group" else len(scale)
+        if self._whole_norms:
+            return _named(ops.group_normalization(x, scale, shift, groups, EPSILON), name)
+        return _named(_group_norm(x, scale, shift, groups), name)
 
     def _kernel(self, name: str) -> openvino.Node:
         values = np.ascontiguousarray(self._weights[f"{name}.weight"])
@@ -161,6 +166,29 @@ class _Builder:
 
     def _per_channel(self, name: str) -> openvino.Node:
         return ops.constant(_channels(np.asarray(self._weights[name], np.float32)))
+
+
+def _group_norm(x: openvino.Node, scale: npt.NDArray[np.float32], shift: npt.NDArray[np.float32], groups: int) -> openvino.Node:
+    """Put the group norm together from means over each channel.
+
+    OpenVINO takes its own apart into MVN over one axis for each group, for which it turns what convolutions give from channels last to
+    channels first, and back: a fifth of the network's time.
+    """
+    axes = np.array([2, 3], np.int64)
+    each = len(scale) // groups
+    # Gives each channel the mean of those of its group.
+    shared = np.kron(np.eye(groups), np.full((each, each), 1.0 / each)).astype(np.float32).reshape(len(scale), len(scale), 1, 1)
+
+    def of_group(of_channel: openvino.Node) -> openvino.Node:
+        return ops.convolution(of_channel, ops.constant(shared), [1, 1], [0, 0], [0, 0], [1, 1])
+
+    centred = ops.subtract(x, of_group(ops.reduce_mean(x, axes, True)))
+    sides = ops.gather(ops.shape_of(x), ops.constant(axes), ops.constant(np.int64(0)))
+    pixels = ops.convert(ops.reduce_prod(sides, ops.constant(np.int64(0)), True), np.float32)
+    length = ops.reduce_l2(centred, axes, True)
+    variance = of_group(ops.divide(ops.multiply(length, length), pixels))
+    factor = ops.divide(ops.constant(_channels(scale)), ops.sqrt(ops.add(variance, np.float32(EPSILON))))
+    return ops.add(ops.multiply(centred, factor), ops.constant(_channels(shift)))
 
 
 class _LungmaskBuilder(_Builder):

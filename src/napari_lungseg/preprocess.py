@@ -102,9 +102,14 @@ Box = tuple[slice, slice]
 
 def normalise(array: Array, low: float, high: float) -> npt.NDArray[np.float32]:
     """Map ``low .. high`` to -1 .. 1, clipped; NaN becomes -1, as air."""
-    values = np.asarray(array, dtype=np.float32)
-    scaled = (values - np.float32(low)) * np.float32(2.0 / (high - low)) - np.float32(1.0)
-    return np.nan_to_num(np.clip(scaled, -1.0, 1.0), nan=-1.0)
+    scaled = np.array(array, dtype=np.float32)
+    scaled -= np.float32(low)
+    scaled *= np.float32(2.0 / (high - low))
+    scaled -= np.float32(1.0)
+    np.clip(scaled, -1.0, 1.0, out=scaled)
+    if array.dtype.kind == "f":
+        np.copyto(scaled, np.float32(-1.0), where=np.isnan(scaled))
+    return scaled
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def openvino_graph(weights: Weights | Int8Network, card: Card, precision: str) -
     def after(x: openvino.Node) -> openvino.Node:
         return ops.slice(x, [0, 0], size, [1, 1], [2, 3])
 
-    graph = wrapped(make_graph(weights, config), image, before, after)
+    graph = wrapped(make_graph(weights, config, whole_norms=True), image, before, after)
     graph.output(0).set_names({OUTPUT})
     graph.set_rt_info(json.dumps(facts_of(card, precision), ensure_ascii=False), FACTS)
     return graph

@@ -74,7 +74,7 @@ def quantise(model: Model, images: Sequence[Image]) -> Int8Network:
     with _quiet_nncf() as nncf:
         try:
             graph = nncf.quantize(
-                make_graph(weights, config),
+                make_graph(weights, config, whole_norms=True),
                 nncf.Dataset([image[None] for image in images]),
                 subset_size=len(images),
                 preset=nncf.QuantizationPreset.MIXED,
