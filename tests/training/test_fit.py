@@ -18,7 +18,7 @@ from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.run_files import BEST, LAST
 from napari_lungseg.training import fit as fitting
 from napari_lungseg.training.augmentation import AugmentSettings, IntensitySettings, SpatialSettings
-from napari_lungseg.training.batches import Batches, SliceSampler, ViewSamplers
+from napari_lungseg.training.batches import Batches, BatchesAhead, SliceSampler, ViewSamplers
 from napari_lungseg.training.dataset import open_dataset
 from napari_lungseg.training.fit import ALONE, TrainingJob, fit, load_state, save_state
 from napari_lungseg.training.judge import Judge
@@ -301,11 +301,13 @@ def test_when_the_memory_runs_out_fewer_views_go_at_once_and_the_gradient_stays(
     torch.manual_seed(0)
     small, roomy = Small(TINY), network()
     # Without the Dice part, the loss of a batch is the mean over its views.
-    chosen = settings(loss="bce", average=0.0, epochs=1, steps_per_epoch=2)
+    chosen = settings(loss="bce", optimizer="sgd", average=0.0, epochs=1, steps_per_epoch=2)
+    start = weights(roomy)
     updates = list(fit(small, job(slices, chosen), tmp_path / "small"))
     assert [u.text for u in updates if isinstance(u, Notice)][-1] == "The memory ran out: going on with 1 view at a time."
     list(fit(roomy, job(slices, chosen), tmp_path / "roomy"))
-    assert torch.allclose(weights(small), weights(roomy), atol=2e-4)
+    # Gradients in bfloat16, where the processor has it, depend a little on how many views go at once.
+    assert torch.dist(weights(small), weights(roomy)) < 0.05 * torch.dist(weights(roomy), start)
 
 
 def test_memory_that_does_not_suffice_for_one_view_is_told_with_what_to_do(slices) -> None:
@@ -323,3 +325,14 @@ def test_networks_that_read_neighbouring_slices_are_refused(slices, tmp_path: Pa
     net = UNet(UNetConfig(base_width=8, depth=1, context_slices=1))
     with pytest.raises(InputError, match="single slices"):
         next(fit(net, job(slices, settings()), tmp_path))
+
+
+def test_the_next_batch_is_drawn_while_one_is_learnt_from_and_is_the_same(slices) -> None:
+    batches = job(slices, settings()).batches
+    with BatchesAhead(batches, 0) as ahead:
+        taken = [ahead.take(step, 0.2 * step, 0.2 * (step + 1)) for step in (0, 1, 2)]
+        again = ahead.take(0, 0.0, 1.0)
+    for step, batch in enumerate([*taken, again]):
+        alone = batches.draw(step % 3, 0.2 * (step % 3))
+        assert torch.equal(batch.image, alone.image)
+        assert torch.equal(batch.label, alone.label)

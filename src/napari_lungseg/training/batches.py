@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from napari_lungseg.cores import allowed_threads
 from napari_lungseg.framing import framing_of
 from napari_lungseg.preprocess import Preprocessing
 from napari_lungseg.training.augmentation.augment import augment
@@ -132,8 +136,8 @@ class Batches:
         coarse = settings.coarse_share > 0
         self._coarse = tuple(s.coarsened(2) if s is not None and coarse else s for s in samplers)
 
-    def draw(self, step: int, progress: float, rank: int = 0) -> Batch:
-        """Draw the batch of a step at ``progress`` (0 .. 1) of the run."""
+    def draw(self, step: int, progress: float, rank: int = 0, pool: Executor | None = None) -> Batch:
+        """Draw the batch of a step at ``progress`` (0 .. 1) of the run; the same whether a pool draws its views at a time or not."""
         settings = self._settings
         rng = np.random.default_rng((settings.seed, step, rank) if rank else (settings.seed, step))
         strength = min(1.0, 0.3 + 0.7 * progress / RAMP) if progress < 1.0 - SETTLE else MILD
@@ -141,14 +145,17 @@ class Batches:
         if progress < settings.coarse_share:
             samplers, size, pixel_mm, count = self._coarse, size // 2, 2.0 * pixel_mm, 2 * count
         counts = self._counts(count, rng)
-        views = []
         own = settings.augmentation
         # The base's own cases are changed as when it learnt from them, or it would forget what it has seen only so, such as disease.
         looks = ((own, strength), (replace(own, strength=1.0), strength), (own, TAUGHT * strength))
-        for sampler, amount, (look, strong) in zip(samplers, counts, looks, strict=True):
-            for _ in range(amount):
-                assert sampler is not None
-                views.append(self._view(sampler.draw(rng), size, pixel_mm, look, strong, rng))
+        wanted = [(sampler, look) for sampler, amount, look in zip(samplers, counts, looks, strict=True) for _ in range(amount)]
+
+        def view(kind: tuple[SliceSampler | None, tuple[AugmentSettings, float]], chance: np.random.Generator) -> tuple[Tensor, Tensor]:
+            sampler, (look, strong) = kind
+            assert sampler is not None
+            return self._view(sampler.draw(chance), size, pixel_mm, look, strong, chance)
+
+        views = list((map if pool is None else pool.map)(view, wanted, rng.spawn(len(wanted))))
         images = framing_of(self._mix.preprocessing).scaled(torch.stack([image for image, _ in views]))
         return Batch(images, torch.stack([label for _, label in views]), *counts)
 
@@ -167,3 +174,41 @@ class Batches:
     ) -> tuple[Tensor, Tensor]:
         share = self._settings.foreground_share
         return augment(item, size, pixel_mm, look, strength, rng, lung=self._mix.lung, foreground_share=share)
+
+
+class BatchesAhead:
+    """Draw batches by threads, the next one while the network learns from the one before.
+
+    Parameters
+    ----------
+    batches : Batches
+        What to draw.
+    rank : int
+        Of the process.
+    """
+
+    def __init__(self, batches: Batches, rank: int) -> None:
+        self._batches, self._rank = batches, rank
+        self._drawer, self._pool = ThreadPoolExecutor(1), ThreadPoolExecutor(allowed_threads())
+        self._next: tuple[int, Future[Batch]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for pool in (self._drawer, self._pool):
+            pool.shutdown(cancel_futures=True)
+
+    def take(self, step: int, progress: float, following: float) -> Batch:
+        """Give the batch of a step at ``progress`` of the run, and begin that of the next at ``following``, unless the run is over then."""
+        if self._next is None or self._next[0] != step:
+            self._begin(step, progress)
+        assert self._next is not None
+        batch = self._next[1].result()
+        self._next = None
+        if following < 1.0:
+            self._begin(step + 1, following)
+        return batch
+
+    def _begin(self, step: int, progress: float) -> None:
+        self._next = step, self._drawer.submit(self._batches.draw, step, progress, self._rank, self._pool)

@@ -17,7 +17,7 @@ from napari_lungseg.errors import InputError
 from napari_lungseg.files import make_folder, whole_file
 from napari_lungseg.predicted import Notice
 from napari_lungseg.run_files import BEST, LAST
-from napari_lungseg.training.batches import Batches
+from napari_lungseg.training.batches import Batch, Batches, BatchesAhead
 from napari_lungseg.training.distributed import ProcessGroup
 from napari_lungseg.training.judge import Confusion, Judge
 from napari_lungseg.training.samples import LabelledSlice
@@ -148,10 +148,11 @@ def fit(
         state.load(folder / LAST)
     learner = Learner(group.wrap(network), settings.loss, group, job.teacher, job.replay_classes)
     state.resume_clock()
-    for update in _epochs(state, job, learner, folder, group, should_stop):
-        state.stop_clock()
-        yield update
-        state.resume_clock()
+    with BatchesAhead(job.batches, group.rank) as ahead:
+        for update in _epochs(state, job, learner, ahead, folder, group, should_stop):
+            state.stop_clock()
+            yield update
+            state.resume_clock()
     if group.leads and state.best_epoch >= 0:
         state.average.load_state_dict(load_state(folder / BEST)["average"])
     network.load_state_dict(state.average.state_dict())
@@ -159,7 +160,13 @@ def fit(
 
 
 def _epochs(
-    state: _FitState, job: TrainingJob, learner: Learner, folder: Path, group: ProcessGroup, should_stop: Callable[[], bool]
+    state: _FitState,
+    job: TrainingJob,
+    learner: Learner,
+    ahead: BatchesAhead,
+    folder: Path,
+    group: ProcessGroup,
+    should_stop: Callable[[], bool],
 ) -> Iterator[StepDone | EpochDone | Notice]:
     """Learn batch after batch, until steps or time are over, a stop is asked for, or nothing gets better."""
     settings = job.settings
@@ -168,11 +175,13 @@ def _epochs(
         confusion, latest = Confusion(job.judge.names), None
         for done in range(settings.steps_per_epoch):
             number = state.epoch * settings.steps_per_epoch + done
-            progress = _progress(settings, number, group.agree(state.elapsed))
+            elapsed = group.agree(state.elapsed)
+            progress = _progress(settings, number, elapsed)
             if progress >= 1.0 or group.agree(should_stop()):
                 ended = True
                 break
-            loss, at_once = _step(state, job, learner, number, progress, confusion, group)
+            batch = ahead.take(number, progress, _progress(settings, number + 1, elapsed))
+            loss, at_once = _step(state, settings, learner, batch, number, progress, confusion)
             if at_once < state.at_once:
                 state.at_once = at_once
                 yield Notice(
@@ -202,13 +211,12 @@ def _progress(settings: TrainSettings, number: int, seconds: float) -> float:
 
 
 def _step(
-    state: _FitState, job: TrainingJob, learner: Learner, number: int, progress: float, confusion: Confusion, group: ProcessGroup
+    state: _FitState, settings: TrainSettings, learner: Learner, batch: Batch, number: int, progress: float, confusion: Confusion
 ) -> tuple[float, int]:
     """Learn from one batch; returns its loss and how many views at once fitted into memory."""
-    settings = job.settings
     set_rate(state.optimizer, settings, progress)
     state.optimizer.zero_grad(set_to_none=True)
-    loss, at_once = learner.learn(job.batches.draw(number, progress, group.rank), state.at_once, confusion)
+    loss, at_once = learner.learn(batch, state.at_once, confusion)
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip_norm)
     state.optimizer.step()
     update_average(state.average, state.network, min(settings.average, (1 + number) / (10 + number)))

@@ -46,8 +46,7 @@ class Learner:
         self._network, self._loss, self._teacher = network, LOSSES[loss], teacher
         self._replay_classes = replay_classes
         self._device, self._alone = group.device, group.size == 1
-        # Below compute capability 8 there is no bfloat16; float16 would want its gradients scaled, and float32 is right as it is.
-        self._half = group.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        self._half = computes_bfloat16(group.device)
 
     def learn(self, batch: Batch, at_once: int, confusion: Confusion) -> tuple[float, int]:
         """Add the gradients of a batch; returns its loss, and how many views at once fitted into memory.
@@ -108,10 +107,22 @@ class Learner:
             known = known if self._replay_classes is None else without_new(known, self._replay_classes)
             loss = loss + (hard - new) * self._loss(known, label[new:hard])
         if len(image) > new and self._teacher is not None:
-            with torch.no_grad():
-                taught = channels(self._teacher(image[new:]))
-            loss = loss + (len(image) - new) * distillation(without_new(logits[new:], taught.shape[1] - 1), taught.float())
+            with torch.no_grad(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+                taught = self._teacher(image[new:])
+            taught = channels(taught.float())
+            loss = loss + (len(image) - new) * distillation(without_new(logits[new:], taught.shape[1] - 1), taught)
         return loss
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether a device has units for bfloat16; elsewhere it would be slower than float32, and float16 would want its gradients scaled."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    # torch before 2.6 does not tell.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 def make_optimizer(network: UNet, settings: TrainSettings) -> torch.optim.Optimizer:
