@@ -47,9 +47,8 @@ def main() -> None:
     assert cases is not None
     mix = ViewSamplers(SliceSampler(cases.replay, {}), None, None, 1, Preprocessing())
     print(f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}; views a second")
-    print(
-        "| view | batch | learning: plain | what ships | drawing | whole step: plain | what ships | ratio |\n|---|---|---|---|---|---|---|---|"
-    )
+    print("| view | batch | learning: plain | what ships | drawing | whole step: plain | what ships | ratio |")
+    print("|---|---|---|---|---|---|---|---|")
     for view_px, count in ((320, 4), (448, 6)):
         settings = replace(TrainSettings(), view_px=view_px, batch_size=count, coarse_share=0.0)
         batches = Batches(mix, settings)
