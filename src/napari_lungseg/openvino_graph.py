@@ -154,7 +154,8 @@ class _Builder:
             x = _named(ops.multiply(x, _channels(scale)), f"{name}.scaled")
             return _named(ops.add(x, _channels(shift - self._weights[f"{name}.running_mean"] * scale)), name)
         groups = group_count(len(scale)) if self._config.norm == "group" else len(scale)
-        if self._whole_norms:
+        # Below the two upper levels, turning the small planes takes less than compiling what would spare it.
+        if self._whole_norms or len(scale) > 2 * self._config.base_width:
             return _named(ops.group_normalization(x, scale, shift, groups, EPSILON), name)
         return _named(_group_norm(x, scale, shift, groups), name)
 
