@@ -102,3 +102,12 @@ def test_a_dock_closed_while_it_runs_leaves_the_viewer_in_order(open_desk, messa
     settle(desk.qtbot)
     assert np.count_nonzero(lungs.data) == filled
     assert not messages
+
+
+def test_a_module_that_a_script_opens_is_the_one_that_the_list_names(open_desk) -> None:
+    desk = open_desk()
+    shown = desk.dock.open("Review")
+    assert desk.dock.module.value == "Review"
+    assert shown.isVisibleTo(desk.dock)
+    desk.dock.module.value = "Segment"
+    assert not shown.isVisibleTo(desk.dock)

@@ -71,4 +71,5 @@ class LungSegmentation(QWidget):
             self._built[name] = MODULES[name](self._viewer)
             self._stack.addWidget(self._built[name])
         self._stack.setCurrentWidget(self._built[name])
+        self.module.value = name
         return self._built[name]
