@@ -56,7 +56,7 @@ def _outcomes(
         return
     with ThreadPoolExecutor(1) as pool:
         # While the first scan is read. What fails here fails again where the runtime is used, and is told there.
-        pool.submit(load_runtime)
+        pool.submit(load_runtime, settings.device)
         if len(tasks) > 1:
             yield from _in_turn(tasks, settings, progress)
         elif tasks:

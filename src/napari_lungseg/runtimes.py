@@ -56,9 +56,9 @@ def list_devices() -> list[str]:
     return ["auto", *gpu_names(), "cpu"]
 
 
-def load_runtime() -> None:
-    """Load what :func:`run` will need on this computer, which takes a while."""
-    if may_have_gpu() or not has_openvino():
+def load_runtime(device: str = "auto") -> None:
+    """Load what :func:`run` will need on a device, as :func:`find_device` takes it, which takes a while."""
+    if find_device(device) != "cpu" or not has_openvino():
         import napari_lungseg.device  # noqa: F401
     else:
         from napari_lungseg.openvino_runtime import adds_int8_exactly
