@@ -6,11 +6,13 @@ DATASET is a data set folder with held-out cases (imagesTs, labelsTs), as tools/
 
 Severity is told by slices: by the share of the known lung that is denser than -500 HU, where what computed tomography of diseased lung
 calls normally aerated ends (Gattinoni et al., doi 10.1164/ajrccm.164.9.2103121). Vessels and borders alone make up 2 to 6 %.
+Where the data set has a quality.csv (case, slice from the feet, good or fair), slices are told by how sure their mask is, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,12 +49,15 @@ class SliceScore:
         Of :data:`SEVERITY`.
     known_ml, found_ml : float
         Volumes of lung.
+    rating : str
+        What quality.csv says of the known mask; empty where there is none.
     """
 
     dice: float
     severity: str
     known_ml: float
     found_ml: float
+    rating: str
 
 
 def row(name: str, scores: list[CaseScore]) -> str:
@@ -104,8 +109,17 @@ def severity_of(ct: np.ndarray, known: np.ndarray) -> str:
     return next(name for name, most in SEVERITY if dense <= most)
 
 
-def severity_row(name: str, scores: list[SliceScore]) -> str:
-    """One line of the table by severity."""
+def read_ratings(dataset: Path) -> dict[tuple[str, int], str]:
+    """How sure the mask of each slice of each case is, where the data set tells."""
+    table = dataset / "quality.csv"
+    if not table.is_file():
+        return {}
+    with table.open(newline="") as file:
+        return {(line["case"], int(line["slice"])): line["quality"] for line in csv.DictReader(file)}
+
+
+def slices_row(name: str, scores: list[SliceScore]) -> str:
+    """One line of a table of slices."""
     dice = np.array([score.dice for score in scores])
     known, found = (sum(getattr(score, volume) for score in scores) for volume in ("known_ml", "found_ml"))
     worst = ", ".join(f"{value:.3f}" for value in sorted(dice)[:3])
@@ -117,7 +131,7 @@ def run(
     data: Dataset, model: Model, cases: Iterable[str]
 ) -> tuple[list[CaseScore], dict[str, list[SliceScore]], list[tuple[float, str, np.ndarray]]]:
     """Scores of every case and of its slices with lung, and a picture of every slice with its Dice (0 for marks where no lung is)."""
-    scores, slices, pictures = [], {}, []
+    scores, slices, pictures, ratings = [], {}, [], read_ratings(data.folder)
     for case in cases:
         image, labels = data.load(case)
         result = segment(image, model).labels
@@ -131,7 +145,7 @@ def run(
             dice = 2.0 * (found & known).sum() / (found.sum() + known.sum())
             if known.any():
                 ml = voxel_ml * np.array([known.sum(), found.sum()])
-                slices.setdefault(case, []).append(SliceScore(float(dice), severity_of(ct, known), *ml))
+                slices.setdefault(case, []).append(SliceScore(float(dice), severity_of(ct, known), *ml, ratings.get((case, index), "")))
             pictures.append((float(dice), f"{case} slice {index}", crop(outlined(ct, found, known), known, found)))
     return scores, slices, pictures
 
@@ -150,12 +164,14 @@ def main() -> None:
     print(row("all", scores))
     print(row("COVID-19 slices", covid))
     print(row("others", [score for score in scores if score not in covid]))
-    print("\n| slices with lung | number | Dice, mean | median | 5th percentile | the three worst | volume, mL |\n|" + "---|" * 7)
     every = [score for case in slices.values() for score in case]
-    for name, _ in SEVERITY:
-        if of_it := [score for score in every if score.severity == name]:
-            print(severity_row(name, of_it))
-    print(severity_row("all", every))
+    for told_by, names in (("severity", [name for name, _ in SEVERITY]), ("rating", sorted({score.rating for score in every}))):
+        print(f"\n| slices with lung, by {told_by} | number | Dice, mean | median | 5th percentile | the three worst | volume, mL |")
+        print("|" + "---|" * 7)
+        for name in names:
+            if of_it := [score for score in every if getattr(score, told_by) == name]:
+                print(slices_row(name or "not rated", of_it))
+    print(slices_row("all", every))
     print("\n| volume | known, mL | found, mL | error |\n|---|---|---|---|")
     for case, of_it in slices.items():
         if len(of_it) > 1:

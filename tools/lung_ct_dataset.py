@@ -3,11 +3,13 @@
     python tools/lung_ct_dataset.py DATA OUT
 
 DATA is the folder of real CT with lung masks that docs/model-card.md lists. Patients named in HELD_OUT go
-to imagesTs and labelsTs, which no training run reads; the rest to imagesTr and labelsTr.
+to imagesTs and labelsTs, which no training run reads; the rest to imagesTr and labelsTr. How sure each slice's mask is goes to
+quality.csv, for benchmarks/accuracy.py.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -75,11 +77,25 @@ def load(path: Path) -> sitk.Image:
     return sitk.ReadImage(str(path))
 
 
+def ratings(mask: Path, slices: int) -> list[str]:
+    """What the quality.csv beside a mask says of each of its slices, feet first: good or fair."""
+    found = [""] * slices
+    with (mask.parent / "quality.csv").open(newline="") as file:
+        for line in csv.DictReader(file):
+            if line.get("file", mask.name) == mask.name:
+                first, _, last = line.get("slice_or_range", f"0-{slices - 1}").partition("-")
+                for index in range(int(first), int(last or first) + 1):
+                    found[index] = line["quality"]
+    if "" in found:
+        raise SystemExit(f"quality.csv does not rate slice {found.index('')} of {mask}")
+    return found
+
+
 def main(data: Path, out: Path) -> None:
     """Write the data set and say what is in it."""
     for folder in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    patients, train, validation = {}, [], []
+    patients, train, validation, quality = {}, [], [], []
     for case, patient, image_path, mask_path in cases(data):
         held_out = patient in HELD_OUT
         image, mask = load(image_path), load(mask_path)
@@ -90,6 +106,7 @@ def main(data: Path, out: Path) -> None:
         sitk.WriteImage(image, str(out / f"images{end}" / f"{case}_0000.nii.gz"), useCompression=True)
         sitk.WriteImage(sitk.Cast(mask, sitk.sitkUInt8), str(out / f"labels{end}" / f"{case}.nii.gz"), useCompression=True)
         patients[case] = patient
+        quality += [(case, index, rating) for index, rating in enumerate(ratings(mask_path, image.GetSize()[2]))]
         if not held_out:
             (validation if patient in VALIDATION else train).append(case)
     description = {
@@ -101,6 +118,8 @@ def main(data: Path, out: Path) -> None:
         "sources": SOURCES,
     }
     (out / "dataset.json").write_text(json.dumps(description, indent=1))
+    with (out / "quality.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("case", "slice", "quality"), *quality])
     (out / "splits_final.json").write_text(json.dumps([{"train": train, "val": validation}], indent=1))
     print(f"{len(train)} cases to train on, {len(validation)} to watch, {len(patients) - len(train) - len(validation)} held out")
 
