@@ -6,6 +6,7 @@ import copy
 import math
 import os
 from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 
 import numpy as np
@@ -76,6 +77,11 @@ def batch_size(free_bytes: int, config: UNetConfig, height: int, width: int) -> 
     cells = math.ceil(height / config.patch) * math.ceil(width / config.patch)
     slice_bytes = 4 * _LIVE_MAPS * config.base_width * cells
     return max(1, min(LARGEST_BATCH, int(MEMORY_SHARE * free_bytes / slice_bytes)))
+
+
+def autocast(device: torch.device, precision: torch.dtype, *, enabled: bool = True) -> AbstractContextManager[object]:
+    """Compute with less precision where it is enabled; torch before 2.5 does not even let it be disabled on Apple GPUs."""
+    return torch.autocast(device.type, precision) if enabled else nullcontext()
 
 
 class TorchRuntime:
@@ -198,7 +204,7 @@ class Runner:
         with torch.inference_mode():
             on_device = inputs.to(self.device)
             if self._half:
-                with torch.autocast("cuda", dtype=torch.float16):
+                with autocast(self.device, torch.float16):
                     logits = self._network(on_device)
                 if not bool(logits.isfinite().all()):
                     self._half = False

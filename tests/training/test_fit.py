@@ -310,6 +310,24 @@ def test_when_the_memory_runs_out_fewer_views_go_at_once_and_the_gradient_stays(
     assert torch.dist(weights(small), weights(roomy)) < 0.05 * torch.dist(weights(roomy), start)
 
 
+def test_a_device_without_lower_precision_learns_in_float32(slices, tmp_path: Path, monkeypatch) -> None:
+    seen = []
+
+    class Watched(UNet):
+        """Notes in what precision it computes."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits = super().forward(x)
+            seen.append(logits.dtype)
+            return logits
+
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+    # As torch 2.4 is on Apple GPUs, where it raises even where it is asked not to compute with less precision.
+    monkeypatch.setattr(torch.amp.autocast_mode, "is_autocast_available", lambda device: False)
+    list(fit(Watched(TINY), job(slices, settings(epochs=1)), tmp_path))
+    assert set(seen) == {torch.float32}
+
+
 def test_memory_that_does_not_suffice_for_one_view_is_told_with_what_to_do(slices) -> None:
     class Full(UNet):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

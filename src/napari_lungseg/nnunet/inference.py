@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -207,7 +208,7 @@ def sliding_window(network: torch.nn.Module, data: Tensor, config: NnunetConfig,
 def _mirrored(network: torch.nn.Module, view: Tensor, axes: Sequence[int]) -> Tensor:
     flips = [tuple(axis + 2 for axis in chosen) for count in range(1, len(axes) + 1) for chosen in itertools.combinations(axes, count)]
     # As nnU-Net does on GPUs, and on no other device.
-    with torch.autocast(view.device.type, enabled=view.device.type == "cuda"):
+    with torch.autocast("cuda") if view.device.type == "cuda" else nullcontext():
         logits: Tensor = network(view)
         for flip in flips:
             logits += torch.flip(network(torch.flip(view, flip)), flip)

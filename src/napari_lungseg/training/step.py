@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from napari_lungseg.device import is_out_of_memory
+from napari_lungseg.device import autocast, is_out_of_memory
 from napari_lungseg.errors import InputError
 from napari_lungseg.training.batches import Batch
 from napari_lungseg.training.distributed import ProcessGroup
@@ -86,7 +86,7 @@ class Learner:
             label = batch.label[part].to(self._device)
             new = max(0, min(batch.new - start, len(image)))
             hard = max(0, min(batch.new + batch.replay - start, len(image)))
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+            with autocast(self._device, torch.bfloat16, enabled=self._half):
                 logits = self._network(image)
             loss = self._losses(logits.float(), image, label, new, hard) / len(batch.image)
             loss.backward()
@@ -107,7 +107,7 @@ class Learner:
             known = known if self._replay_classes is None else without_new(known, self._replay_classes)
             loss = loss + (hard - new) * self._loss(known, label[new:hard])
         if len(image) > new and self._teacher is not None:
-            with torch.no_grad(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+            with torch.no_grad(), autocast(self._device, torch.bfloat16, enabled=self._half):
                 taught = self._teacher(image[new:])
             taught = channels(taught.float())
             loss = loss + (len(image) - new) * distillation(without_new(logits[new:], taught.shape[1] - 1), taught)
