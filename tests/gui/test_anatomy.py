@@ -9,7 +9,7 @@ from napari.components import Camera
 
 from napari_lungseg.volume import Volume
 from napari_lungseg.widgets.layers import LPS_FROM_WORLD, volume_to_layer
-from napari_lungseg.widgets.views.anatomy import PLANES, UPRIGHT, deep, letters, on_canvas, plane_through, upright, world_axes
+from napari_lungseg.widgets.views.anatomy import PLANES, UPRIGHT, deep, letters, on_canvas, plane_through, shown_axes, upright, world_axes
 
 #: What is on the left and on top of each plane, as radiologists look at it.
 SEEN = {"axial": "RA", "coronal": "RS", "sagittal": "AS"}
@@ -43,6 +43,14 @@ def test_every_plane_is_upright_however_the_patient_lies(plane):
         assert plane_through(axes[0], directions) == plane
         tilted += max(len(letter) for letter in seen.values()) > 1
     assert tilted
+
+
+def test_what_lies_on_the_canvas_is_told_by_the_order_of_the_axes():
+    assert shown_axes((0, 1), 2) == shown_axes((0, 1, 2), 2) == shown_axes((0, 1, 2, 3), 2) == (0, 1, 2)
+    assert shown_axes((1, 0, 2, 3), 2) == (0, 1, 2)
+    assert shown_axes((0, 3, 1, 2), 2) == (2, 0, 1)
+    assert shown_axes((1, 0, 2, 3), 3) is None
+    assert shown_axes((1, 2, 3, 0), 2) is None
 
 
 def test_opposite_edges_have_opposite_letters():

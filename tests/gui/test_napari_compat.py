@@ -86,7 +86,7 @@ def test_each_tool_is_heard_once_it_is_written_with_a_box_around_it(lungs, tool)
         seen[box] = lungs.data[box]
         return bool(changed.any())
 
-    strokes = Strokes(lungs, take_up)
+    strokes = Strokes(lungs, take_up, lambda: None)
     if tool == "stroke":
         with lungs.block_history():
             for column in range(5, 9):

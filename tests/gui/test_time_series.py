@@ -49,3 +49,16 @@ def test_nothing_of_ours_in_the_metadata_of_layers_is_more_than_a_value(desk):
     for layer in desk.viewer.layers:
         for value in layer.metadata.values():
             assert isinstance(value, str | bool | float | list | dict | None)
+
+
+def test_where_the_canvas_shows_time_no_plane_is_named(open_desk, messages):
+    desk = open_desk()
+    place = {"scale": (1, 6, 4, 4), "units": ("s", "mm", "mm", "mm")}
+    desk.viewer.add_image(np.stack([CT.array, CT.array]), name="ct", **place)
+    lungs = desk.viewer.add_labels(np.zeros((2, *CT.shape), np.uint8), name="mask", **place)
+    desk.viewer.layers.selection.active = lungs
+    row = desk.dock.views
+    for order in ((1, 2, 3, 0), (3, 0, 1, 2), (1, 0, 2, 3)):
+        desk.viewer.dims.order = order
+        assert sum(button.isChecked() for button in row.buttons.values()) == (0 not in order[-2:])
+    assert messages == []

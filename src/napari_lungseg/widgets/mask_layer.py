@@ -21,10 +21,10 @@ from napari_lungseg.widgets.appearance import add_probability_image, add_probabi
 from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import BLIND, ROLE, layer_geometry, volume_from_layer
 from napari_lungseg.widgets.napari_compat import Strokes, replace_undo
-from napari_lungseg.widgets.notices import show_error
+from napari_lungseg.widgets.notices import show_error, show_info
 from napari_lungseg.widgets.remask import Remasker
 from napari_lungseg.widgets.stretches import Stretches
-from napari_lungseg.widgets.view import TimeIndex
+from napari_lungseg.widgets.view import OUTSIDE, TimeIndex
 from napari_lungseg.widgets.worker import sentence
 from napari_lungseg.workspace import Saved
 
@@ -212,7 +212,7 @@ class MaskLayer:
         self.lungs = lungs
         self._begin(lungs.data)
         replace_undo(lungs, self.undo, self.redo)
-        self._strokes = Strokes(lungs, self.take_up)
+        self._strokes = Strokes(lungs, self.take_up, lambda: show_info(tr(OUTSIDE, name=lungs.name)))
         lungs.events.data.connect(self._data_replaced)
 
     def let_go(self) -> None:

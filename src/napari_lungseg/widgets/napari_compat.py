@@ -62,11 +62,15 @@ class Strokes:
         The layer.
     take_up : callable
         Given the box that was reached, or None where that is not known; tells whether anything was found there.
+    outside : callable
+        Called in place of painting where the layer has no slice, as where another image reaches farther: napari would paint on the last
+        slice for -1, on the one before for -2, and raise beyond the other end (napari#7325).
     """
 
-    def __init__(self, lungs: Labels, take_up: Callable[[Box | None], bool]) -> None:
-        self._lungs, self._take_up = lungs, take_up
+    def __init__(self, lungs: Labels, take_up: Callable[[Box | None], bool], outside: Callable[[], None]) -> None:
+        self._lungs, self._take_up, self._outside = lungs, take_up, outside
         self._announced: tuple[Box | None] | None = None
+        lungs._draw, lungs.paint_polygon = self._draw, self._paint_polygon
         lungs.events.paint.connect(self._painted)
         lungs.events.labels_update.connect(self._written)
 
@@ -74,6 +78,24 @@ class Strokes:
         """Tell of nothing any more."""
         self._lungs.events.paint.disconnect(self._painted)
         self._lungs.events.labels_update.disconnect(self._written)
+        del self._lungs._draw, self._lungs.paint_polygon
+
+    def _draw(self, label: int, before: Any, place: Any) -> None:
+        if place is None or self._is_inside(place):
+            Labels._draw(self._lungs, label, before, place)
+        elif np.array_equal(before, place):
+            # The first of a stroke.
+            self._outside()
+
+    def _paint_polygon(self, points: Any, label: int) -> None:
+        if self._is_inside(points[0]):
+            Labels.paint_polygon(self._lungs, points, label)
+        else:
+            self._outside()
+
+    def _is_inside(self, place: Any) -> bool:
+        shape = self._lungs.data.shape
+        return all(0 <= round(place[axis]) < shape[axis] for axis in self._lungs._slice_input.not_displayed)
 
     def _painted(self, event: Any) -> None:
         box = box_of_atoms(event.value, self._lungs.data.shape)

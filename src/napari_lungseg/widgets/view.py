@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from napari.layers import Layer
+
+from napari_lungseg.translation import mark
 
 if TYPE_CHECKING:
     import napari.viewer
 
 #: Which volume of a layer: an index for each of the (time) axes before its last three.
 TimeIndex = tuple[int, ...]
+
+#: What a person is told who wants to change a slice that is not shown.
+OUTSIDE = mark("The place that is shown lies outside '{name}'; move to one of its slices.")
 
 
 def voxel_shape(layer: Layer) -> tuple[int, ...]:
@@ -31,12 +37,19 @@ def displayed_voxel(viewer: napari.viewer.Viewer, layer: Layer) -> tuple[int, ..
 
 
 def displayed_slice(viewer: napari.viewer.Viewer, layer: Layer) -> tuple[slice | int, ...] | None:
-    """Where the slice on the canvas lies in a volume of the layer; None in 3-D."""
+    """Where the slice on the canvas lies in a volume of the layer; None in 3-D, and where the canvas shows time."""
     voxel = displayed_voxel(viewer, layer)
     if len(voxel) == 2:
         return ()
     hidden = [axis for axis in range(3) if not _is_on_canvas(viewer, axis)]
-    return (slice(None),) * hidden[0] + (voxel[hidden[0]],) if hidden else None
+    return (slice(None),) * hidden[0] + (voxel[hidden[0]],) if len(hidden) == 1 else None
+
+
+def is_outside(viewer: napari.viewer.Viewer, layer: Layer) -> bool:
+    """Whether a layer has no slice at the place on the canvas, as where another image reaches farther."""
+    point, shape = _point(viewer, layer), voxel_shape(layer)
+    leading = viewer.dims.ndim - len(shape)
+    return any(not 0 <= point[axis] < size for axis, size in enumerate(shape) if axis + leading not in viewer.dims.displayed)
 
 
 def is_shown(viewer: napari.viewer.Viewer, layer: Layer, axis: int, index: int) -> bool:
@@ -64,5 +77,8 @@ def _is_on_canvas(viewer: napari.viewer.Viewer, axis: int) -> bool:
 
 
 def _voxel(viewer: napari.viewer.Viewer, layer: Layer) -> tuple[int, ...]:
-    point = np.rint(np.asarray(layer.world_to_data(viewer.dims.point))).astype(int)
-    return tuple(int(value) for value in np.clip(point, 0, np.asarray(voxel_shape(layer)) - 1))
+    return tuple(int(value) for value in np.clip(_point(viewer, layer), 0, np.asarray(voxel_shape(layer)) - 1))
+
+
+def _point(viewer: napari.viewer.Viewer, layer: Layer) -> npt.NDArray[np.int_]:
+    return np.rint(np.asarray(layer.world_to_data(viewer.dims.point))).astype(int)

@@ -23,7 +23,7 @@ from napari_lungseg.widgets.correct.region_question import Drawn, Question, anyt
 from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.tasks import Request, Task
-from napari_lungseg.widgets.view import displayed_slice, displayed_time_index
+from napari_lungseg.widgets.view import OUTSIDE, displayed_slice, displayed_time_index, is_outside
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -149,6 +149,9 @@ class RegionStrokes(QObject):
         where = displayed_slice(self._viewer, lungs)
         if where is None:
             self._form.tell(tr("The canvas shows the volume in 3-D; show slices to draw on one."))
+            return
+        if is_outside(self._viewer, lungs):
+            self._form.tell(tr(OUTSIDE, name=lungs.name))
             return
         waiting = self._drawn if self._region is None else None
         self.take()

@@ -28,7 +28,7 @@ from napari_lungseg.widgets.mask_layer import MaskLayer
 from napari_lungseg.widgets.panel import Panel
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.tasks import Task
-from napari_lungseg.widgets.view import displayed_slice, displayed_time_index
+from napari_lungseg.widgets.view import displayed_slice, displayed_time_index, is_outside
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -226,8 +226,10 @@ class CorrectWidget(Panel):
             self._changes = None
 
     def _displayed(self) -> tuple[MaskDocument, Box] | None:
-        """The displayed slice as a box of a document; None in 3-D, or without one."""
+        """The displayed slice as a box of a document; None in 3-D, without one, and beyond its ends."""
         if self._lungs is None or self._result is None or not self._result.has_lungs(self.viewer):
+            return None
+        if is_outside(self.viewer, self._lungs):
             return None
         where = displayed_slice(self.viewer, self._lungs)
         document = self._result.document(displayed_time_index(self.viewer, self._lungs))

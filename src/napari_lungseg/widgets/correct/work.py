@@ -16,7 +16,7 @@ from napari_lungseg.volume import Box, Volume
 from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.layers import check_complete, volume_from_layer
 from napari_lungseg.widgets.mask_layer import MaskLayer
-from napari_lungseg.widgets.view import TimeIndex, displayed_slice, displayed_time_index, displayed_voxel, voxel_shape
+from napari_lungseg.widgets.view import OUTSIDE, TimeIndex, displayed_slice, displayed_time_index, displayed_voxel, is_outside, voxel_shape
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -69,6 +69,8 @@ def gather(
     time_index, shown = displayed_time_index(viewer, lungs), displayed_slice(viewer, lungs)
     if shown is None and (scope == "slice" or tool.picks):
         raise InputError(tr("The canvas shows the volume in 3-D; show slices, so that it is clear which one is meant."))
+    if shown is not None and (scope == "slice" or tool.picks) and is_outside(viewer, lungs):
+        raise InputError(tr(OUTSIDE, name=lungs.name))
     volume = volume_from_layer(lungs, time_index, "arbitrary")
     where = shown if scope == "slice" and shown is not None else ()
     axis = len(shown) - 1 if shown else volume.axial_axis

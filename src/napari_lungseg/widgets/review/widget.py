@@ -28,7 +28,7 @@ from napari_lungseg.widgets.review.reviewing import Reviewing
 from napari_lungseg.widgets.review.strip import COLOURS, Strip
 from napari_lungseg.widgets.saving.session import session_of
 from napari_lungseg.widgets.texts import plain_label
-from napari_lungseg.widgets.view import displayed_time_index, displayed_voxel, show_slice
+from napari_lungseg.widgets.view import OUTSIDE, displayed_time_index, displayed_voxel, is_outside, show_slice
 from napari_lungseg.workspace import SAID
 
 if TYPE_CHECKING:
@@ -186,27 +186,24 @@ class ReviewWidget(Panel):
 
     def accept_slice(self) -> None:
         """Stand for the displayed slice and go to the one that is most worth a look."""
-        if self.reviewing is None:
-            return
-        self._go_on(self.reviewing.accept(self._here()))
+        if self.reviewing is not None and self._is_shown():
+            self._go_on(self.reviewing.accept(self._here()))
 
     def flag_slice(self) -> None:
         """Leave the displayed slice for later, with the note, and go on."""
-        if self.reviewing is None:
-            return
-        self.reviewing.flag(self._here(), self.note.text())
-        self._go_on(self.reviewing.next())
+        if self.reviewing is not None and self._is_shown():
+            self.reviewing.flag(self._here(), self.note.text())
+            self._go_on(self.reviewing.next())
 
     def reject_slice(self) -> None:
         """Say that the displayed slice is of no use, with the note, and go on."""
-        if self.reviewing is None:
-            return
-        self.reviewing.reject(self._here(), self.note.text())
-        self._go_on(self.reviewing.next())
+        if self.reviewing is not None and self._is_shown():
+            self.reviewing.reject(self._here(), self.note.text())
+            self._go_on(self.reviewing.next())
 
     def reopen_slice(self) -> None:
         """Stand for the displayed slice no longer."""
-        if self.reviewing is not None:
+        if self.reviewing is not None and self._is_shown():
             self.reviewing.reopen(self._here())
 
     def skip_slice(self) -> None:
@@ -254,6 +251,12 @@ class ReviewWidget(Panel):
         lungs, axis = self.reviewing.result.lungs, self.reviewing.document.axis
         return displayed_voxel(self.viewer, lungs)[axis] if lungs is not None and lungs.ndim > 2 else 0
 
+    def _is_shown(self) -> bool:
+        """Whether the slice that is nearest to the place on the canvas is the one that lies there, so that something can be said of it."""
+        assert self.reviewing is not None
+        lungs = self.reviewing.result.lungs
+        return lungs is None or not is_outside(self.viewer, lungs)
+
     def _slice_changed(self) -> None:
         reviewing = self.reviewing
         if reviewing is None:
@@ -275,17 +278,20 @@ class ReviewWidget(Panel):
             self.blind.follow(None)
             self.read_blind.setVisible(False)
             return
-        here = self._here()
-        reviewing.look_at(here)
+        here, shown = self._here(), self._is_shown()
+        for widget in (self.accept, self.flag, self.reject, self.note):
+            widget.setEnabled(shown)
+        if shown:
+            reviewing.look_at(here)
         blind = reviewing.document.blind
         self.strip.show_slices(reviewing.scores, reviewing.states, here, blind)
         self.blind.follow(reviewing)
         self.read_blind.setVisible(here in blind)
-        self.reopen.setEnabled(reviewing.state(here) in SAID)
+        self.reopen.setEnabled(shown and reviewing.state(here) in SAID)
         self.previous.setEnabled(bool(self._been))
         if not self.note.hasFocus():
             self.note.setText(reviewing.notes.get(here, ""))
-        self.progress.setText(_progress(reviewing))
+        self.progress.setText(_progress(reviewing) if shown else tr(OUTSIDE, name=reviewing.result.image.name))
         self.past.show_slice(reviewing, here)
         self.other.show_slice(reviewing, here)
 

@@ -5,6 +5,7 @@ Directions are a matrix (3, 3): its columns are napari's world axes (z, y, x), e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,28 @@ _NAMED = 0.35
 #: napari's own orientation, in which (z, y, x) is right-handed.
 _DEFAULT = ("towards", "down", "right")
 _OTHER = {"towards": "away", "away": "towards"}
+
+
+def shown_axes(order: Sequence[int], displayed: int) -> tuple[int, int, int] | None:
+    """World axes (0, 1, 2 for z, y, x) through the canvas, down and across; a picture lies in (y, x).
+
+    Parameters
+    ----------
+    order : sequence of int
+        Axes of the viewer, those on the canvas last.
+    displayed : int
+        How many are on the canvas.
+
+    Returns
+    -------
+    tuple of int or None
+        None where another axis, such as time, is on the canvas.
+    """
+    leading = len(order) - 3
+    if len(order) < 2 or any(axis < leading for axis in order[-displayed:]):
+        return None
+    through, down, across = [0, *(axis - leading for axis in order if axis >= leading)][-3:]
+    return through, down, across
 
 
 def world_axes(plane: str, directions: Directions) -> tuple[int, int, int]:

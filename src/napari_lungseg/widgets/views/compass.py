@@ -10,7 +10,7 @@ from napari.components.overlays import TextOverlay
 from napari.layers import Image, Labels
 
 from napari_lungseg.widgets.layers import LPS_FROM_WORLD, ORIENTED
-from napari_lungseg.widgets.views.anatomy import UPRIGHT, Directions, deep, letters, on_canvas, upright
+from napari_lungseg.widgets.views.anatomy import UPRIGHT, Directions, deep, letters, on_canvas, shown_axes, upright
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -67,8 +67,8 @@ class Compass:
     def turn(self, _: Any = None) -> None:
         """Turn the canvas upright."""
         directions, camera, dims = self._directions(), self._model.scene.camera, self._model.dims
-        if directions is not None and dims.ndim > 1:
-            axes = self._world_axes()
+        axes = shown_axes(dims.order, dims.ndisplay)
+        if directions is not None and axes is not None:
             depth, vertical, horizontal = (str(word) for word in camera.orientation)
             now = depth, vertical, horizontal
             # In 3-D the person turns the camera.
@@ -80,18 +80,13 @@ class Compass:
     def name(self, _: Any = None) -> None:
         """Show the letters of how the canvas is turned."""
         directions, dims = self._directions(), self._model.dims
-        if directions is not None and dims.ndim > 1:
-            right, up = on_canvas(self._model.scene.camera, self._world_axes()[-dims.ndisplay :])
+        axes = shown_axes(dims.order, dims.ndisplay)
+        if directions is not None and axes is not None:
+            right, up = on_canvas(self._model.scene.camera, axes[-dims.ndisplay :])
             for edge, direction in (("left", -right), ("right", right), ("top", up), ("bottom", -up)):
                 self._overlays[edge].text = letters(direction, directions)
         for overlay in self._overlays.values():
-            overlay.visible = directions is not None
-
-    def _world_axes(self) -> tuple[int, int, int]:
-        """World axes (z, y, x) through the canvas, down and across; a picture lies in (y, x)."""
-        ndim = self._model.dims.ndim
-        order = [axis - ndim + 3 for axis in self._model.dims.order if axis >= ndim - 3]
-        return tuple(order if len(order) == 3 else [0, *order])
+            overlay.visible = directions is not None and axes is not None
 
     def _events(self) -> list[tuple[Any, Callable[..., None]]]:
         model = self._model

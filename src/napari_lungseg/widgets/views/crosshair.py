@@ -9,7 +9,7 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QCloseEvent, QColor, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QWidget
 
-from napari_lungseg.widgets.views.anatomy import PLANE_COLOURS, Directions, plane_through
+from napari_lungseg.widgets.views.anatomy import PLANE_COLOURS, Directions, plane_through, shown_axes
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -73,8 +73,10 @@ class Crosshair(QWidget):
         dims = self._model.dims
         if dims.ndisplay != 2 or dims.ndim < 3:
             return
-        directions = self._directions()
-        through, down, across = (_colour(axis - dims.ndim + 3, directions) for axis in dims.order[-3:])
+        axes, directions = shown_axes(dims.order, dims.ndisplay), self._directions()
+        if axes is None:
+            return
+        through, down, across = (_colour(axis, directions) for axis in axes)
         x, y = (round(place) for place in self.centre())
         painter = QPainter(self)
         for colour, ends in ((across, (x, _MARGIN, x, self.height() - _MARGIN)), (down, (_MARGIN, y, self.width() - _MARGIN, y))):

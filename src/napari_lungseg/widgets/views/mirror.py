@@ -17,8 +17,11 @@ from superqt.utils import qthrottled
 
 from napari_lungseg.volume import Box
 from napari_lungseg.widgets.documents import documents_of
+from napari_lungseg.widgets.language import tr
 from napari_lungseg.widgets.lookup import result_holding
 from napari_lungseg.widgets.napari_compat import Strokes
+from napari_lungseg.widgets.notices import show_info
+from napari_lungseg.widgets.view import OUTSIDE
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -175,7 +178,7 @@ class _Pair:
                 (layer.events.paint, self._tell_changed),
                 (layer.events.labels_update, self._tell_changed),
             ]
-            self._strokes = Strokes(self.copy, self._painted)
+            self._strokes = Strokes(self.copy, self._painted, lambda: show_info(tr(OUTSIDE, name=layer.name)))
         for event, callback in self._connections:
             event.connect(callback)
 

@@ -17,7 +17,7 @@ from napari_lungseg.widgets.lookup import is_mask
 from napari_lungseg.widgets.napari_compat import unwrapped
 from napari_lungseg.widgets.notices import show_info
 from napari_lungseg.widgets.stretches import Stretches
-from napari_lungseg.widgets.views.anatomy import plane_through, world_axes
+from napari_lungseg.widgets.views.anatomy import plane_through, shown_axes, world_axes
 from napari_lungseg.widgets.views.compass import Compass, directions_in, known_directions_in
 from napari_lungseg.widgets.views.four_up import FourUp
 from napari_lungseg.widgets.views.solid import Solid
@@ -109,14 +109,17 @@ class Viewing(QObject):
     # ---- which view
 
     @property
-    def view(self) -> View:
-        """What is shown now."""
+    def view(self) -> View | None:
+        """What is shown now; None where the canvas shows time."""
         dims = self.viewer.dims
         if self.four_up is not None and self.four_up.shown:
             return View.FOUR_UP
         if dims.ndisplay == 3:
             return View.SURFACES
-        return View.AXIAL if dims.ndim < 3 else View(plane_through(dims.order[-3] - dims.ndim + 3, known_directions_in(self.viewer)))
+        if dims.ndim < 3:
+            return View.AXIAL
+        axes = shown_axes(dims.order, dims.ndisplay)
+        return None if axes is None else View(plane_through(axes[0], known_directions_in(self.viewer)))
 
     def show(self, view: View) -> None:
         """Show something else."""
