@@ -200,3 +200,19 @@ def test_changed_surfaces_are_offered_anew_also_where_they_change_while_they_are
         four.mask.paint((4, 20, 48), 1)
     assert told.text() == CHANGED
     assert not update.isHidden()
+
+
+def test_a_mask_that_is_begun_has_no_surface_yet_and_no_error(room, messages):
+    mask = room.add(CT, CT.with_array(np.zeros_like(SIDES)))
+    room.correct(mask)
+    room.press(View.FOUR_UP)
+    told, show = room.four_up.told, room.four_up.update
+    room.qtbot.waitUntil(lambda: "no surface" in told.text(), timeout=SOON)
+    assert messages == []
+    mask.brush_size = 20
+    for index in range(2, 6):
+        mask.paint((index, 30, 30), 1)
+    with room.qtbot.waitSignal(room.viewing.solid.made, timeout=SOON):
+        room.qtbot.mouseClick(show, Qt.MouseButton.LeftButton)
+    assert [type(layer) for layer in room.four_up.solid.layers] == [Surface]
+    assert (told.text(), messages) == ("", [])

@@ -122,7 +122,8 @@ class Solid(QObject):
         self.making.emit(False)
         if isinstance(shapes, Failure):
             self._forget()
-            show_error(shapes.text)
+            if not self.is_beside:
+                show_error(shapes.text)
         elif mask in self._viewer.layers:
             before = self._surfaces.layers
             self._surfaces.take(mask, shapes)

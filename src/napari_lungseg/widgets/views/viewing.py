@@ -166,8 +166,9 @@ class Viewing(QObject):
     def _making(self, begun: bool) -> None:
         self._tell(tr(MAKING) if begun else "")
 
-    def _made(self, _: str) -> None:
-        self._tell("")
+    def _made(self, problem: str) -> None:
+        # Four views say it where the surfaces would be, as a mask that is begun has none yet.
+        self._tell(problem, tr("Show") if problem else "")
 
     def _outdated(self) -> None:
         if self.four_up is not None and self.four_up.shown:
