@@ -150,8 +150,8 @@ def _refused(int8: Int8) -> str:
     if passes(int8):
         return ""
     return say(
-        "the network in int8 differs too much, Dice against float32 {own:.4f} on the slices it was calibrated with, "
-        "{others:.4f} on others, where {least} is needed",
+        "the network in int8 differs too much, Dice against float32 {own:.5f} on the slices it was calibrated with, "
+        "{others:.5f} on others, where {least} is needed",
         own=int8.dice["calibration"],
         others=int8.dice["others"],
         least=LEAST_DICE,
