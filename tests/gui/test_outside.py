@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 from phantom import chest
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel
+from waiting import settle, turn
+
+from napari_lungseg.widgets.views.viewing import View
 
 CT, LUNGS = chest()
 #: Slices of the larger image before the first of the mask, and behind its last.
@@ -67,6 +71,29 @@ def test_a_polygon_changes_nothing(bench, outside, messages):
     assert len(polygon.points) >= len(corners)
     polygon.add_polygon_to_labels(bench.lungs)
     np.testing.assert_array_equal(bench.lungs.data, before)
+    assert messages == [MESSAGE.format("lungs")]
+
+
+def test_a_stroke_for_a_region_proposes_nothing(bench, outside):
+    bench.qtbot.mouseClick(bench.controls.region, Qt.MouseButton.LeftButton)
+    turn(bench.qtbot)
+    layers = list(bench.viewer.layers)
+    bench.drag(*((outside, *place) for place in WAY))
+    settle(bench.qtbot)
+    assert MESSAGE.format("lungs") in [label.text() for label in bench.controls.strokes.findChildren(QLabel)]
+    assert list(bench.viewer.layers) == layers
+
+
+def test_a_stroke_on_the_copy_in_another_view_changes_nothing(room, messages):
+    mask = room.add(CT, CT.with_array(np.zeros(CT.shape, np.uint8)))
+    add_larger(room.viewer, room.viewer.layers["ct"])
+    room.correct(mask)
+    room.press(View.FOUR_UP)
+    copy = room.four_up.coronal.layers["lungs"]
+    copy.mode = "paint"
+    # As napari does with the mouse.
+    copy._draw(1, (4, -3, 30), (4, -3, 30))
+    assert not mask.data.any()
     assert messages == [MESSAGE.format("lungs")]
 
 
