@@ -79,7 +79,7 @@ def batch_size(free_bytes: int, config: UNetConfig, height: int, width: int) -> 
     return max(1, min(LARGEST_BATCH, int(MEMORY_SHARE * free_bytes / slice_bytes)))
 
 
-def autocast(device: torch.device, precision: torch.dtype, *, enabled: bool = True) -> AbstractContextManager[object]:
+def autocast(device: torch.device, precision: torch.dtype, *, enabled: bool) -> AbstractContextManager[object]:
     """Compute with less precision where it is enabled; torch before 2.5 does not even let it be disabled on Apple GPUs."""
     return torch.autocast(device.type, precision) if enabled else nullcontext()
 
@@ -204,7 +204,7 @@ class Runner:
         with torch.inference_mode():
             on_device = inputs.to(self.device)
             if self._half:
-                with autocast(self.device, torch.float16):
+                with torch.autocast("cuda", dtype=torch.float16):
                     logits = self._network(on_device)
                 if not bool(logits.isfinite().all()):
                     self._half = False
